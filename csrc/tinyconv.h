@@ -1,0 +1,130 @@
+/* tinyconv's C kernels. No Python here: this builds and tests alone.
+ *
+ * Tensors are float32, channels last: (n, d, h, w, c), rows of `c` contiguous floats.
+ * 1-D data has d = h = 1, 2-D data d = 1. Every function writes all of its outputs,
+ * reads nothing outside its inputs and allocates nothing; scratch is the caller's.
+ * Results do not depend on `threads`, bit for bit: threads split outputs, or a
+ * reduction is cut into a number of parts that depends on the shape alone. */
+#ifndef TINYCONV_H
+#define TINYCONV_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* ------------------------------------------------------------------ machine (cpu.c) */
+const char *tc_isa_name(void);                 /* the one in use: "avx2", "generic", ... */
+int tc_isa_count(void);                        /* those this build has and this CPU runs, best first */
+const char *tc_isa_list(int i);
+int tc_isa_force(const char *name);            /* 0 if it is not available; also TINYCONV_ISA at start */
+int tc_has_openmp(void);
+int tc_cpu_count(void);                        /* cpuset and cgroup quota, at least 1 */
+int tc_threads_for(int threads, double work);  /* `work` in floating-point operations or bytes: few -> 1 */
+double tc_measure_fma(int threads, double seconds);   /* GFLOP/s */
+double tc_measure_read(int threads, double seconds);  /* GB/s */
+
+/* ------------------------------------------------------------------ gemm, conv */
+/* c[m][n] = a[m][k] b[k][n] (row major, leading dimensions in floats), packing included */
+int64_t tc_gemm_scratch(int64_t m, int64_t n, int64_t k, int threads);   /* bytes */
+void tc_gemm(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb,
+             float *c, int64_t ldc, void *scratch, int threads);
+
+/* x (n, id, ih, iw, c) * w (k, kd, kh, kw, c/groups) -> y (n, od, oh, ow, k).
+ * Padding is what stands before the first element; what is missing behind the last is zero too. */
+typedef struct {
+    int64_t n, id, ih, iw, c;
+    int64_t od, oh, ow, k;
+    int64_t kd, kh, kw;
+    int64_t sd, sh, sw;
+    int64_t pd, ph, pw;
+    int64_t dd, dh, dw;
+    int64_t groups;
+} tc_conv_shape;
+
+enum { TC_FORWARD = 0, TC_DATA_GRAD = 1, TC_WEIGHT_GRAD = 2 };
+int64_t tc_conv_packed(const tc_conv_shape *s, int pass);                /* floats; FORWARD, DATA_GRAD */
+int64_t tc_conv_scratch(const tc_conv_shape *s, int pass, int threads);  /* bytes */
+const char *tc_conv_algorithm(const tc_conv_shape *s, int pass);         /* "igemm", ...: from shape and ISA alone */
+void tc_conv_pack(const tc_conv_shape *s, int pass, const float *w, float *packed, int threads);
+void tc_conv_forward(const tc_conv_shape *s, const float *x, const float *packed, const float *bias /* or NULL */,
+                     float *y, void *scratch, int threads);
+void tc_conv_data_grad(const tc_conv_shape *s, const float *dy, const float *packed, float *dx,
+                       void *scratch, int threads);
+void tc_conv_weight_grad(const tc_conv_shape *s, const float *x, const float *dy, float *dw,
+                         void *scratch, int threads);
+
+/* ------------------------------------------------------------------ pooling */
+/* Window of output o along one axis: [o*s - p, o*s - p + k) clipped to the input;
+ * adaptive: [floor(o*in/out), ceil((o+1)*in/out)), k is then the largest of them. Averages divide by the clipped size. */
+typedef struct {
+    int64_t n, id, ih, iw, c;
+    int64_t od, oh, ow;
+    int64_t kd, kh, kw;
+    int64_t sd, sh, sw;
+    int64_t pd, ph, pw;
+    int64_t adaptive;
+} tc_pool_shape;
+/* `index` holds the position of the maximum inside the unclipped window, (jd*kh + jh)*kw + jw (adaptive: inside the
+ * clipped one, with k as strides); bytes if kd*kh*kw <= 256, else int32. The first of equal maxima wins; NaN wins over all. */
+void tc_maxpool(const tc_pool_shape *s, const float *x, float *y, void *index /* or NULL */, int threads);
+void tc_maxpool_grad(const tc_pool_shape *s, const float *dy, const void *index, float *dx, int threads);
+void tc_avgpool(const tc_pool_shape *s, const float *x, float *y, int threads);
+void tc_avgpool_grad(const tc_pool_shape *s, const float *dy, float *dx, int threads);
+
+/* ------------------------------------------------------------------ normalisation; x is (rows, c) */
+/* Biased variance, from shifted sums in fixed parts merged in double. */
+void tc_bn_stats(int64_t rows, int64_t c, const float *x, float *mean, float *var, void *scratch, int threads);
+int64_t tc_bn_scratch(int64_t rows, int64_t c);          /* bytes, for stats, grad and tc_sum_rows */
+/* running = (1 - momentum) running + momentum batch; the kept variance is unbiased (rows / (rows - 1)) */
+void tc_bn_running(int64_t rows, int64_t c, float momentum, const float *mean, const float *var,
+                   float *running_mean, float *running_var);
+void tc_bn_apply(int64_t rows, int64_t c, float eps, const float *x, const float *mean, const float *var,
+                 const float *gamma, const float *beta, float *y, int threads);
+void tc_bn_grad(int64_t rows, int64_t c, float eps, const float *x, const float *dy, const float *mean, const float *var,
+                const float *gamma, float *dx, float *dgamma, float *dbeta, void *scratch, int threads);
+/* y = x / (k + alpha/size * sum of x^2 over `size` channels around)^beta */
+void tc_lrn(int64_t rows, int64_t c, int64_t size, float alpha, float beta, float k, const float *x, float *y, int threads);
+void tc_lrn_grad(int64_t rows, int64_t c, int64_t size, float alpha, float beta, float k,
+                 const float *x, const float *dy, float *dx, int threads);
+void tc_sum_rows(int64_t rows, int64_t c, const float *x, float *sum, void *scratch, int threads);
+
+/* ------------------------------------------------------------------ elementwise */
+enum { TC_RELU, TC_RELU6, TC_LEAKY, TC_ELU, TC_GELU, TC_SILU, TC_HSWISH, TC_SIGMOID, TC_HSIGMOID, TC_TANH };
+/* The gradient is taken from `saved`: the output for relu, relu6, leaky, elu, sigmoid, hsigmoid, tanh; else the input.
+ * gelu is x * Phi(x) with erf; hsigmoid is clip(x/6 + 1/2, 0, 1); y may be x, dx may be dy. */
+void tc_act(int kind, int64_t n, float a, const float *x, float *y, int threads);
+void tc_act_grad(int kind, int64_t n, float a, const float *saved, const float *dy, float *dx, int threads);
+void tc_prelu(int64_t rows, int64_t c, const float *x, const float *a, float *y, int threads);
+void tc_prelu_grad(int64_t rows, int64_t c, const float *x, const float *a, const float *dy, float *dx, float *da,
+                   void *scratch /* tc_bn_scratch */, int threads);
+void tc_add(int64_t n, const float *a, const float *b, float *y, int threads);            /* y may be a or b */
+/* a (n, s, c); b (n, bs, bc) with bs in {1, s}, bc in {1, c} */
+void tc_mul(int64_t n, int64_t s, int64_t c, int64_t bs, int64_t bc, const float *a, const float *b, float *y, int threads);
+/* db = dy * a summed over the axes b was stretched along */
+void tc_mul_reduce(int64_t n, int64_t s, int64_t c, int64_t bs, int64_t bc, const float *dy, const float *a, float *db, int threads);
+/* y = x * keep / (1 - p), keep_i = hash(seed, step, layer, i) >= p; gradient: the same call on dy. y may be x.
+ * u32 hash_i: z = i + 0x9E3779B97F4A7C15 * (seed ^ rotl(step, 20) ^ rotl(layer, 44)) (u64, wrapping), then splitmix64's
+ * finaliser, top 32 bits; kept if hash_i >= (u32)(p * 2^32). tinyconv.runtime.array has the same in NumPy. */
+void tc_dropout(int64_t n, float p, uint64_t seed, uint64_t step, uint64_t layer, const float *x, float *y, int threads);
+/* y[o] = x[o - before] inside, 0 outside; before may be negative (crop); axes n excluded: d, h, w, c */
+typedef struct { int64_t n, id, ih, iw, ic, od, oh, ow, oc, bd, bh, bw, bc; } tc_window_shape;
+void tc_window(const tc_window_shape *s, const float *x, float *y, int threads);
+/* y[r][at + j] = x[r][j] for j < cx: concatenation, a part at a time (rows, channels of x, channels of y) */
+void tc_place(int64_t rows, int64_t cx, int64_t cy, int64_t at, const float *x, float *y, int threads);
+/* y = (x - mean) / std per channel; x is uint8 (then divided by 255 first) or float */
+void tc_input(int64_t rows, int64_t c, int is_uint8, const void *x, const float *mean, const float *std, float *y, int threads);
+
+/* ------------------------------------------------------------------ losses: mean over rows (elements for bce, mse) times scale */
+void tc_softmax(int64_t rows, int64_t c, const float *x, float *y, int threads);
+void tc_softmax_grad(int64_t rows, int64_t c, const float *y, const float *dy, float *dx, int threads);
+/* dx (or NULL) is the gradient of scale * mean; loss one float, the mean without scale, summed in double.
+ * smoothing e: target (1-e) one-hot + e/c. Row losses go to scratch (rows doubles). */
+void tc_xent(int64_t rows, int64_t c, float smoothing, float scale, const float *x, const int32_t *labels,
+             float *loss, float *dx, void *scratch, int threads);
+void tc_bce(int64_t n, float scale, const float *x, const float *target, float *loss, float *dx, void *scratch /* 64*8 bytes */, int threads);
+void tc_mse(int64_t n, float scale, const float *x, const float *target, float *loss, float *dx, void *scratch /* 64*8 bytes */, int threads);
+
+/* ------------------------------------------------------------------ optimiser */
+/* g' = g + decay w; v = momentum v + g'; w -= lr (nesterov ? g' + momentum v : v) */
+void tc_sgd(int64_t n, float lr, float momentum, float decay, int nesterov, float *w, const float *g, float *v, int threads);
+
+#endif
