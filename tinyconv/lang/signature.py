@@ -3,6 +3,7 @@ themselves with these, and the parser's errors, the formatter and the summary re
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -53,3 +54,19 @@ class Signature:
 
     def param(self, name: str) -> Param | None:
         return next((p for p in self.params if p.name == name), None)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting of a section (`epochs 10`, `optimizer sgd lr=0.1`, `augment: pad 4 -> flip`).
+
+    Without `choices` the setting takes `params`. With `choices` its first word picks a Signature, whose params the
+    rest fills. `pipeline` settings are written with a colon and are a sequence of `choices`. `repeated` ones may
+    stand several times and come as a list.
+    """
+
+    name: str
+    params: tuple[Param, ...] = ()
+    choices: Mapping[str, Signature] | None = None
+    repeated: bool = False
+    pipeline: bool = False

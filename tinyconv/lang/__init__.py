@@ -1,0 +1,33 @@
+"""The `.net` language: text -> program -> layers given to a builder. Knows no layer by name.
+
+    program = lang.load("net.net")            # or lang.parse(text)
+    warnings = lang.expand(program, builder)  # builder.layer(...) once per resolved layer, in order
+
+Lark is imported when the first text is parsed, not before.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+_HOME = {
+    "parse": "load", "load": "load", "Program": "load",
+    "expand": "expand",
+    "sections": "sections",
+    "inline": "inline",
+    "render": "render",
+    "LayerError": "errors",
+    "Shape": "shape",
+    "Span": "span", "Call": "span",
+    "Param": "signature", "Signature": "signature", "Setting": "signature", "REQUIRED": "signature",
+}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str):
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
