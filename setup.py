@@ -1,0 +1,149 @@
+"""Builds the compiled backend: one Cython module over the C kernels of csrc/. All else stands in pyproject.toml.
+
+Every csrc/isa_NAME.c is compiled apart with the flags of its instruction set, the rest for the baseline of the machine;
+the set is chosen when the package runs. Without a compiler or Python.h nothing is compiled and the package runs on
+NumPy. TINYCONV_NO_OPENMP=1 builds without OpenMP.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import runpy
+import sys
+import tempfile
+from glob import glob
+from pathlib import Path
+
+from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
+from setuptools.errors import CompileError, LinkError
+
+CFLAGS = ["-std=gnu11", "-O3", "-g0", "-ffp-contract=fast", "-fvisibility=hidden"]
+OPENMP = ["-fopenmp"]
+X86_64 = ("x86_64", "AMD64")
+# file -> (machines it is compiled on, None for all; its flags)
+ISA_FLAGS = {
+    "isa_generic.c": (None, []),
+    "isa_avx2.c": (X86_64, ["-mavx2", "-mfma"]),
+}
+
+PYTHON_PROBE = "#include <Python.h>\n#include <math.h>\n#include <stdint.h>\nint tc_probe(void) { return PY_MAJOR_VERSION; }\n"
+OPENMP_PROBE = "#include <omp.h>\nint tc_probe(void) { return omp_get_max_threads(); }\n"
+
+MISSING = """
+tinyconv: the compiled backend is not built: {reason}.
+tinyconv works without it, on NumPy, many times slower. To have it:
+    sudo apt-get install python3-dev build-essential
+    pip install --force-reinstall --no-deps --no-cache-dir tinyconv     (in a clone: -e . in place of tinyconv)
+"""
+
+
+class BuildTables(build_py):
+    """Adds the parser's tables, made from the grammar: into the wheel, or into the source tree of an editable install."""
+
+    def run(self):
+        super().run()
+        folder = Path("." if self.editable_mode else self.build_lib, "tinyconv", "lang")
+        try:
+            runpy.run_path("tinyconv/lang/maketables.py")["make_tables"](folder / "tables.py")
+        except ImportError as error:
+            print(f"tinyconv: no parser tables ({error}): the grammar is read at each start instead", file=sys.stderr)
+
+
+class BuildKernels(build_ext):
+    def build_extensions(self):
+        reason = self.why_not()
+        if reason:
+            print(MISSING.format(reason=reason), file=sys.stderr)
+            self.extensions = []
+        super().build_extensions()
+
+    def build_extension(self, ext):
+        # From here on the machine is known to compile and link: an error is one of our code and fails the build.
+        openmp = [] if os.environ.get("TINYCONV_NO_OPENMP") else OPENMP
+        if openmp and not self.links(OPENMP_PROBE, openmp):
+            print("tinyconv: no OpenMP with this compiler: the kernels will run on one thread", file=sys.stderr)
+            openmp = []
+        ext.extra_compile_args = CFLAGS + openmp
+        ext.extra_link_args = list(openmp)
+        ext.extra_objects = [o for source in isa_sources() for o in self.compile_isa(source, ext)]
+        ext.sources = [self.cythonize(ext) if s.endswith(".pyx") else s for s in ext.sources]
+        super().build_extension(ext)
+
+    def compile_isa(self, source, ext):
+        machines, flags = ISA_FLAGS[os.path.basename(source)]
+        if machines is not None and platform.machine() not in machines:
+            return []
+        return self.compiler.compile(
+            [source],
+            output_dir=self.build_temp,
+            include_dirs=ext.include_dirs,
+            extra_postargs=CFLAGS + flags,
+            depends=ext.depends,
+        )
+
+    def cythonize(self, ext):
+        """The generated C file, in the build folder: the source tree stays clean."""
+        from Cython.Build import cythonize
+
+        pyx = next(s for s in ext.sources if s.endswith(".pyx"))
+        made = cythonize(
+            Extension(ext.name, [pyx]),
+            build_dir=self.build_temp,
+            compiler_directives={"language_level": 3},
+            force=True,
+            quiet=True,
+        )
+        return made[0].sources[0]
+
+    def why_not(self):
+        """Why this machine cannot build the extension, or None."""
+        if self.compiler.compiler_type != "unix":
+            return "it needs GCC or Clang (the kernels use their vector types)"
+        try:
+            import Cython  # noqa: F401
+        except ImportError:
+            return "Cython is not installed"
+        if self.links("int tc_probe(void) { return 0; }\n", []):
+            return None if self.links(PYTHON_PROBE, []) else "the headers of Python (Python.h) are missing"
+        return f"there is no working C compiler ({' '.join(self.compiler.compiler_so[:1])})"
+
+    def links(self, text, flags):
+        """Whether this C text compiles and links into a shared object."""
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder, "probe.c")
+            source.write_text(text)
+            try:
+                objects = self.compiler.compile(
+                    [str(source)], output_dir=folder, include_dirs=self.include_dirs, extra_postargs=flags
+                )
+                self.compiler.link_shared_object(objects, str(Path(folder, "probe.so")), extra_postargs=flags)
+            except (CompileError, LinkError) as error:
+                print(f"tinyconv: probe: {error}", file=sys.stderr)
+                return False
+        return True
+
+
+def isa_sources():
+    return sorted(glob("csrc/isa_*.c"))
+
+
+def kernels():
+    unknown = {os.path.basename(s) for s in isa_sources()} - set(ISA_FLAGS)
+    if unknown:
+        raise SystemExit(f"setup.py: no flags in ISA_FLAGS for {', '.join(sorted(unknown))}")
+    return Extension(
+        "tinyconv.runtime._cpu",
+        ["tinyconv/runtime/_cpu.pyx", *sorted(set(glob("csrc/*.c")) - set(isa_sources()))],
+        include_dirs=["csrc"],
+        depends=[*sorted(glob("csrc/*.h")), *isa_sources()],
+    )
+
+
+setup(
+    packages=[*find_packages(include=["tinyconv", "tinyconv.*"]), "tinyconv.models"],
+    ext_modules=[kernels()],
+    cmdclass={"build_ext": BuildKernels, "build_py": BuildTables},
+)
