@@ -1,0 +1,347 @@
+/* Included once by each isa_*.c, compiled with that ISA's flags: the functions of tc_gemm_isa.
+ * TC_WIDTH floats make a vector, a panel is two vectors, TC_ROWS rows a full tile: 6 x 2 accumulators, two vectors of B
+ * and one broadcast fit the 16 registers of AVX2 and need 8 loads under 12 FMAs. */
+#ifndef TINYCONV_GEMM_BODY_H
+#define TINYCONV_GEMM_BODY_H
+
+#include "gemm_isa.h"
+
+#include <string.h>
+
+#define TC_PANEL (2 * TC_WIDTH)
+#define TC_INLINE static inline __attribute__((always_inline))
+
+typedef float tc_vec __attribute__((vector_size(4 * TC_WIDTH)));
+typedef float tc_vec_any __attribute__((vector_size(4 * TC_WIDTH), aligned(4), may_alias));
+
+TC_INLINE tc_vec tc_load(const float *p) { return *(const tc_vec_any *)p; }
+TC_INLINE void tc_store(float *p, tc_vec v) { *(tc_vec_any *)p = v; }
+TC_INLINE tc_vec tc_splat(float x) { return x - (tc_vec){0}; }
+
+/* n < TC_PANEL floats, by the bits of n: stores in a loop would cost more than a short tile. */
+TC_INLINE void tc_copy_part(float *to, const float *from, int64_t n) {
+    for (int64_t part = TC_PANEL / 2; part; part >>= 1) {
+        if (!(n & part))
+            continue;
+        switch (part) {
+        case 16: memcpy(to, from, 64); break;
+        case 8: memcpy(to, from, 32); break;
+        case 4: memcpy(to, from, 16); break;
+        case 2: memcpy(to, from, 8); break;
+        default: *to = *from;
+        }
+        to += part;
+        from += part;
+    }
+}
+
+/* ------------------------------------------------------------------ rows: A through row pointers */
+/* V vectors of a panel (1 where n <= TC_WIDTH), R rows. */
+TC_INLINE void rows_tile(const int R, const int V, int64_t n, const float *const *row, int64_t runs, const tc_run *run,
+                         const float *b, const float *init, int add, float *const *out, int64_t column) {
+    tc_vec acc[TC_ROWS][2];
+#pragma GCC unroll 16
+    for (int r = 0; r < R; r++)
+#pragma GCC unroll 2
+        for (int v = 0; v < V; v++)
+            acc[r][v] = init ? tc_load(init + v * TC_WIDTH) : (tc_vec){0};
+    if (add)
+        for (int r = 0; r < R; r++)
+            __builtin_prefetch(out[r] + column, 1);
+    for (int64_t t = 0; t < runs; t++) {
+        const float *a[TC_ROWS];
+#pragma GCC unroll 16
+        for (int r = 0; r < R; r++)
+            a[r] = row[r] + run[t].a;
+        const float *p = b + run[t].b * TC_PANEL;
+        const int64_t len = run[t].len;
+        for (int64_t i = 0; i < len; i++, p += TC_PANEL) {
+            tc_vec b0 = tc_load(p), b1 = V > 1 ? tc_load(p + TC_WIDTH) : b0;
+#pragma GCC unroll 16
+            for (int r = 0; r < R; r++) {
+                tc_vec x = tc_splat(a[r][i]);
+                acc[r][0] += x * b0;
+                if (V > 1)
+                    acc[r][1] += x * b1;
+            }
+        }
+    }
+    if (n == V * TC_WIDTH) {
+#pragma GCC unroll 16
+        for (int r = 0; r < R; r++)
+#pragma GCC unroll 2
+            for (int v = 0; v < V; v++) {
+                float *c = out[r] + column + v * TC_WIDTH;
+                tc_store(c, add ? acc[r][v] + tc_load(c) : acc[r][v]);
+            }
+        return;
+    }
+    float part[TC_PANEL] __attribute__((aligned(64)));
+#pragma GCC unroll 16
+    for (int r = 0; r < R; r++) {
+        if (add) {
+            memset(part, 0, sizeof part);
+            tc_copy_part(part, out[r] + column, n);
+#pragma GCC unroll 2
+            for (int v = 0; v < V; v++)
+                acc[r][v] += tc_load(part + v * TC_WIDTH);
+        }
+#pragma GCC unroll 2
+        for (int v = 0; v < V; v++)
+            tc_store(part + v * TC_WIDTH, acc[r][v]);
+        tc_copy_part(out[r] + column, part, n);
+    }
+}
+
+#define ROWS_TILE(R, V)                                                                                               \
+    static __attribute__((noinline)) void rows_##R##_##V(int64_t n, const float *const *row, int64_t runs,            \
+                                                         const tc_run *run, const float *b, const float *init,        \
+                                                         int add, float *const *out, int64_t column) {                \
+        rows_tile(R, V, n, row, runs, run, b, init, add, out, column);                                                \
+    }
+ROWS_TILE(1, 1) ROWS_TILE(2, 1) ROWS_TILE(3, 1) ROWS_TILE(4, 1)
+ROWS_TILE(1, 2) ROWS_TILE(2, 2) ROWS_TILE(3, 2) ROWS_TILE(4, 2)
+#if TC_ROWS > 4
+ROWS_TILE(5, 1) ROWS_TILE(6, 1) ROWS_TILE(5, 2) ROWS_TILE(6, 2)
+#endif
+
+typedef void rows_function(int64_t, const float *const *, int64_t, const tc_run *, const float *, const float *, int,
+                           float *const *, int64_t);
+static rows_function *const rows_table[2][TC_ROWS] = {
+#if TC_ROWS > 4
+    {rows_1_1, rows_2_1, rows_3_1, rows_4_1, rows_5_1, rows_6_1},
+    {rows_1_2, rows_2_2, rows_3_2, rows_4_2, rows_5_2, rows_6_2},
+#else
+    {rows_1_1, rows_2_1, rows_3_1, rows_4_1},
+    {rows_1_2, rows_2_2, rows_3_2, rows_4_2},
+#endif
+};
+
+static void gemm_rows(int64_t m, int64_t n, const float *const *row, int64_t runs, const tc_run *run, const float *b,
+                      const float *init, int add, float *const *out, int64_t column) {
+    float first[TC_PANEL];
+    if (init && n < TC_PANEL) {
+        memset(first, 0, sizeof first);
+        tc_copy_part(first, init, n);
+        init = first;
+    }
+    rows_function *const *table = rows_table[n > TC_WIDTH];
+    for (; m >= TC_ROWS; m -= TC_ROWS, row += TC_ROWS, out += TC_ROWS)
+        table[TC_ROWS - 1](n, row, runs, run, b, init, add, out, column);
+    if (m)
+        table[m - 1](n, row, runs, run, b, init, add, out, column);
+}
+
+/* ------------------------------------------------------------------ cols: A contiguous per step of the reduction */
+TC_INLINE void cols_tile(const int R, const int V, const int pointers, int64_t n, int64_t count, const float *a,
+                         int64_t lda, const float *b, const float *const *brow, int64_t boff, int add, float *c,
+                         int64_t ldc) {
+    tc_vec acc[TC_ROWS][2];
+#pragma GCC unroll 16
+    for (int r = 0; r < R; r++)
+#pragma GCC unroll 2
+        for (int v = 0; v < V; v++)
+            acc[r][v] = (tc_vec){0};
+    if (add)
+        for (int r = 0; r < R; r++)
+            __builtin_prefetch(c + r * ldc, 1);
+    for (int64_t p = 0; p < count; p++, a += lda) {
+        const float *q = pointers ? brow[p] + boff : b;
+        tc_vec b0 = tc_load(q), b1 = V > 1 ? tc_load(q + TC_WIDTH) : b0;
+        b += pointers ? 0 : TC_PANEL;
+#pragma GCC unroll 16
+        for (int r = 0; r < R; r++) {
+            tc_vec x = tc_splat(a[r]);
+            acc[r][0] += x * b0;
+            if (V > 1)
+                acc[r][1] += x * b1;
+        }
+    }
+    float part[TC_PANEL] __attribute__((aligned(64)));
+#pragma GCC unroll 16
+    for (int r = 0; r < R; r++, c += ldc) {
+        if (n == V * TC_WIDTH) {
+#pragma GCC unroll 2
+            for (int v = 0; v < V; v++)
+                tc_store(c + v * TC_WIDTH, add ? acc[r][v] + tc_load(c + v * TC_WIDTH) : acc[r][v]);
+            continue;
+        }
+        if (add) {
+            memset(part, 0, sizeof part);
+            tc_copy_part(part, c, n);
+#pragma GCC unroll 2
+            for (int v = 0; v < V; v++)
+                acc[r][v] += tc_load(part + v * TC_WIDTH);
+        }
+#pragma GCC unroll 2
+        for (int v = 0; v < V; v++)
+            tc_store(part + v * TC_WIDTH, acc[r][v]);
+        tc_copy_part(c, part, n);
+    }
+}
+
+#define COLS_TILE(R, V)                                                                                               \
+    static __attribute__((noinline)) void cols_##R##_##V(int64_t n, int64_t count, const float *a, int64_t lda,       \
+                                                         const float *b, const float *const *brow, int64_t boff,      \
+                                                         int add, float *c, int64_t ldc) {                            \
+        if (brow)                                                                                                     \
+            cols_tile(R, V, 1, n, count, a, lda, b, brow, boff, add, c, ldc);                                         \
+        else                                                                                                          \
+            cols_tile(R, V, 0, n, count, a, lda, b, brow, boff, add, c, ldc);                                         \
+    }
+COLS_TILE(1, 1) COLS_TILE(2, 1) COLS_TILE(3, 1) COLS_TILE(4, 1)
+COLS_TILE(1, 2) COLS_TILE(2, 2) COLS_TILE(3, 2) COLS_TILE(4, 2)
+#if TC_ROWS > 4
+COLS_TILE(5, 1) COLS_TILE(6, 1) COLS_TILE(5, 2) COLS_TILE(6, 2)
+#endif
+
+typedef void cols_function(int64_t, int64_t, const float *, int64_t, const float *, const float *const *, int64_t, int,
+                           float *, int64_t);
+static cols_function *const cols_table[2][TC_ROWS] = {
+#if TC_ROWS > 4
+    {cols_1_1, cols_2_1, cols_3_1, cols_4_1, cols_5_1, cols_6_1},
+    {cols_1_2, cols_2_2, cols_3_2, cols_4_2, cols_5_2, cols_6_2},
+#else
+    {cols_1_1, cols_2_1, cols_3_1, cols_4_1},
+    {cols_1_2, cols_2_2, cols_3_2, cols_4_2},
+#endif
+};
+
+static void gemm_cols(int64_t m, int64_t n, int64_t count, const float *a, int64_t lda, const float *b,
+                      const float *const *brow, int64_t boff, int add, float *c, int64_t ldc) {
+    cols_table[n > TC_WIDTH][m - 1](n, count, a, lda, b, brow, boff, add, c, ldc);
+}
+
+static void gemm_gather(int64_t count, const float *const *row, int64_t pieces, const tc_piece *piece, float *packed) {
+    if (pieces == 1) {
+        const int64_t src = piece->src;
+        for (int64_t p = 0; p < count; p++, packed += TC_PANEL) {
+            tc_vec x = tc_load(row[p] + src), y = tc_load(row[p] + src + TC_WIDTH);
+            tc_store(packed, x);
+            tc_store(packed + TC_WIDTH, y);
+        }
+        return;
+    }
+    for (int64_t p = 0; p < count; p++, packed += TC_PANEL)
+        for (int64_t q = 0; q < pieces; q++) {
+            const float *from = row[p] + piece[q].src;
+            tc_vec x = tc_load(from), y = tc_load(from + TC_WIDTH);
+            tc_store(packed + piece[q].dst, x);
+            tc_store(packed + piece[q].dst + TC_WIDTH, y);
+        }
+}
+
+/* ------------------------------------------------------------------ depthwise */
+/* P pixels at once share the loads of the weights. */
+TC_INLINE void depthwise_tile(const int P, int64_t c, const float *const *row, int64_t taps, const int64_t *off,
+                              const float *w, const float *bias, float *const *out) {
+    int64_t j = 0;
+    for (; j + TC_PANEL <= c; j += TC_PANEL) {
+        tc_vec acc[4][2];
+#pragma GCC unroll 4
+        for (int p = 0; p < P; p++) {
+            acc[p][0] = bias ? tc_load(bias + j) : (tc_vec){0};
+            acc[p][1] = bias ? tc_load(bias + j + TC_WIDTH) : (tc_vec){0};
+        }
+        for (int64_t t = 0; t < taps; t++) {
+            tc_vec w0 = tc_load(w + t * c + j), w1 = tc_load(w + t * c + j + TC_WIDTH);
+#pragma GCC unroll 4
+            for (int p = 0; p < P; p++) {
+                acc[p][0] += tc_load(row[p] + off[t] + j) * w0;
+                acc[p][1] += tc_load(row[p] + off[t] + j + TC_WIDTH) * w1;
+            }
+        }
+#pragma GCC unroll 4
+        for (int p = 0; p < P; p++) {
+            tc_store(out[p] + j, acc[p][0]);
+            tc_store(out[p] + j + TC_WIDTH, acc[p][1]);
+        }
+    }
+    for (; j < c; j++)
+        for (int p = 0; p < P; p++) {
+            float sum = bias ? bias[j] : 0;
+            for (int64_t t = 0; t < taps; t++)
+                sum += row[p][off[t] + j] * w[t * c + j];
+            out[p][j] = sum;
+        }
+}
+
+static void gemm_depthwise(int64_t m, int64_t c, const float *const *row, int64_t taps, const int64_t *off,
+                           const float *w, const float *bias, float *const *out) {
+    for (; m >= 4; m -= 4, row += 4, out += 4)
+        depthwise_tile(4, c, row, taps, off, w, bias, out);
+    for (; m; m--, row++, out++)
+        depthwise_tile(1, c, row, taps, off, w, bias, out);
+}
+
+/* T taps at once share the loads of dy. */
+TC_INLINE void depthwise_grad_taps(const int T, int64_t count, int64_t c, int64_t j, const float *const *row,
+                                   const int64_t *off, const float *dy, float *dw) {
+    tc_vec acc[5][2];
+#pragma GCC unroll 5
+    for (int t = 0; t < T; t++)
+        acc[t][0] = acc[t][1] = (tc_vec){0};
+    dy += j;
+    for (int64_t p = 0; p < count; p++, dy += c) {
+        tc_vec y0 = tc_load(dy), y1 = tc_load(dy + TC_WIDTH);
+        const float *x = row[p] + j;
+#pragma GCC unroll 5
+        for (int t = 0; t < T; t++) {
+            acc[t][0] += y0 * tc_load(x + off[t]);
+            acc[t][1] += y1 * tc_load(x + off[t] + TC_WIDTH);
+        }
+    }
+#pragma GCC unroll 5
+    for (int t = 0; t < T; t++) {
+        float *to = dw + t * c + j;
+        tc_store(to, tc_load(to) + acc[t][0]);
+        tc_store(to + TC_WIDTH, tc_load(to + TC_WIDTH) + acc[t][1]);
+    }
+}
+
+static void gemm_depthwise_grad(int64_t count, int64_t c, const float *const *row, int64_t taps, const int64_t *off,
+                                const float *dy, float *dw) {
+    int64_t j = 0;
+    for (; j + TC_PANEL <= c; j += TC_PANEL) {
+        int64_t t = 0;
+        for (; t + 5 <= taps; t += 5)
+            depthwise_grad_taps(5, count, c, j, row, off + t, dy, dw + t * c);
+        for (; t + 3 <= taps; t += 3)
+            depthwise_grad_taps(3, count, c, j, row, off + t, dy, dw + t * c);
+        for (; t < taps; t++)
+            depthwise_grad_taps(1, count, c, j, row, off + t, dy, dw + t * c);
+    }
+    for (; j < c; j++)
+        for (int64_t t = 0; t < taps; t++) {
+            float sum = 0;
+            for (int64_t p = 0; p < count; p++)
+                sum += row[p][off[t] + j] * dy[p * c + j];
+            dw[t * c + j] += sum;
+        }
+}
+
+/* ------------------------------------------------------------------ the peak: 12 chains of FMAs that touch no memory */
+static double gemm_peak(int64_t loops, float *sink) {
+    tc_vec acc[12], x = tc_splat(0.999f), y = tc_splat(0.001f);
+#pragma GCC unroll 12
+    for (int i = 0; i < 12; i++)
+        acc[i] = tc_splat((float)i);
+    for (int64_t n = 0; n < loops; n++) {
+#pragma GCC unroll 12
+        for (int i = 0; i < 12; i++) {
+            acc[i] = acc[i] * x + y;
+            __asm__ volatile("" : "+m"(*sink)); /* keeps the loop from being summed up */
+        }
+    }
+#pragma GCC unroll 12
+    for (int i = 1; i < 12; i++)
+        acc[0] += acc[i];
+    tc_store(sink, acc[0]);
+    return 2.0 * 12 * TC_WIDTH * (double)loops;
+}
+
+#define TC_GEMM_TABLE                                                                                                 \
+    {.rows = TC_ROWS, .panel = TC_PANEL, .rows_form = gemm_rows, .cols_form = gemm_cols, .gather = gemm_gather,       \
+     .depthwise = gemm_depthwise, .depthwise_grad = gemm_depthwise_grad, .peak = gemm_peak}
+
+#endif

@@ -1,0 +1,40 @@
+/* The convolution and GEMM kernels of one instruction set. Implemented once, in gemm_body.h. */
+#ifndef TINYCONV_GEMM_ISA_H
+#define TINYCONV_GEMM_ISA_H
+
+#include <stdint.h>
+
+/* A piece of the reduction: `len` floats at row[r] + a, times rows of B at b * panel. */
+typedef struct {
+    int64_t a, b, len;
+} tc_run;
+
+/* 16 consecutive columns of a gathered row: floats at row + src, put at dst (0..panel). */
+typedef struct {
+    int64_t src, dst;
+} tc_piece;
+
+typedef struct {
+    int rows;  /* MR: rows of a full tile */
+    int panel; /* NR: columns of a packed panel */
+    /* out[r][j] = (add ? out[r][j] : init ? init[j] : 0) + sum over runs, i < len of row[r][run.a + i] * b[(run.b + i) * panel + j]
+     * for r < m, j < n <= panel. init holds n floats. */
+    void (*rows_form)(int64_t m, int64_t n, const float *const *row, int64_t runs, const tc_run *run, const float *b,
+                      const float *init, int add, float *const *out, int64_t column);
+    /* c[r * ldc + j] = (add ? c : 0) + sum over p < count of a[p * lda + r] * B(p)[j], r < m <= rows, j < n <= panel;
+     * B(p) = b + p * panel, or, where brow is given, brow[p] + boff. A panel is read whole. */
+    void (*cols_form)(int64_t m, int64_t n, int64_t count, const float *a, int64_t lda, const float *b,
+                      const float *const *brow, int64_t boff, int add, float *c, int64_t ldc);
+    /* packed[p * panel + piece.dst ..] = row[p][piece.src ..]: a panel wide each, in order, so a later piece overwrites */
+    void (*gather)(int64_t count, const float *const *row, int64_t pieces, const tc_piece *piece, float *packed);
+    /* Depthwise: out[r][j] = (bias ? bias[j] : 0) + sum over taps of row[r][off[t] + j] * w[t * c + j], j < c */
+    void (*depthwise)(int64_t m, int64_t c, const float *const *row, int64_t taps, const int64_t *off, const float *w,
+                      const float *bias, float *const *out);
+    /* dw[t * c + j] += sum over p of dy[p * c + j] * row[p][off[t] + j] */
+    void (*depthwise_grad)(int64_t count, int64_t c, const float *const *row, int64_t taps, const int64_t *off,
+                           const float *dy, float *dw);
+    /* FMAs on registers alone, for the measured peak: floating-point operations done */
+    double (*peak)(int64_t loops, float *sink);
+} tc_gemm_isa;
+
+#endif

@@ -1,0 +1,21 @@
+/* One instruction set's kernels. Each isa_*.c names itself and its vector width, includes the bodies and
+ * defines one table; cpu.c chooses among them when the library starts. */
+#ifndef TINYCONV_ISA_H
+#define TINYCONV_ISA_H
+
+#include "gemm_isa.h"
+#include "map_isa.h"
+
+struct tc_isa {
+    const char *name;
+    tc_gemm_isa gemm;
+    tc_map_isa map;
+};
+
+const struct tc_isa *tc_isa_now(void);
+
+/* Sets flush-to-zero and denormals-are-zero; returns the state before, for tc_ftz_restore. */
+unsigned tc_ftz_set(void);
+void tc_ftz_restore(unsigned state);
+
+#endif

@@ -1,0 +1,8 @@
+/* Any machine: GCC lowers the vectors of four to what there is. */
+#define TC_ISA generic
+#define TC_WIDTH 4
+#define TC_ROWS 4
+#include "isa.h"
+#include "gemm_body.h"
+#include "map_body.h"
+const struct tc_isa tc_isa_generic = {"generic", TC_GEMM_TABLE, TC_MAP_TABLE};
