@@ -1,0 +1,103 @@
+"""The `train` section: what it accepts, its defaults, and the checked settings that the loop works from."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Mapping
+
+from ..errors import NetError
+from ..lang.signature import Param, Setting, Signature
+
+WARMUP = Param("warmup", "number", 0)  # epochs
+
+OPTIMIZERS = {
+    "sgd": Signature("sgd", (
+        Param("lr", "number", 0.1), Param("momentum", "number", 0.9), Param("decay", "number", 0),
+        Param("nesterov", "switch", False), Param("decay_all", "switch", False))),
+}
+SCHEDULES = {
+    "constant": Signature("constant", (WARMUP,)),
+    "step": Signature("step", (Param("at", "list"), Param("factor", "number", 0.1), WARMUP)),
+    "cosine": Signature("cosine", (WARMUP,)),
+    "plateau": Signature("plateau", (Param("factor", "number", 0.1), Param("patience", "whole", 3), WARMUP)),
+}
+LOSSES = {"ce": Signature("ce", (Param("weight", "number", 1),))}
+
+TRAIN: dict[str, Setting] = {
+    "epochs": Setting("epochs", (Param("n", "whole", positional=True),)),
+    "batch": Setting("batch", (Param("n", "whole", positional=True),)),
+    "seed": Setting("seed", (Param("n", "whole", positional=True),)),
+    "optimizer": Setting("optimizer", choices=OPTIMIZERS),
+    "schedule": Setting("schedule", choices=SCHEDULES),
+    "loss": Setting("loss", choices=LOSSES, repeated=True),
+}
+
+Choice = tuple[str, Mapping[str, Any]]  # ("sgd", {"lr": 0.1, …}): every parameter of the signature is there
+
+
+def _default(choices: Mapping[str, Signature], name: str) -> Choice:
+    return name, {param.name: param.default for param in choices[name].params}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A whole recipe. Made by `of` from a section, or by hand; out-of-range values are a NetError.
+
+    `epochs` and `batch` are at least 1. `loss` is empty where the net's last layer decides.
+    """
+
+    epochs: int = 10
+    batch: int = 32
+    seed: int = 0
+    optimizer: Choice = dataclasses.field(default_factory=lambda: _default(OPTIMIZERS, "sgd"))
+    schedule: Choice = dataclasses.field(default_factory=lambda: _default(SCHEDULES, "constant"))
+    loss: tuple[Choice, ...] = ()
+
+    @classmethod
+    def of(cls, section: Mapping[str, Any] | None, **given: Any) -> Settings:
+        """From `lang.sections(…)["train"]` (absent settings take their defaults); `given` (`epochs=…`, `batch=…`,
+        `seed=…`) wins where it is not None."""
+        values = dict(section or {})
+        if "loss" in values:
+            values["loss"] = tuple(values["loss"])
+        values.update({name: value for name, value in given.items() if value is not None})
+        return cls(**values)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Settings:
+        """The inverse of `to_json`."""
+
+        def choice(pair: list) -> Choice:
+            return pair[0], {k: tuple(v) if isinstance(v, list) else v for k, v in pair[1].items()}
+
+        return cls(data["epochs"], data["batch"], data["seed"], choice(data["optimizer"]), choice(data["schedule"]),
+                   tuple(choice(pair) for pair in data["loss"]))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for config.json."""
+        return {"epochs": self.epochs, "batch": self.batch, "seed": self.seed, "optimizer": list(self.optimizer),
+                "schedule": list(self.schedule), "loss": [list(pair) for pair in self.loss]}
+
+    def __post_init__(self) -> None:
+        optimizer, schedule = self.optimizer[1], self.schedule[1]
+        rules = [
+            ("epochs", self.epochs, self.epochs >= 1, "at least 1"),
+            ("batch", self.batch, self.batch >= 1, "at least 1"),
+            ("seed", self.seed, 0 <= self.seed < 2 ** 63, "0 or more, below 2^63"),
+            ("lr", optimizer["lr"], optimizer["lr"] >= 0, "0 or more"),
+            ("momentum", optimizer["momentum"], 0 <= optimizer["momentum"] < 1, "0 or more, below 1"),
+            ("decay", optimizer["decay"], optimizer["decay"] >= 0, "0 or more"),
+            ("nesterov", "on", optimizer["momentum"] > 0 or not optimizer["nesterov"], "used with momentum"),
+            ("warmup", schedule["warmup"], schedule["warmup"] >= 0, "0 epochs or more"),
+        ]
+        if "factor" in schedule:
+            rules.append(("factor", schedule["factor"], schedule["factor"] > 0, "above 0"))
+        if "at" in schedule:
+            at = schedule["at"]
+            rising = all(a < b for a, b in zip(at, at[1:])) and all(a >= 0 for a in at)
+            rules.append(("at", ",".join(map(str, at)), rising, "epochs in rising order"))
+        rules += [("weight", loss["weight"], loss["weight"] > 0, "above 0") for _, loss in self.loss]
+        for name, value, good, wanted in rules:
+            if not good:
+                raise NetError(f"`{name}` of the training settings is {value}; it must be {wanted}")
