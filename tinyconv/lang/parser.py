@@ -1,0 +1,229 @@
+"""Text to AST: Lark's LALR parser over net.lark, with the nodes built while it parses."""
+
+from __future__ import annotations
+
+import threading
+from fractions import Fraction
+from pathlib import Path
+
+from ..errors import Diagnostic
+from . import ast
+from .ast import Source
+
+GRAMMAR = Path(__file__).with_name("net.lark")
+
+MAX_TEXT = 256_000          # characters
+MAX_DEPTH = 64              # nested braces, and the height of an expression
+MAX_NUMBER = 10**15
+
+
+def number_value(text: str) -> int | Fraction | None:
+    """The exact value of a number literal, or None where it is out of bounds (checked before anything is computed)."""
+    mantissa, _, exponent = text.partition("e")
+    if len(mantissa) > 40 or len(exponent) > 4 or abs(int(exponent or 0)) > 40:
+        return None
+    value = Fraction(text)
+    if value > MAX_NUMBER or value.denominator > 10**40:
+        return None
+    return value.numerator if value.denominator == 1 else value
+
+
+class AstBuilder:
+    """The callbacks of the grammar's rules. `source` and `problems` are set for each parse."""
+
+    source: Source
+    problems: list[Diagnostic]
+
+    def begin(self, source: Source) -> None:
+        self.source = source
+        self.problems = []
+
+    def problem(self, code: str, message: str, start: int, end: int, help: str = "") -> None:
+        span = self.source.span(start, end)
+        self.problems.append(Diagnostic(code, message, *span, help=help))
+
+    # Items
+
+    def start(self, items):
+        return items
+
+    def let(self, c):
+        return ast.Let(self.source, c[0].start_pos, c[2].end, self.ident(c[1]), c[2])
+
+    def default(self, c):
+        return ast.Default(self.source, c[0].start_pos, c[-1].end, self.ident(c[1]), c[2:])
+
+    def include(self, c):
+        return ast.Include(self.source, c[0].start_pos, c[1].end_pos, self.text(c[1:]))
+
+    def block(self, c):
+        return ast.Block(self.source, c[0].start_pos, c[-1].end, self.ident(c[1]), c[2:-1], c[-1])
+
+    def param(self, c):
+        name, default = c
+        return ast.Parameter(self.source, name.start_pos, default.end if default else name.end_pos, str(name), default)
+
+    def head(self, c):
+        return ast.Head(self.source, c[0].start_pos, c[-1].end, self.ident(c[1]), c[2:-1], c[-1])
+
+    def section(self, c):
+        return ast.Section(self.source, c[0].start_pos, c[-1].end_pos, str(c[0]), c[2:-1])
+
+    def setting(self, c):
+        name = self.ident(c[0])
+        return ast.SettingLine(self.source, name.start, c[-1].end if len(c) > 1 else name.end, name, c[1:])
+
+    def pipeline(self, c):
+        name = self.ident(c[0])
+        return ast.SettingLine(self.source, name.start, c[1].end, name, [], c[1].stages)
+
+    # Flow
+
+    def body(self, c):
+        lets = [x for x in c[1:-1] if isinstance(x, ast.Let)]
+        return ast.Body(self.source, c[0].start_pos, c[-1].end_pos, lets, c[-2])
+
+    def branches(self, c):
+        return ast.Branches(self.source, c[0].start_pos, c[-1].end_pos, c[1:-1])
+
+    def chain(self, pipes):
+        return [stage for pipe in pipes for stage in pipe.stages]
+
+    def pipe(self, c):
+        for arrow, stage in zip(c[1::2], c[2::2]):
+            if "\n" in self.source.text[arrow.end_pos:stage.start] or ";" in self.source.text[arrow.end_pos:stage.start]:
+                self.problem("E111", "a line ends with `->`", arrow.start_pos, arrow.end_pos,
+                             "put the `->` at the start of the next line, or remove it")
+        return ast.Pipe(self.source, c[0].start, c[-1].end, c[::2])
+
+    def stage(self, c):
+        stage, alias = c
+        if isinstance(stage, ast.Ref):
+            stage = ast.RefStage(self.source, stage.start, stage.end, stage)
+        if alias is not None:
+            stage.alias = self.ident(alias)
+        return stage
+
+    def layer(self, c):
+        name, *args, branches = c
+        end = args[-1].end if args else name.end_pos
+        return ast.Layer(self.source, name.start_pos, end, self.ident(name), args, branches)
+
+    def repeat(self, c):
+        _, count, index, body = c
+        return ast.Repeat(self.source, c[0].start_pos, count.end, count, index and self.ident(index), body)
+
+    def when(self, c):
+        _, condition, body, otherwise = c
+        return ast.When(self.source, c[0].start_pos, condition.end, condition, body, otherwise)
+
+    def ref(self, c):
+        return ast.Ref(self.source, c[0].start_pos, c[1].end_pos, 1, str(c[1]))
+
+    # Arguments
+
+    def keyword(self, c):
+        return ast.Keyword(self.source, c[0].start_pos, c[1].end, c[1], str(c[0]))
+
+    def flag(self, c):
+        token, = c
+        start, end = token.start_pos, token.end_pos
+        digits = token[1:]
+        value = self.sizes(digits, start + 1, end) if "x" in digits else self.literal(digits, start + 1, end)
+        return ast.Flag(self.source, start, end, value, token[0])
+
+    def positional(self, c):
+        token, = c
+        make = {"SIZE": self.size, "NUMBER": self.number, "NAME": self.name, "STRING": self.text}[token.type]
+        return ast.Positional(self.source, token.start_pos, token.end_pos, make(c))
+
+    def positional_ref(self, c):
+        return ast.Positional(self.source, c[0].start, c[0].end, c[0])
+
+    def ident(self, token):
+        return ast.Ident(self.source, token.start_pos, token.end_pos, str(token))
+
+    # Expressions
+
+    def literal(self, text, start, end):
+        value = number_value(text)
+        if value is None:
+            self.problem("E105", "this number is out of range", start, end,
+                         f"numbers go up to {MAX_NUMBER:.0e}, with up to 40 digits".replace("+", ""))
+            value = 1
+        return ast.Number(self.source, start, end, 1, value)
+
+    def sizes(self, text, start, end):
+        parts = text.split("x")
+        if len(parts) > 8 or any(len(p) > 15 for p in parts):
+            self.problem("E105", "this size is out of range", start, end)
+            parts = ["1"]
+        return ast.SizeLiteral(self.source, start, end, 1, tuple(None if p == "?" else int(p) for p in parts))
+
+    def number(self, c):
+        return self.literal(str(c[0]), c[0].start_pos, c[0].end_pos)
+
+    def size(self, c):
+        return self.sizes(str(c[0]), c[0].start_pos, c[0].end_pos)
+
+    def text(self, c):
+        return ast.Text(self.source, c[0].start_pos, c[0].end_pos, 1, str(c[0][1:-1]))
+
+    def name(self, c):
+        return ast.Name(self.source, c[0].start_pos, c[0].end_pos, 1, str(c[0]))
+
+    def unary(self, c):
+        op, operand = c
+        return self.bounded(ast.Unary(self.source, op.start_pos, operand.end, operand.depth + 1, str(op), operand))
+
+    def binary(self, c):
+        left, op, right = c
+        depth = max(left.depth, right.depth) + 1
+        return self.bounded(ast.Binary(self.source, left.start, right.end, depth, str(op), left, right))
+
+    def func(self, c):
+        name, _, *args, close = c
+        depth = max((a.depth for a in args), default=0) + 1
+        return self.bounded(ast.Func(self.source, name.start_pos, close.end_pos, depth, str(name), args))
+
+    def paren(self, c):
+        expr = c[1]
+        expr.start, expr.end = c[0].start_pos, c[2].end_pos
+        return expr
+
+    def list(self, items):
+        depth = max(i.depth for i in items) + 1
+        return ast.ListExpr(self.source, items[0].start, items[-1].end, depth, items)
+
+    def bounded(self, expr):
+        if expr.depth <= MAX_DEPTH:
+            return expr
+        if expr.depth == MAX_DEPTH + 1:
+            self.problem("E106", "this expression is nested too deeply", expr.start, expr.end, "split it up with `let`")
+        # Going on with a leaf keeps the tree low, so that nothing after this recurses deeply.
+        return ast.Number(self.source, expr.start, expr.end, MAX_DEPTH + 1, 1)
+
+
+class _Parser:
+    """The Lark parser, built on first use from the tables made at build time, else from the grammar (0.1 s)."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.lark = None
+        self.builder = AstBuilder()
+
+    def parse(self, source: Source) -> tuple[list[ast.Item], list[Diagnostic]]:
+        """Raises lark.UnexpectedInput; other problems that do not stop the parser are returned."""
+        with self.lock:
+            if self.lark is None:
+                self.lark = self._load()
+            self.builder.begin(source)
+            return self.lark.parse(source.text), self.builder.problems
+
+    def _load(self):
+        from .maketables import load_tables
+
+        return load_tables(GRAMMAR, self.builder)
+
+
+PARSER = _Parser()
