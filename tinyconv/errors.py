@@ -47,3 +47,7 @@ class NetError(Exception):
         self.message = message
         self.help = help
         self.diagnostics = tuple(diagnostics)
+
+
+class NonFiniteError(NetError):
+    """A loss that is NaN or infinite. Raised before the weights are updated."""
