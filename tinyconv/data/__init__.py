@@ -1,0 +1,29 @@
+"""Data: sources, augmentation and batches, all of it NumPy arrays in and out.
+
+Images are uint8 or float32, channels last; labels int32 from 0. Nothing here decides how uint8 becomes numbers: the net
+divides by 255.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tinyconv.data import steps
+from tinyconv.data.batches import Batches, check_shape
+from tinyconv.data.bundled import NAMES
+from tinyconv.data.dataset import Dataset, Split, measure
+from tinyconv.data.images import load_image
+from tinyconv.data.sources import open
+
+__all__ = ["NAMES", "Batches", "Dataset", "Split", "apply", "check_shape", "load_image", "measure", "open", "steps"]
+
+
+def apply(pipeline: Sequence[tuple], image: np.ndarray) -> np.ndarray:
+    """The test pipeline on one image (h, w, c), for `predict`: random crops become centre crops.
+
+    NetError where the steps do not fit the image, or hold one that belongs to `augment` only.
+    """
+    steps.check(pipeline, augment=False)
+    return np.ascontiguousarray(steps.run(pipeline, image[None])[0])

@@ -1,0 +1,323 @@
+"""From a path or a known name to a Dataset: which layout a source has, and the parts it is made of.
+
+A source is looked at as Files (a folder, a zip archive, or a lone file). Each layout has a probe that gives either a
+reader or the words why it does not fit; exactly one may fit.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from tinyconv.data import bundled, formats, images
+from tinyconv.data.dataset import VALIDATION, Dataset, Split, draw
+from tinyconv.data.files import Archive, Files, Folder, read_file
+from tinyconv.data.steps import size_words
+from tinyconv.errors import NetError
+
+
+@dataclass
+class Parts:
+    """What a reader found: splits by their role (train, val, test), class names, messages of what was skipped."""
+
+    splits: dict[str, Split]
+    classes: list[str]
+    skipped: list[str] = field(default_factory=list)
+
+
+Reader = Callable[[bool], Parts]  # takes skip_bad
+
+
+def open(source, *, base=None, validation: float | None = None, seed: int = 0, skip_bad: bool = False) -> Dataset:
+    """Open a data set: `fashion-mnist-small`, or a path to an .npz, idx folder, CIFAR binary, image folders, or a zip.
+
+    base: the folder relative paths are meant from (None: the current one). validation: the share 0 <= f < 1 of the
+    training part to draw, by seed and every class by its share, where the source has no `val` split of its own; epochs
+    then report on it and a test split is kept for `eval`. Without it a source that has neither gets 0.1, and 0 draws
+    none. skip_bad: leave out images that are truncated or corrupt, and count them in `Dataset.skipped`.
+    Every unusable source is a NetError that names the file.
+    """
+    if validation is not None and not 0 <= validation < 1:
+        raise NetError(f"`validation {validation}` is no share", help="give a fraction from 0 to below 1, such as 0.1")
+    if str(source) in bundled.NAMES:
+        name, parts = str(source), _bundled()
+    else:
+        path = Path(base or "", os.path.expanduser(str(source)))
+        name, parts = path.stem if path.suffix else path.name, _read(path, str(source), skip_bad)
+    _verify(parts, str(source))
+    return _divide(parts, name, validation, seed)
+
+
+def _bundled() -> Parts:
+    x, y, xt, yt = bundled.fashion_mnist_small()
+    return Parts({"train": Split(x, y), "test": Split(xt, yt)}, list(bundled.CLASSES))
+
+
+def _read(path: Path, given: str, skip_bad: bool) -> Parts:
+    if not path.exists():
+        known = "" if os.sep in given else f", nor is `{given}` a known data set ({', '.join(bundled.NAMES)})"
+        raise NetError(f"{path}: no such file or folder{known}")
+    if path.is_dir():
+        return _fitting(Folder(path), LAYOUTS)(skip_bad)
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
+        return _npz(read_file(path), str(path))
+    if suffix == ".bin":
+        return _cifar([(str(path), read_file(path))], "", skip_bad)
+    if suffix == ".zip":
+        archive = Archive(path)
+        # Often everything is packed under one folder: look into it where the top itself fits nothing.
+        if len(archive.children()) == 1 and not archive.inside() and archive.children()[0] not in _ROLES:
+            archive = Archive(path, archive.children()[0] + "/")
+        return _fitting(archive, LAYOUTS + ARCHIVED)(skip_bad)
+    raise NetError(f"{path}: not a data file that is known",
+                   help="give a folder, or a file ending in .npz, .bin (CIFAR binary) or .zip")
+
+
+def _fitting(files: Files, layouts: tuple) -> Reader:
+    """The reader of the one layout that fits; NetError with what was looked for where none or several do."""
+    results = [(title, probe(files)) for title, probe in layouts]
+    readers = [(title, result) for title, result in results if callable(result)]
+    if len(readers) == 1:
+        return readers[0][1]
+    if readers:
+        raise NetError(f"{files.label}: fits {len(readers)} layouts: {'; '.join(title for title, _ in readers)}",
+                       help="give the folder or file of one of them")
+    width = max(len(title) for title, _ in results)
+    looked = "\n".join(f"    {title:{width}}  {why}" for title, why in results)
+    raise NetError(f"{files.label}: no data set found here; looked for\n{looked}")
+
+
+# --- idx -----------------------------------------------------------------------------------------------------------
+
+_IMAGES, _LABELS = "-images-idx3-ubyte", "-labels-idx1-ubyte"
+
+
+def _probe_idx(files: Files) -> Reader | str:
+    found = {}
+    for name in files.inside():
+        stem = name[:-3] if name.endswith(".gz") else name
+        if stem.endswith(_IMAGES) and name in (stem, stem + ".gz"):
+            found.setdefault(stem[:-len(_IMAGES)], name)  # sorted: the plain file comes before its .gz
+    if not found:
+        return "no such file"
+    return lambda skip_bad: _idx(files, found, skip_bad)
+
+
+def _idx(files: Files, found: dict[str, str], skip_bad: bool) -> Parts:
+    skipped: list[str] = []
+    splits: dict[str, Split] = {}
+    present = set(files.inside())
+    for prefix, name in found.items():
+        lower = prefix.lower()
+        role = "test" if lower.endswith(("test", "t10k")) else "val" if lower.endswith("val") else "train"
+        if role in splits:
+            raise NetError(f"{files.label}: several idx files of {role} images: {', '.join(found.values())}",
+                           help="keep one data set in a folder")
+        labels_name = next((n for n in (prefix + _LABELS, prefix + _LABELS + ".gz") if n in present), None)
+        if labels_name is None:
+            raise NetError(f"{files.path(prefix + _LABELS)}[.gz]: missing, the labels of {name}")
+        x = formats.read_idx(files.read(name), files.path(name), 3, skip_bad, skipped)
+        y = formats.read_idx(files.read(labels_name), files.path(labels_name), 1, skip_bad, skipped)
+        if len(x) != len(y) and not skipped:
+            raise NetError(f"{files.path(name)}: {len(x):,} images, but {len(y):,} labels in {labels_name}")
+        n = min(len(x), len(y))
+        splits[role] = Split(x[:n, :, :, None], y[:n])
+    return Parts(splits, _numbered(splits, files.label), skipped)
+
+
+def _numbered(splits: dict[str, Split], label: str) -> list[str]:
+    """Class names '0', '1', … up to the highest label; NetError where most of them have no image at all."""
+    if "train" not in splits or not len(splits["train"]):
+        return []
+    present = np.unique(splits["train"].labels)
+    top = int(present[-1])
+    if len(present) < (top + 1) / 2:
+        at = int(np.argmax(splits["train"].labels == top))
+        raise NetError(f"{label}: label {top} out of range (image {at}): only {len(present)} different labels are used",
+                       help="labels count from 0 without gaps")
+    return [str(i) for i in range(top + 1)]
+
+
+# --- CIFAR binary --------------------------------------------------------------------------------------------------
+
+def _probe_cifar(files: Files) -> Reader | str:
+    names = [name for name in files.inside() if name.lower().endswith(".bin")]
+    if not names:
+        return "no such file"
+    if not any(files.size(name) and files.size(name) % formats.RECORD == 0 for name in names):
+        return f"{names[0]}: {files.size(names[0]):,} bytes are no whole number of records"
+    meta = files.read("batches.meta.txt").decode("utf-8", "replace") if "batches.meta.txt" in files.inside() else ""
+    return lambda skip_bad: _cifar([(files.path(name), files.read(name)) for name in names], meta, skip_bad)
+
+
+def _cifar(batches: list[tuple[str, bytes]], meta: str, skip_bad: bool) -> Parts:
+    skipped: list[str] = []
+    parts: dict[str, list] = {}
+    for label, data in batches:
+        role = "test" if Path(label.rpartition(": ")[2]).name.lower() == "test_batch.bin" else "train"
+        parts.setdefault(role, []).append(formats.read_cifar(data, label, skip_bad, skipped))
+    splits = {role: Split(np.concatenate([x for x, _ in read]), np.concatenate([y for _, y in read]))
+              for role, read in parts.items()}
+    if "train" not in splits:  # test_batch.bin alone is all there is
+        splits["train"] = splits.pop("test")
+    names = meta.split()
+    return Parts(splits, names if len(names) == len(formats.CIFAR10) else list(formats.CIFAR10), skipped)
+
+
+# --- npz -----------------------------------------------------------------------------------------------------------
+
+def _probe_npz(files: Files) -> Reader | str:
+    names = [name for name in files.inside() if name.lower().endswith(".npz")]
+    if len(names) != 1:
+        return "no such file" if not names else f"{len(names)} such files"
+    return lambda skip_bad: _npz(files.read(names[0]), files.path(names[0]))
+
+
+def _npz(data: bytes, label: str) -> Parts:
+    arrays = formats.read_npz(data, label)
+    whole, split = {"x", "y"} & set(arrays), {"x_train", "y_train"} & set(arrays)
+    if whole and split:
+        raise NetError(f"{label}: holds both `{min(whole)}` and `{min(split)}`", help="keep either x, y or x_train, …")
+    names = {"train": ("x", "y")} if whole else {"train": ("x_train", "y_train")}
+    if "x_test" in arrays or "y_test" in arrays:
+        names["test"] = ("x_test", "y_test")
+    splits = {}
+    for role, pair in names.items():
+        for name in pair:
+            if name not in arrays:
+                raise NetError(f"{label}: no array `{name}` in it; there are {', '.join(sorted(arrays)) or 'none'}",
+                               help="looked for x_train, y_train[, x_test, y_test] or x, y")
+        x = formats.npz_images(arrays[pair[0]], f"{label}: `{pair[0]}`")
+        splits[role] = Split(x, formats.npz_labels(arrays[pair[1]], len(x), f"{label}: `{pair[1]}`"))
+    classes = [str(name) for name in arrays["classes"].ravel()] if "classes" in arrays else _numbered(splits, label)
+    return Parts(splits, classes)
+
+
+# --- image folders -------------------------------------------------------------------------------------------------
+
+_ROLES = ("train", "test", "val")
+_MASKS = {"image", "label"}
+
+
+def _class_folders(files: Files, root: str = "") -> list[str]:
+    """The names of folders in `root`, if any of them holds images and they are no image/ + label/ pair."""
+    folders = files.children(root)
+    if not any(images.is_image(name) for folder in folders for name in files.inside(folder)):
+        return []
+    names = [folder.rpartition("/")[2] for folder in folders]
+    return [] if _MASKS <= set(names) else names
+
+
+def _probe_split(files: Files) -> Reader | str:
+    roles = [role for role in _ROLES if role in files.children() and _class_folders(files, role)]
+    if "train" not in roles:
+        return "no class folders with images in train/" if "train" in files.children() else "no train/"
+    if len(roles) == 1:
+        there = [role for role in _ROLES[1:] if role in files.children()]
+        return f"no class folders with images in {there[0]}/" if there else "no test/ or val/ beside train/"
+    return lambda skip_bad: _folders(files, {role: role for role in roles}, skip_bad)
+
+
+def _probe_classes(files: Files) -> Reader | str:
+    names = [name for name in _class_folders(files) if name not in _ROLES]
+    if not names:
+        return "no folders with images in them"
+    return lambda skip_bad: _folders(files, {"train": ""}, skip_bad, names)
+
+
+def _probe_pairs(files: Files) -> Reader | str:
+    for root in ("", "train"):
+        names = {folder.rpartition("/")[2] for folder in files.children(root)}
+        if _MASKS <= names:
+            return lambda skip_bad: _no_masks(files.path(root) if root else files.label)
+    return "no image/ with a label/ beside it"
+
+
+def _no_masks(label: str) -> Parts:
+    raise NetError(f"{label}: image/ and label/ are images with masks, for segmentation, which this version cannot train",
+                   help="give images in one folder a class")
+
+
+def _folders(files: Files, roots: dict[str, str], skip_bad: bool, names: list[str] | None = None) -> Parts:
+    """Splits of class folders; the sorted folder names of the training part are the classes."""
+    classes = sorted(names or _class_folders(files, roots["train"]))
+    skipped: list[str] = []
+    splits = {}
+    for role, root in roots.items():
+        here = sorted(names or _class_folders(files, root))
+        strange = [name for name in here if name not in classes]
+        if strange:
+            raise NetError(f"{files.path(root)}: class folder `{strange[0]}` is not in {roots['train']}/",
+                           help=f"the classes are {_listed(classes)}")
+        members, labels = [], []
+        for name in here:
+            folder = f"{root}/{name}" if root else name
+            inside = [member for member in files.inside(folder) if images.is_image(member)]
+            if not inside:
+                raise NetError(f"{files.path(folder)}: class folder without an image",
+                               help="add images to it or remove the folder")
+            members += inside
+            labels += [classes.index(name)] * len(inside)
+        data, kept, bad = images.decode_all(files, members, skip_bad)
+        skipped += bad
+        splits[role] = Split(data, np.array(labels, np.int32)[kept], [files.path(members[i]) for i in kept])
+    return Parts(splits, classes, skipped)
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
+
+
+_IDX = ("*-images-idx3-ubyte[.gz]", _probe_idx)
+LAYOUTS = (_IDX, ("*.bin of 3,073-byte records", _probe_cifar), ("train/ + test/ or val/ of class folders", _probe_split),
+           ("class folders", _probe_classes), ("image/ + label/", _probe_pairs))
+ARCHIVED = ((".npz", _probe_npz),)
+
+
+# --- what every source must be -------------------------------------------------------------------------------------
+
+def _verify(parts: Parts, source: str) -> None:
+    """NetErrors for an empty data set, splits of different channels, and labels out of range."""
+    train = parts.splits.get("train")
+    if train is None:
+        raise NetError(f"{source}: no training images, only {' and '.join(parts.splits)}")
+    for role, split in parts.splits.items():
+        if not len(split):
+            raise NetError(f"{source}: the {role} split is empty")
+        if split.shape[2] != train.shape[2]:
+            raise NetError(f"{source}: train images are {images.channel_words(train.shape[2])}, "
+                           f"{role} images {images.channel_words(split.shape[2])}")
+        if split.labels.max() >= len(parts.classes):
+            at = int(np.argmax(split.labels >= len(parts.classes)))
+            raise NetError(f"{source}: label {split.labels[at]} out of range ({role} {split.name(at)}): there are "
+                           f"{len(parts.classes)} classes, counted from 0")
+
+
+def _divide(parts: Parts, name: str, validation: float | None, seed: int) -> Dataset:
+    train, val, test = (parts.splits.get(role) for role in ("train", "val", "test"))
+    drawn = 0.0
+    if val is None:
+        drawn = validation if validation is not None else (VALIDATION if test is None else 0.0)
+        if drawn and len(train) > 1:
+            kept, taken = draw(train.labels, drawn, seed)
+            train, val = train.take(kept), train.take(taken)
+        else:
+            drawn, val = 0.0, test
+    words = f"{name}: {len(train):,} training"
+    if drawn:
+        words += f" + {len(val):,} validation images (drawn by seed {seed})"
+    elif val is not None:
+        words += f" + {len(val):,} {'test' if val is test else 'validation'} images"
+    else:
+        words += " images"
+    if test is not None and val is not test:
+        words += f" + {len(test):,} test images"
+    words += f", {size_words(train.shape)}, {len(parts.classes)} classes"
+    if parts.skipped:
+        words += f", {len(parts.skipped):,} bad files skipped"
+    return Dataset(train, val, test, parts.classes, name, words, parts.skipped)
