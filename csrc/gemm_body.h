@@ -322,10 +322,10 @@ static void gemm_depthwise_grad(int64_t count, int64_t c, const float *const *ro
 
 /* ------------------------------------------------------------------ the peak: 12 chains of FMAs that touch no memory */
 static double gemm_peak(int64_t loops, float *sink) {
-    tc_vec acc[12], x = tc_splat(0.999f), y = tc_splat(0.001f);
+    tc_vec acc[12], x = tc_splat(0.5f), y = tc_splat(0.25f); /* no acc starts at the fixed point: it would fold */
 #pragma GCC unroll 12
     for (int i = 0; i < 12; i++)
-        acc[i] = tc_splat((float)i);
+        acc[i] = tc_splat((float)(i + 1));
     for (int64_t n = 0; n < loops; n++) {
 #pragma GCC unroll 12
         for (int i = 0; i < 12; i++) {

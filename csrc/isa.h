@@ -3,6 +3,10 @@
 #ifndef TINYCONV_ISA_H
 #define TINYCONV_ISA_H
 
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
 #include "gemm_isa.h"
 #include "map_isa.h"
 
@@ -17,5 +21,14 @@ const struct tc_isa *tc_isa_now(void);
 /* Sets flush-to-zero and denormals-are-zero; returns the state before, for tc_ftz_restore. */
 unsigned tc_ftz_set(void);
 void tc_ftz_restore(unsigned state);
+
+/* 0 .. threads - 1 in a parallel region, for a thread's own part of the scratch. */
+static inline int tc_thread_index(void) {
+#ifdef _OPENMP
+    return omp_get_thread_num();
+#else
+    return 0;
+#endif
+}
 
 #endif

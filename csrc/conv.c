@@ -1,0 +1,250 @@
+/* Convolutions: the forward pass and the data gradient as implicit GEMMs over blocks of output positions. */
+#include "conv.h"
+#include "isa.h"
+
+#include <string.h>
+
+enum {
+    BOX_PIXELS = 384,           /* positions of a block: every panel of weights is used so often while in L1 */
+    BOX_PIXELS_LEAST = 96,
+    BOXES = 16,                 /* blocks wanted of a small layer, whatever the threads: scratch then grows with them */
+    BAND_FLOATS = 64 * 1024,    /* of padded input a block may hold: 256 KB of L2 */
+    IN_L2 = 96 * 1024,          /* floats: up to here a block's rows stay in L2 for all of the reduction */
+    GROUP = 16                  /* panels between two passes over rows that do not */
+};
+
+/* ------------------------------------------------------------------ choice */
+/* One tap, stride 1, nothing outside: a plain product of rows; also the fully connected layers. */
+static int is_gemm(const tc_conv_shape *s, int pass) {
+    tc_igemm g;
+    if (s->groups != 1 || s->sd * s->sh * s->sw != 1 || s->kd * s->kh * s->kw != 1)
+        return 0;
+    tc_igemm_get(s, pass, 0, &g);
+    return !g.padded && !g.p[0] && !g.p[1] && !g.p[2] && !memcmp(g.in, g.out, sizeof g.in);
+}
+
+static int is_depthwise(const tc_conv_shape *s) { return s->groups > 1 && s->groups == s->c && s->groups == s->k; }
+
+const char *tc_conv_algorithm(const tc_conv_shape *s, int pass) {
+    return is_depthwise(s) ? "dwconv" : is_gemm(s, pass) ? "gemm" : "igemm";
+}
+
+/* ------------------------------------------------------------------ packing */
+int64_t tc_conv_packed(const tc_conv_shape *s, int pass) {
+    int64_t floats = 0;
+    for (int64_t i = 0; i < tc_igemm_count(s, pass); i++) {
+        tc_igemm g;
+        tc_igemm_get(s, pass, i, &g);
+        floats += tc_igemm_packed(&g);
+    }
+    return floats;
+}
+
+/* One tap's weights for a panel: to[ci][column] from w (k, taps, c/groups), zeros in columns that there are none for. */
+static void pack_tap(const tc_igemm *g, int back, int64_t nr, int64_t group, int64_t j, int64_t tap, int64_t taps,
+                     const float *w, float *to) {
+    const int64_t n = tc_min(nr, g->kg - j), wc = back ? g->kg : g->cg; /* wc: c/groups of the weights */
+    if (n < nr)
+        memset(to, 0, (size_t)(g->cg * nr) * sizeof(float));
+    if (back)
+        for (int64_t ci = 0; ci < g->cg; ci++)
+            memcpy(to + ci * nr, w + ((group * g->cg + ci) * taps + tap) * wc + j, (size_t)n * sizeof(float));
+    else
+        for (int64_t i = 0; i < n; i++) {
+            const float *from = w + ((group * g->kg + j + i) * taps + tap) * wc;
+            for (int64_t ci = 0; ci < g->cg; ci++)
+                to[ci * nr + i] = from[ci];
+        }
+}
+
+static void pack_igemm(const tc_conv_shape *s, const tc_igemm *g, int back, const float *w, float *to, int threads) {
+    const int64_t nr = tc_isa_now()->gemm.panel, panels = tc_ceil_div(g->kg, nr);
+    const int64_t all = s->kd * s->kh * s->kw, per_plane = g->taps[1] * g->taps[2], taps = g->taps[0] * per_plane;
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t i = 0; i < (tc_is_depthwise(g) ? 1 : g->groups * panels) * taps; i++) {
+        const int64_t j = i % taps, q = i / taps;
+        const int64_t jd = g->tap_first[0] + j / per_plane * g->tap_step[0];
+        const int64_t jh = g->tap_first[1] + j / g->taps[2] % g->taps[1] * g->tap_step[1];
+        const int64_t jw = g->tap_first[2] + j % g->taps[2] * g->tap_step[2];
+        const int64_t tap = (jd * s->kh + jh) * s->kw + jw;
+        if (tc_is_depthwise(g))
+            for (int64_t c = 0; c < g->c; c++)
+                to[j * g->c + c] = w[c * all + tap];
+        else
+            pack_tap(g, back, nr, q / panels, q % panels * nr, tap, all, w, to + (q * taps + j) * g->cg * nr);
+    }
+}
+
+void tc_conv_pack(const tc_conv_shape *s, int pass, const float *w, float *packed, int threads) {
+    threads = tc_threads_for(threads, 4.0 * (double)tc_conv_packed(s, pass));
+    for (int64_t i = 0; i < tc_igemm_count(s, pass); i++) {
+        tc_igemm g;
+        tc_igemm_get(s, pass, i, &g);
+        pack_igemm(s, &g, pass == TC_DATA_GRAD, w, packed, threads);
+        packed += tc_igemm_packed(&g);
+    }
+}
+
+/* ------------------------------------------------------------------ one implicit GEMM */
+typedef struct {
+    tc_boxes boxes;
+    int64_t splits, group;                            /* parts of the panels; panels between two passes over the rows */
+    int64_t rows_at, out_at, runs_at, band_at, bytes; /* in a thread's scratch */
+} schedule;
+
+static void make_schedule(const tc_igemm *g, int threads, schedule *p) {
+    const int64_t all = g->n * g->out[0] * g->out[1] * g->out[2];
+    const int64_t taps = g->taps[0] * g->taps[1] * g->taps[2];
+    const int64_t pixels = tc_max(tc_min(BOX_PIXELS, all / BOXES), BOX_PIXELS_LEAST);
+    tc_boxes_choose(g, pixels, BAND_FLOATS, 0, &p->boxes);
+    const int64_t panels = g->groups * tc_ceil_div(g->kg, tc_isa_now()->gemm.panel);
+    const int64_t wanted = threads > 1 ? 3 * threads : 1;
+    p->splits = tc_is_depthwise(g) || !g->reduction ? 1 : tc_min(panels, tc_ceil_div(wanted, tc_max(p->boxes.boxes, 1)));
+    const int64_t unique = p->boxes.banded ? p->boxes.band : p->boxes.pixels * tc_min(g->reduction * g->groups, g->c * taps);
+    p->group = unique <= IN_L2 ? 1 : GROUP;
+    p->rows_at = 0;
+    p->out_at = tc_round_up(p->boxes.pixels * (int64_t)sizeof(float *), TC_ALIGN);
+    p->runs_at = 2 * p->out_at;
+    /* a run for each stretch of the input and for each cut through one; the depthwise kernel takes an offset a tap */
+    const int64_t runs = taps + tc_ceil_div(g->reduction, TC_REDUCTION) + 1;
+    p->band_at = p->runs_at + tc_round_up(runs * (int64_t)sizeof(tc_run), TC_ALIGN);
+    p->bytes = p->band_at + tc_round_up(p->boxes.band * (int64_t)sizeof(float), TC_ALIGN);
+}
+
+static void box_out(const tc_igemm *g, const tc_box *box, float *y, float **out) {
+    for (int64_t n = 0; n < box->size[0]; n++)
+        for (int64_t z = 0; z < box->size[1]; z++)
+            for (int64_t h = 0; h < box->size[2]; h++) {
+                const int64_t at = (((box->first[0] + n) * g->full[0] + g->first[0] + (box->first[1] + z) * g->step[0]) *
+                                        g->full[1] + g->first[1] + (box->first[2] + h) * g->step[1]) * g->full[2] +
+                                   g->first[2] + box->first[3] * g->step[2];
+                for (int64_t i = 0; i < box->size[3]; i++)
+                    *out++ = y + (at + i * g->step[2]) * g->k;
+            }
+}
+
+/* The runs of steps [begin, end) of the reduction of one group. */
+static int64_t make_runs(const tc_igemm *g, const tc_boxes *b, const tc_box *box, int64_t group, int64_t begin,
+                         int64_t end, tc_run *run) {
+    const int64_t length = tc_run_length(g), per_row = g->taps[2] * g->cg / length;
+    int64_t count = 0;
+    for (int64_t i = begin; i < end;) {
+        const int64_t r = i / length, inside = i % length, len = tc_min(end - i, length - inside);
+        const int64_t jh = r / per_row;
+        const int64_t at = tc_tap_offset(g, b, box, jh / g->taps[1], jh % g->taps[1], r % per_row);
+        run[count++] = (tc_run){at + group * g->cg + inside, i, len};
+        i += len;
+    }
+    return count;
+}
+
+static void box_panels(const tc_igemm *g, const schedule *p, const tc_box *box, int64_t q0, int64_t q1,
+                       const float *packed, const float *bias, char *scratch) {
+    const tc_gemm_isa *isa = &tc_isa_now()->gemm;
+    const float **row = (const float **)(scratch + p->rows_at), **at = row;
+    float **out = (float **)(scratch + p->out_at);
+    tc_run *run = (tc_run *)(scratch + p->runs_at);
+    const int64_t per_group = tc_ceil_div(g->kg, isa->panel), part = tc_reduction_part(g->reduction);
+    for (int64_t first = q0; first < q1; first += p->group)
+        for (int64_t i = 0; i < g->reduction; i += part) {
+            int64_t group = -1, runs = 0;
+            for (int64_t q = first; q < tc_min(first + p->group, q1); q++) {
+                if (q / per_group != group) {
+                    group = q / per_group;
+                    runs = make_runs(g, &p->boxes, box, group, i, tc_min(i + part, g->reduction), run);
+                }
+                const int64_t j = q % per_group * isa->panel, column = group * g->kg + j;
+                isa->rows_form(box->pixels, tc_min(isa->panel, g->kg - j), at, runs, run,
+                               packed + q * g->reduction * isa->panel, bias && !i ? bias + column : NULL, i > 0, out,
+                               column);
+            }
+        }
+}
+
+static void box_depthwise(const tc_igemm *g, const schedule *p, const tc_box *box, const float *packed,
+                          const float *bias, char *scratch) {
+    int64_t *off = (int64_t *)(scratch + p->runs_at), taps = 0;
+    for (int64_t jd = 0; jd < g->taps[0]; jd++)
+        for (int64_t jh = 0; jh < g->taps[1]; jh++)
+            for (int64_t jw = 0; jw < g->taps[2]; jw++)
+                off[taps++] = tc_tap_offset(g, &p->boxes, box, jd, jh, jw);
+    tc_isa_now()->gemm.depthwise(box->pixels, g->c, (const float **)(scratch + p->rows_at), taps, off, packed, bias,
+                                 (float **)(scratch + p->out_at));
+}
+
+static void run_igemm(const tc_igemm *g, const float *x, const float *packed, const float *bias, float *y,
+                      char *scratch, int threads) {
+    const int64_t panels = g->groups * tc_ceil_div(g->kg, tc_isa_now()->gemm.panel);
+    schedule p;
+    make_schedule(g, threads, &p);
+    threads = tc_threads_for(threads, 2.0 * (double)(g->n * g->out[0] * g->out[1] * g->out[2]) * (double)g->reduction *
+                                          (double)g->k);
+#pragma omp parallel num_threads(threads)
+    {
+        unsigned ftz = tc_ftz_set();
+        char *own = scratch + p.bytes * tc_thread_index();
+#pragma omp for schedule(dynamic)
+        for (int64_t t = 0; t < p.boxes.boxes * p.splits; t++) {
+            tc_box box;
+            const int64_t s = t % p.splits;
+            tc_box_get(g, &p.boxes, t / p.splits, &box);
+            box_out(g, &box, y, (float **)(own + p.out_at));
+            if (!g->reduction) { /* a phase of the stride that no tap reaches */
+                for (int64_t i = 0; i < box.pixels; i++)
+                    memset(((float **)(own + p.out_at))[i], 0, (size_t)g->k * sizeof(float));
+                continue;
+            }
+            tc_box_rows(g, &p.boxes, &box, x, (float *)(own + p.band_at), (const float **)(own + p.rows_at));
+            if (tc_is_depthwise(g))
+                box_depthwise(g, &p, &box, packed, bias, own);
+            else
+                box_panels(g, &p, &box, panels * s / p.splits, panels * (s + 1) / p.splits, packed, bias, own);
+        }
+        tc_ftz_restore(ftz);
+    }
+}
+
+/* ------------------------------------------------------------------ the passes */
+int64_t tc_weight_grad_scratch(const tc_conv_shape *s, int threads);
+
+int64_t tc_conv_scratch(const tc_conv_shape *s, int pass, int threads) {
+    int64_t bytes = 0;
+    threads = threads > 1 ? threads : 1;
+    if (pass == TC_WEIGHT_GRAD)
+        return tc_weight_grad_scratch(s, threads);
+    if (is_gemm(s, pass))
+        return tc_gemm_packed_scratch(s->n * s->od * s->oh * s->ow, pass == TC_DATA_GRAD ? s->k : s->c, threads);
+    for (int64_t i = 0; i < tc_igemm_count(s, pass); i++) {
+        tc_igemm g;
+        schedule p;
+        tc_igemm_get(s, pass, i, &g);
+        make_schedule(&g, threads, &p);
+        bytes = tc_max(bytes, p.bytes * threads);
+    }
+    return bytes;
+}
+
+static void run_pass(const tc_conv_shape *s, int pass, const float *x, const float *packed, const float *bias,
+                     float *y, void *scratch, int threads) {
+    for (int64_t i = 0; i < tc_igemm_count(s, pass); i++) {
+        tc_igemm g;
+        tc_igemm_get(s, pass, i, &g);
+        if (is_gemm(s, pass)) {
+            const int64_t nr = tc_isa_now()->gemm.panel;
+            tc_gemm_packed(g.n * g.out[0] * g.out[1] * g.out[2], g.k, g.c, x, g.c, packed, g.c * nr, bias, 0, y, g.k,
+                           scratch, threads);
+        } else
+            run_igemm(&g, x, packed, bias, y, scratch, threads);
+        packed += tc_igemm_packed(&g);
+    }
+}
+
+void tc_conv_forward(const tc_conv_shape *s, const float *x, const float *packed, const float *bias, float *y,
+                     void *scratch, int threads) {
+    run_pass(s, TC_FORWARD, x, packed, bias, y, scratch, threads);
+}
+
+void tc_conv_data_grad(const tc_conv_shape *s, const float *dy, const float *packed, float *dx, void *scratch,
+                       int threads) {
+    run_pass(s, TC_DATA_GRAD, dy, packed, NULL, dx, scratch, threads);
+}

@@ -1,0 +1,49 @@
+/* What the convolution files share: a convolution as an implicit GEMM over output positions. */
+#ifndef TINYCONV_CONV_H
+#define TINYCONV_CONV_H
+
+#include "gemm.h"
+#include "gemm_isa.h"
+#include "tinyconv.h"
+
+/* out[o][k] = bias[k] + sum over taps j, channels c of in[o*s - p + j*d][c] * weight[j][c][k], zero outside `in`.
+ * Axes are d, h, w. The forward pass is one of these; the data gradient one for each phase of the stride. */
+typedef struct {
+    int64_t n, c, k, groups, cg, kg;
+    int64_t in[3], out[3], taps[3], s[3], p[3], d[3];
+    int64_t full[3], step[3], first[3];   /* output o stands at first + o*step of `full` positions */
+    int64_t tap_first[3], tap_step[3];    /* tap j is the weight's tap_first + j*tap_step */
+    int64_t reduction;                    /* taps times cg */
+    int padded;                           /* some position reads outside `in` */
+} tc_igemm;
+
+/* A block of output positions, contiguous in order, and the part of `in` it reads. */
+typedef struct {
+    int64_t first[4], size[4];            /* n, d, h, w */
+    int64_t pixels;
+} tc_box;
+
+typedef struct {
+    int64_t size[4], count[4], boxes;     /* full-sized boxes; the last along an axis may be smaller */
+    int64_t pixels, band;                 /* the most of a box: positions, floats of its padded input */
+    int banded;                           /* the padded input is copied; else read in place */
+} tc_boxes;
+
+enum { TC_SLACK = 32 };                   /* floats behind a band that whole vectors may read */
+
+static inline int tc_is_depthwise(const tc_igemm *g) { return g->groups > 1 && g->cg == 1 && g->kg == 1; }
+
+int64_t tc_igemm_count(const tc_conv_shape *s, int pass);
+void tc_igemm_get(const tc_conv_shape *s, int pass, int64_t index, tc_igemm *g);
+int64_t tc_igemm_packed(const tc_igemm *g);                        /* floats */
+
+void tc_boxes_choose(const tc_igemm *g, int64_t pixels, int64_t band, int always_banded, tc_boxes *b);
+void tc_box_get(const tc_igemm *g, const tc_boxes *b, int64_t index, tc_box *box);
+/* Fills `row` with a pointer to the first tap's channels for every position of the box, and the band with its input. */
+void tc_box_rows(const tc_igemm *g, const tc_boxes *b, const tc_box *box, const float *x, float *band,
+                 const float **row);
+/* Floats from a position's first tap to tap (jd, jh, jw), in the band of the box or in `in`. */
+int64_t tc_tap_offset(const tc_igemm *g, const tc_boxes *b, const tc_box *box, int64_t jd, int64_t jh, int64_t jw);
+int64_t tc_run_length(const tc_igemm *g); /* floats that are contiguous in the input and in a weight's row */
+
+#endif

@@ -1,0 +1,189 @@
+/* General matrix products: B packed into panels, A through row pointers, C split among the threads. */
+#include "gemm.h"
+#include "isa.h"
+#include "tinyconv.h"
+
+#include <string.h>
+
+enum {
+    CHUNK = 192,             /* rows of A a task takes at once: CHUNK x TC_REDUCTION floats stay in L2 */
+    GROUP = 32,              /* panels between two passes over a chunk: their part of C stays in L2 too */
+    SHARED = 2 * 1024 * 1024, /* floats of B packed at once for all threads: within L3 */
+    SKINNY = 24,             /* up to so many rows B is packed, used and forgotten by one thread, within L2 */
+    SKINNY_PANELS = 8
+};
+
+/* ------------------------------------------------------------------ packed B */
+/* Rows a power of two apart fall on the same few cache sets, and rows far apart on a page each: copy them together. */
+static int copies(int64_t m, int64_t n, int64_t lda, int rows) {
+    return m > rows && n > 64 && lda >= 256 && (lda % 256 == 0 || lda > 1024);
+}
+
+static int64_t pitch_for(int64_t k) { return tc_round_up(tc_min(k, TC_REDUCTION), 16) + 16; }
+
+static int64_t task_bytes(int64_t m, int64_t k) {
+    int64_t rows = tc_min(m, CHUNK);
+    return rows * (int64_t)(sizeof(float *) + sizeof(const float *)) + tc_round_up(rows * 16, 64) +
+           rows * pitch_for(k) * (int64_t)sizeof(float);
+}
+
+int64_t tc_gemm_packed_scratch(int64_t m, int64_t k, int threads) {
+    return tc_round_up(task_bytes(m, k), TC_ALIGN) * tc_max(threads, 1);
+}
+
+typedef struct {
+    int64_t m, n, k, lda, panel_step, ldc;
+    const float *a, *panels, *bias;
+    float *c;
+    int add;
+} product;
+
+/* Rows [m0, m1) of C, panels [q0, q1). */
+static void task(const product *g, int64_t m0, int64_t m1, int64_t q0, int64_t q1, void *scratch) {
+    const tc_gemm_isa *isa = &tc_isa_now()->gemm;
+    const int64_t m = m1 - m0, part = tc_reduction_part(g->k), pitch = pitch_for(g->k);
+    const int copy = copies(m, g->n, g->lda, isa->rows);
+    const float **row = scratch;
+    float **out = (float **)(row + tc_min(g->m, CHUNK));
+    float *own = (float *)((char *)scratch + tc_round_up(tc_min(g->m, CHUNK) * 16, 64));
+    for (int64_t r = 0; r < m; r++)
+        out[r] = g->c + (m0 + r) * g->ldc;
+    for (int64_t first = q0; first < q1; first += GROUP) {
+        const int64_t last = tc_min(first + GROUP, q1);
+        for (int64_t i = 0; i < tc_max(g->k, 1); i += part ? part : 1) {
+            const tc_run run = {0, i, tc_min(part, g->k - i)};
+            for (int64_t r = 0; r < m; r++) {
+                row[r] = g->a + (m0 + r) * g->lda + i;
+                if (copy) {
+                    memcpy(own + r * pitch, row[r], (size_t)run.len * sizeof(float));
+                    row[r] = own + r * pitch;
+                }
+            }
+            for (int64_t q = first; q < last; q++) {
+                const int64_t j = q * isa->panel;
+                isa->rows_form(m, tc_min(isa->panel, g->n - j), row, 1, &run, g->panels + q * g->panel_step,
+                               g->bias && i == 0 ? g->bias + j : NULL, g->add || i > 0, out, j);
+            }
+        }
+    }
+}
+
+void tc_gemm_packed(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *panels,
+                    int64_t panel_step, const float *bias, int add, float *c, int64_t ldc, void *scratch, int threads) {
+    const tc_gemm_isa *isa = &tc_isa_now()->gemm;
+    const product g = {m, n, k, lda, panel_step, ldc, a, panels, bias, c, add};
+    const int64_t panels_all = tc_ceil_div(n, isa->panel), bytes = tc_round_up(task_bytes(m, k), TC_ALIGN);
+    threads = tc_threads_for(threads, 2.0 * (double)m * (double)n * (double)k);
+    /* As many tasks as keep all threads busy to the end, rows first: a chunk's copy of A serves all of its panels. */
+    const int64_t wanted = threads > 1 ? 4 * threads : 1;
+    int64_t chunks = tc_max(tc_ceil_div(m, CHUNK), tc_min(wanted, m / (8 * isa->rows)));
+    const int64_t rows = tc_round_up(tc_ceil_div(m, tc_max(chunks, 1)), isa->rows);
+    chunks = tc_ceil_div(m, rows);
+    const int64_t splits = tc_max(tc_min(tc_ceil_div(wanted, chunks), panels_all), 1);
+    if (m <= 0 || n <= 0)
+        return;
+#pragma omp parallel num_threads(threads)
+    {
+        unsigned ftz = tc_ftz_set();
+#pragma omp for schedule(dynamic)
+        for (int64_t t = 0; t < chunks * splits; t++) {
+            const int64_t m0 = t % chunks * rows, s = t / chunks;
+            task(&g, m0, tc_min(m0 + rows, m), panels_all * s / splits, panels_all * (s + 1) / splits,
+                 (char *)scratch + bytes * tc_thread_index());
+        }
+        tc_ftz_restore(ftz);
+    }
+}
+
+/* ------------------------------------------------------------------ row-major B */
+/* Rows [0, k) of columns [j, j + NR), j + NR may pass n: then zeros. */
+static void pack_panel(int64_t k, int64_t n, int64_t nr, const float *b, int64_t ldb, float *to) {
+    if (n >= nr && nr == 16) {
+        for (int64_t i = 0; i < k; i++)
+            memcpy(to + i * 16, b + i * ldb, 64);
+        return;
+    }
+    const int64_t w = tc_min(n, nr);
+    for (int64_t i = 0; i < k; i++) {
+        memcpy(to + i * nr, b + i * ldb, (size_t)w * sizeof(float));
+        memset(to + i * nr + w, 0, (size_t)(nr - w) * sizeof(float));
+    }
+}
+
+/* A shared block is k x `columns` of B, all of k unless that leaves too few columns. */
+static void shared_block(int64_t n, int64_t k, int64_t nr, int64_t *rows, int64_t *columns) {
+    *rows = tc_min(k, TC_REDUCTION * 48);
+    *columns = tc_min(tc_round_up(n, nr), tc_max(SHARED / tc_max(*rows, 1) / nr, 1) * nr);
+    *columns = tc_round_up(tc_ceil_div(n, tc_ceil_div(n, *columns)), nr);
+}
+
+int64_t tc_gemm_scratch(int64_t m, int64_t n, int64_t k, int threads) {
+    const int64_t nr = tc_isa_now()->gemm.panel;
+    if (m <= 0 || n <= 0)
+        return 0;
+    if (m <= SKINNY)
+        return (SKINNY_PANELS * nr * TC_REDUCTION + 32 * SKINNY) * (int64_t)sizeof(float) * tc_max(threads, 1);
+    int64_t rows, columns;
+    shared_block(n, k, nr, &rows, &columns);
+    return tc_round_up(rows * columns * (int64_t)sizeof(float), TC_ALIGN) + tc_gemm_packed_scratch(m, rows, threads);
+}
+
+/* Few rows: reading B is all the work, so it passes through once, a block in L2 at a time. */
+static void skinny(const product *g, const float *b, int64_t ldb, void *scratch, int threads) {
+    const tc_gemm_isa *isa = &tc_isa_now()->gemm;
+    const int64_t nr = isa->panel, part = tc_reduction_part(g->k);
+    const int64_t panels = tc_ceil_div(g->n, nr), groups = tc_ceil_div(panels, SKINNY_PANELS);
+    const int64_t floats = SKINNY_PANELS * nr * TC_REDUCTION + 32 * SKINNY;
+#pragma omp parallel num_threads(threads)
+    {
+        unsigned ftz = tc_ftz_set();
+        float *own = (float *)scratch + floats * tc_thread_index();
+        const float *row[SKINNY];
+        float *out[SKINNY];
+        for (int64_t r = 0; r < g->m; r++)
+            out[r] = g->c + r * g->ldc;
+#pragma omp for schedule(dynamic)
+        for (int64_t t = 0; t < groups; t++)
+            for (int64_t i = 0; i < tc_max(g->k, 1); i += part ? part : 1) {
+                const tc_run run = {0, 0, tc_min(part, g->k - i)};
+                const int64_t q0 = panels * t / groups, q1 = panels * (t + 1) / groups;
+                for (int64_t r = 0; r < g->m; r++)
+                    row[r] = g->a + r * g->lda + i;
+                const int64_t whole = tc_min(q1, g->n / nr) - q0;
+                for (int64_t x = 0; x < run.len; x++) /* along B's rows, as memory likes to be read */
+                    for (int64_t q = 0; q < whole; q++)
+                        memcpy(own + (q * part + x) * nr, b + (i + x) * ldb + (q0 + q) * nr, (size_t)nr * sizeof(float));
+                if (whole < q1 - q0)
+                    pack_panel(run.len, g->n % nr, nr, b + i * ldb + (q1 - 1) * nr, ldb, own + whole * part * nr);
+                for (int64_t q = q0; q < q1; q++)
+                    isa->rows_form(g->m, tc_min(nr, g->n - q * nr), row, 1, &run, own + (q - q0) * part * nr, NULL,
+                                   i > 0, out, q * nr);
+            }
+        tc_ftz_restore(ftz);
+    }
+}
+
+void tc_gemm(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb, float *c,
+             int64_t ldc, void *scratch, int threads) {
+    const int64_t nr = tc_isa_now()->gemm.panel;
+    if (m <= 0 || n <= 0)
+        return;
+    threads = tc_threads_for(threads, 2.0 * (double)m * (double)n * (double)k);
+    if (m <= SKINNY) {
+        const product g = {m, n, k, lda, 0, ldc, a, NULL, NULL, c, 0};
+        skinny(&g, b, ldb, scratch, threads);
+        return;
+    }
+    int64_t rows, columns;
+    shared_block(n, k, nr, &rows, &columns);
+    float *packed = scratch;
+    char *rest = (char *)scratch + tc_round_up(rows * columns * (int64_t)sizeof(float), TC_ALIGN);
+    for (int64_t j = 0; j < n; j += columns)
+        for (int64_t i = 0; i < tc_max(k, 1); i += tc_max(rows, 1)) {
+            const int64_t len = tc_min(rows, k - i), width = tc_min(columns, n - j);
+#pragma omp parallel for num_threads(threads) schedule(static)
+            for (int64_t q = 0; q < tc_ceil_div(width, nr); q++)
+                pack_panel(len, width - q * nr, nr, b + i * ldb + j + q * nr, ldb, packed + q * len * nr);
+            tc_gemm_packed(m, width, len, a + i, lda, packed, len * nr, NULL, i > 0, c + j, ldc, rest, threads);
+        }
+}
