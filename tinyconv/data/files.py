@@ -28,6 +28,13 @@ def reason(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
+class BadFile(NetError):
+    """A file whose contents are truncated or corrupt. What `skip_bad` skips, and nothing else."""
+
+    def __init__(self, message: str):
+        super().__init__(message, help="replace or remove the file, or skip bad files explicitly with --skip-bad")
+
+
 class Files:
     """The files under a root. `names`: sorted relative paths with `/`; `folders`: relative folders, '' not among them."""
 
@@ -152,7 +159,7 @@ class Archive(Files):
             return self.zip.read(info)
         except (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
             # RuntimeError is zipfile's word for an encrypted member.
-            raise NetError(f"{self.path(name)}: cannot be read: {reason(error)}") from error
+            raise BadFile(f"{self.path(name)}: cannot be read: {reason(error)}") from error
 
     def size(self, name: str) -> int:
         return self.zip.getinfo(self.prefix + name).file_size

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import struct
 import zipfile
@@ -55,17 +54,19 @@ def read_idx(data: bytes, label: str, axes: int, skip_bad: bool, skipped: list[s
 def _gunzip(data: bytes, label: str) -> tuple[bytes, bool]:
     """What can be unpacked, and whether that is all. Stops at LIMIT."""
     parts, total = [], 0
-    stream = gzip.GzipFile(fileobj=io.BytesIO(data))
-    try:
-        while part := stream.read(1 << 20):
-            parts.append(part)
-            total += len(part)
-            if total > LIMIT or (total > RATIO_FREE and total > RATIO_LIMIT * len(data)):
-                raise NetError(f"{label}: unpacks to more than {total:,} bytes, which is refused",
-                               help="unpack it yourself if it is what you meant")
-    except (EOFError, OSError, zlib.error):  # OSError: a wrong checksum
-        return b"".join(parts), False
-    return b"".join(parts), True
+    stream = zlib.decompressobj(wbits=31)  # not gzip.open: that drops the last whole part of a truncated file
+    for at in range(0, len(data), 1 << 14):
+        try:
+            parts.append(stream.decompress(data[at:at + (1 << 14)]))
+        except zlib.error:
+            return b"".join(parts), False
+        total += len(parts[-1])
+        if total > LIMIT or (total > RATIO_FREE and total > RATIO_LIMIT * len(data)):
+            raise NetError(f"{label}: unpacks to more than {total:,} bytes, which is refused",
+                           help="unpack it yourself if it is what you meant")
+        if stream.eof:
+            break
+    return b"".join(parts), stream.eof
 
 
 def read_cifar(data: bytes, label: str, skip_bad: bool, skipped: list[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -84,17 +85,18 @@ def read_cifar(data: bytes, label: str, skip_bad: bool, skipped: list[str]) -> t
     return np.ascontiguousarray(records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)), labels
 
 
-def read_npz(data: bytes, label: str) -> dict[str, np.ndarray]:
-    """The arrays of an .npz; nothing is unpickled. Larger than LIMIT unpacked, or unpacking absurdly: refused."""
+def read_npz(data: bytes, label: str) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The arrays of an .npz that a data set may have, and the names of all; nothing is ever unpickled.
+
+    Larger than LIMIT unpacked, or growing absurdly: refused.
+    """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             size = sum(info.file_size for info in archive.infolist())
         if size > LIMIT or (size > RATIO_FREE and size > RATIO_LIMIT * len(data)):
             raise NetError(f"{label}: unpacks to {size:,} bytes, which is refused")
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            wanted = [name for name in arrays.files if name in NPZ_NAMES]
-            found = {name: arrays[name] for name in wanted}
-            return found or dict.fromkeys(arrays.files, np.empty(0))
+            return {name: arrays[name] for name in arrays.files if name in NPZ_NAMES}, list(arrays.files)
     except (zipfile.BadZipFile, ValueError, OSError, EOFError, KeyError, zlib.error, MemoryError) as error:
         raise NetError(f"{label}: cannot be read as .npz: {reason(error)}",
                        help="write it with numpy.savez(path, x_train=…, y_train=…, x_test=…, y_test=…), "
@@ -104,29 +106,29 @@ def read_npz(data: bytes, label: str) -> dict[str, np.ndarray]:
 NPZ_NAMES = ("x_train", "y_train", "x_test", "y_test", "x", "y", "classes")
 
 
-def npz_images(array: np.ndarray, label: str) -> np.ndarray:
-    """Images as stored, (n, h, w) taken as grey; uint8 or float32, else NetError."""
+def npz_images(array: np.ndarray, name: str, label: str) -> np.ndarray:
+    """Images as stored, (n, h, w) taken as grey; uint8 or float32, else NetError. `name`: the array's in the file."""
     if array.dtype == np.uint8 or array.dtype == np.float32:
         if array.ndim == 3:
             array = array[..., None]
         if array.ndim == 4 and all(array.shape[1:]):
             return np.ascontiguousarray(array)
-        raise NetError(f"{label}: shape {array.shape}, where images are (n, height, width, channels) or "
+        raise NetError(f"{label}: `{name}` has shape {array.shape}, where images are (n, height, width, channels) or "
                        "(n, height, width)")
-    raise NetError(f"{label}: {array.dtype}, where images are uint8 (0 to 255) or float32",
-                   help=f"{label.rpartition('`')[0].rpartition('`')[2] or 'x'}.astype(numpy.float32), or uint8")
+    raise NetError(f"{label}: `{name}` is {array.dtype}, where images are uint8 (0 to 255) or float32",
+                   help=f"save {name}.astype(numpy.float32), or numpy.uint8 for pixels of 0 to 255")
 
 
-def npz_labels(array: np.ndarray, count: int, label: str) -> np.ndarray:
+def npz_labels(array: np.ndarray, count: int, name: str, label: str) -> np.ndarray:
     """Labels int32 (n,) from any whole-number type, (n, 1) accepted; negative ones and other lengths are NetErrors."""
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise NetError(f"{label}: {array.dtype} of shape {array.shape}, where labels are whole numbers of shape (n,)")
+        raise NetError(f"{label}: `{name}` is {array.dtype} of shape {array.shape}, where labels are whole numbers of shape (n,)")
     if len(array) != count:
-        raise NetError(f"{label}: {len(array):,} labels for {count:,} images")
+        raise NetError(f"{label}: {len(array):,} labels in `{name}` for {count:,} images")
     bad = (array < 0) | (array > 65535)
     if bad.any():
         at = int(np.argmax(bad))
-        raise NetError(f"{label}: label {array[at]} out of range at position {at}: classes count from 0")
+        raise NetError(f"{label}: label {array[at]} out of range at {name}[{at}]: classes count from 0")
     return array.astype(np.int32)

@@ -8,21 +8,19 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from tinyconv.data.files import Files, read_file, reason
+from tinyconv.data.files import BadFile, Files, read_file, reason
 from tinyconv.errors import NetError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".pnm")
 # Decoded images are kept in memory up to this many bytes; a larger set is decoded when a batch needs it.
 MEMORY_LIMIT = 2 << 30
 _CHUNK = 64  # files a task of the pool decodes
+# Below this many pixels an image's time is Python's, not the decoder's: threads then only wait for one another.
+_THREADS_FROM = 96 * 96
 
 CHANNELS = {1: "grey (1 channel)", 2: "grey with alpha (2 channels)", 3: "RGB (3 channels)", 4: "RGBA (4 channels)"}
 # Pillow's modes that hold 8 bits a channel, and the lossless step that brings others to one of them.
 _PLAIN = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
-
-
-class BadImage(NetError):
-    """A file that cannot be decoded: truncated, corrupt or unreadable. What `skip_bad` skips."""
 
 
 def is_image(name: str) -> bool:
@@ -37,7 +35,7 @@ def channel_words(channels: int) -> str:
 def decode(data: bytes, label: str) -> np.ndarray:
     """The image of a file's bytes, uint8 (height, width, channels); nothing is converted but palettes and bitmaps.
 
-    BadImage (a NetError naming `label`) where the bytes are no whole image; NetError for 16-bit, CMYK and the like.
+    BadFile (a NetError naming `label`) where the bytes are no whole image; NetError for 16-bit, CMYK and the like.
     """
     from PIL import Image
 
@@ -52,17 +50,14 @@ def decode(data: bytes, label: str) -> np.ndarray:
                 array = np.asarray(image)
                 return array[:, :, None] if array.ndim == 2 else array
     except Image.UnidentifiedImageError:
-        raise BadImage(f"{label}: not an image that can be decoded", help=_skip_help) from None
+        raise BadFile(f"{label}: not an image that can be decoded") from None
     except Image.DecompressionBombError as error:
         raise NetError(f"{label}: refused: {reason(error)}") from error
     # Pillow reports damage as any of these, by format.
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, MemoryError) as error:
-        raise BadImage(f"{label}: truncated or corrupt image: {reason(error)}", help=_skip_help) from error
+        raise BadFile(f"{label}: truncated or corrupt image: {reason(error)}") from error
     raise NetError(f"{label}: pixel format {mode} is not supported",
                    help="convert the images to 8-bit grey or RGB first")
-
-
-_skip_help = "replace or remove the file, or skip bad images explicitly with --skip-bad"
 
 
 def load_image(path, channels: int | None = None) -> np.ndarray:
@@ -72,7 +67,7 @@ def load_image(path, channels: int | None = None) -> np.ndarray:
     """
     try:
         image = decode(read_file(path), str(path))
-    except BadImage as error:
+    except BadFile as error:
         raise NetError(error.message) from error  # nothing to skip where one file was asked for
     check_channels(image, channels, str(path))
     return image
@@ -129,7 +124,7 @@ def decode_all(files: Files, names: list[str], skip_bad: bool) -> tuple[object, 
                 check_channels(image, channels, label)
             except NetError as error:
                 bad.append((i, error))
-                if not (skip_bad and isinstance(error, BadImage)):
+                if not (skip_bad and isinstance(error, BadFile)):
                     break
                 continue
             if block is not None and image.shape == first.shape:
@@ -142,16 +137,11 @@ def decode_all(files: Files, names: list[str], skip_bad: bool) -> tuple[object, 
     # A set too large for memory is decoded in full only where bad files must be found beforehand.
     if not lazy or skip_bad:
         dropped = dict.fromkeys(range(start))
-        with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-            for bad in pool.map(work, range(start - start % _CHUNK, len(names), _CHUNK)):
-                for i, error in bad:
-                    if i < start:
-                        continue
-                    if not (skip_bad and isinstance(error, BadImage)):
-                        pool.shutdown(cancel_futures=True)
-                        raise error
-                    skipped.append(error.message)
-                    dropped[i] = None
+        for i, error in _each(work, range(start, len(names), _CHUNK), first.size >= _THREADS_FROM):
+            if not (skip_bad and isinstance(error, BadFile)):
+                raise error
+            skipped.append(error.message)
+            dropped[i] = None
         kept = [i for i in range(len(names)) if i not in dropped]
     else:
         kept = list(range(len(names)))
@@ -162,13 +152,27 @@ def decode_all(files: Files, names: list[str], skip_bad: bool) -> tuple[object, 
     return (block if len(kept) == len(names) else block[kept]), kept, skipped
 
 
+def _each(work, begins: range, threads: bool):
+    """What the tasks found, in the order of the tasks; those not begun are dropped when the caller stops early."""
+    if not threads:
+        for begin in begins:
+            yield from work(begin)
+        return
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        try:
+            for found in pool.map(work, begins):
+                yield from found
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
 def _first_good(files: Files, names: list[str], skip_bad: bool) -> tuple[np.ndarray, int, list[str]]:
     """The first image that decodes, its position, and the messages of those before it."""
     skipped = []
     for i, name in enumerate(names):
         try:
             return decode(files.read(name), files.path(name)), i, skipped
-        except BadImage as error:
+        except BadFile as error:
             if not skip_bad:
                 raise
             skipped.append(error.message)

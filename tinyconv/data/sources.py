@@ -179,7 +179,7 @@ def _probe_npz(files: Files) -> Reader | str:
 
 
 def _npz(data: bytes, label: str) -> Parts:
-    arrays = formats.read_npz(data, label)
+    arrays, there = formats.read_npz(data, label)
     whole, split = {"x", "y"} & set(arrays), {"x_train", "y_train"} & set(arrays)
     if whole and split:
         raise NetError(f"{label}: holds both `{min(whole)}` and `{min(split)}`", help="keep either x, y or x_train, …")
@@ -190,10 +190,10 @@ def _npz(data: bytes, label: str) -> Parts:
     for role, pair in names.items():
         for name in pair:
             if name not in arrays:
-                raise NetError(f"{label}: no array `{name}` in it; there are {', '.join(sorted(arrays)) or 'none'}",
+                raise NetError(f"{label}: no array `{name}` in it; there are {_listed(sorted(there)) or 'none'}",
                                help="looked for x_train, y_train[, x_test, y_test] or x, y")
-        x = formats.npz_images(arrays[pair[0]], f"{label}: `{pair[0]}`")
-        splits[role] = Split(x, formats.npz_labels(arrays[pair[1]], len(x), f"{label}: `{pair[1]}`"))
+        x = formats.npz_images(arrays[pair[0]], pair[0], label)
+        splits[role] = Split(x, formats.npz_labels(arrays[pair[1]], len(x), pair[1], label))
     classes = [str(name) for name in arrays["classes"].ravel()] if "classes" in arrays else _numbered(splits, label)
     return Parts(splits, classes)
 
@@ -224,10 +224,12 @@ def _probe_split(files: Files) -> Reader | str:
 
 
 def _probe_classes(files: Files) -> Reader | str:
-    names = [name for name in _class_folders(files) if name not in _ROLES]
+    names = _class_folders(files)
     if not names:
         return "no folders with images in them"
-    return lambda skip_bad: _folders(files, {"train": ""}, skip_bad, names)
+    if set(names) <= set(_ROLES):
+        return f"{names[0]}/ is no class"
+    return lambda skip_bad: _folders(files, {"train": ""}, skip_bad)
 
 
 def _probe_pairs(files: Files) -> Reader | str:
@@ -243,13 +245,13 @@ def _no_masks(label: str) -> Parts:
                    help="give images in one folder a class")
 
 
-def _folders(files: Files, roots: dict[str, str], skip_bad: bool, names: list[str] | None = None) -> Parts:
+def _folders(files: Files, roots: dict[str, str], skip_bad: bool) -> Parts:
     """Splits of class folders; the sorted folder names of the training part are the classes."""
-    classes = sorted(names or _class_folders(files, roots["train"]))
+    classes = sorted(_class_folders(files, roots["train"]))
     skipped: list[str] = []
     splits = {}
     for role, root in roots.items():
-        here = sorted(names or _class_folders(files, root))
+        here = sorted(_class_folders(files, root))
         strange = [name for name in here if name not in classes]
         if strange:
             raise NetError(f"{files.path(root)}: class folder `{strange[0]}` is not in {roots['train']}/",
