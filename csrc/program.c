@@ -1,0 +1,129 @@
+/* From a step's operands and attributes to a kernel's arguments. One line an operation; runtime/cpu.py writes them
+ * in the order that stands here. */
+#include "program.h"
+
+#include <string.h>
+
+#include "isa.h"
+
+#define KERNEL(op) static void run_##op(const tc_step *s, const tc_context *r)
+#define P(n) at(s, r, n)
+#define I(n) (s->i[n])
+#define F(n) ((float)s->f[n])
+#define SHAPE(type) ((const type *)s->i)
+
+_Static_assert(sizeof(tc_conv_shape) <= sizeof(int64_t) * TC_INTS, "a shape fits into a step");
+
+static inline void *at(const tc_step *s, const tc_context *r, int n) {
+    return s->base[n] < 0 ? NULL : r->base[s->base[n]] + s->offset[n];
+}
+
+/* convolution: its shape, in all three passes and their packing (whose last integer is the pass) */
+KERNEL(conv) { tc_conv_forward(SHAPE(tc_conv_shape), P(0), P(1), P(2), P(3), r->scratch, r->threads); }
+KERNEL(conv_dx) { tc_conv_data_grad(SHAPE(tc_conv_shape), P(0), P(1), P(2), r->scratch, r->threads); }
+KERNEL(conv_dw) { tc_conv_weight_grad(SHAPE(tc_conv_shape), P(0), P(1), P(2), r->scratch, r->threads); }
+KERNEL(pack) { tc_conv_pack(SHAPE(tc_conv_shape), (int)I(22), P(0), P(1), r->threads); }
+static int64_t scratch_conv(const tc_step *s, int t) { return tc_conv_scratch(SHAPE(tc_conv_shape), TC_FORWARD, t); }
+static int64_t scratch_conv_dx(const tc_step *s, int t) { return tc_conv_scratch(SHAPE(tc_conv_shape), TC_DATA_GRAD, t); }
+static int64_t scratch_conv_dw(const tc_step *s, int t) { return tc_conv_scratch(SHAPE(tc_conv_shape), TC_WEIGHT_GRAD, t); }
+
+/* pooling: its shape */
+KERNEL(maxpool) { tc_maxpool(SHAPE(tc_pool_shape), P(0), P(1), P(2), r->threads); }
+KERNEL(maxpool_grad) { tc_maxpool_grad(SHAPE(tc_pool_shape), P(0), P(1), P(2), r->threads); }
+KERNEL(avgpool) { tc_avgpool(SHAPE(tc_pool_shape), P(0), P(1), r->threads); }
+KERNEL(avgpool_grad) { tc_avgpool_grad(SHAPE(tc_pool_shape), P(0), P(1), r->threads); }
+
+/* normalisation and sums: rows, channels */
+static int64_t scratch_rows(const tc_step *s, int t) { (void)t; return tc_bn_scratch(I(0), I(1)); }
+KERNEL(bn_stats) { tc_bn_stats(I(0), I(1), P(0), P(1), P(2), r->scratch, r->threads); }
+KERNEL(bn_running) { tc_bn_running(I(0), I(1), F(0), P(0), P(1), P(2), P(3)); (void)r; }
+KERNEL(bn_apply) { tc_bn_apply(I(0), I(1), F(0), P(0), P(1), P(2), P(3), P(4), P(5), r->threads); }
+KERNEL(bn_grad) {
+    tc_bn_grad(I(0), I(1), F(0), P(0), P(1), P(2), P(3), P(4), P(5), P(6), P(7), r->scratch, r->threads);
+}
+KERNEL(lrn) { tc_lrn(I(0), I(1), I(2), F(0), F(1), F(2), P(0), P(1), r->threads); }
+KERNEL(lrn_grad) { tc_lrn_grad(I(0), I(1), I(2), F(0), F(1), F(2), P(0), P(1), P(2), r->threads); }
+KERNEL(bias_grad) { tc_sum_rows(I(0), I(1), P(0), P(1), r->scratch, r->threads); }
+
+/* elementwise */
+KERNEL(act) { tc_act((int)I(0), I(1), F(0), P(0), P(1), r->threads); }
+KERNEL(act_grad) { tc_act_grad((int)I(0), I(1), F(0), P(0), P(1), P(2), r->threads); }
+KERNEL(prelu) { tc_prelu(I(0), I(1), P(0), P(1), P(2), r->threads); }
+KERNEL(prelu_grad) { tc_prelu_grad(I(0), I(1), P(0), P(1), P(2), P(3), P(4), r->scratch, r->threads); }
+KERNEL(add) { tc_add(I(0), P(0), P(1), P(2), r->threads); }
+KERNEL(mul) { tc_mul(I(0), I(1), I(2), I(3), I(4), P(0), P(1), P(2), r->threads); }
+KERNEL(mul_reduce) { tc_mul_reduce(I(0), I(1), I(2), I(3), I(4), P(0), P(1), P(2), r->threads); }
+KERNEL(dropout) { tc_dropout(I(0), F(0), r->seed, r->step, (uint64_t)I(1), P(0), P(1), r->threads); }
+KERNEL(window) { tc_window(SHAPE(tc_window_shape), P(0), P(1), r->threads); }
+KERNEL(input) { tc_input(I(0), I(1), (int)I(2), P(0), P(1), P(2), P(3), r->threads); }
+
+/* rows, channels of the result, channels of each part */
+KERNEL(concat) {
+    int64_t column = 0;
+    for (int part = 0; part < s->operands - 1; part++) {
+        tc_place(I(0), I(2 + part), I(1), column, P(part), P(s->operands - 1), r->threads);
+        column += I(2 + part);
+    }
+}
+
+/* a view: bytes to move where the result does not share its input's memory */
+KERNEL(reshape) {
+    if (P(0) != P(1))
+        memcpy(P(1), P(0), (size_t)I(0));
+}
+
+/* softmax and losses: rows, channels (bce, mse: values) */
+static int64_t scratch_xent(const tc_step *s, int t) { (void)t; return I(0) * (int64_t)sizeof(double); }
+static int64_t scratch_loss(const tc_step *s, int t) { (void)s; (void)t; return 64 * sizeof(double); }
+KERNEL(softmax) { tc_softmax(I(0), I(1), P(0), P(1), r->threads); }
+KERNEL(softmax_grad) { tc_softmax_grad(I(0), I(1), P(0), P(1), P(2), r->threads); }
+KERNEL(xent) { tc_xent(I(0), I(1), 0.0f, F(0), P(0), P(1), P(2), P(3), r->scratch, r->threads); }
+KERNEL(bce) { tc_bce(I(0), F(0), P(0), P(1), P(2), P(3), r->scratch, r->threads); }
+KERNEL(mse) { tc_mse(I(0), F(0), P(0), P(1), P(2), P(3), r->scratch, r->threads); }
+
+KERNEL(sgd) { tc_sgd(I(0), r->lr, F(0), F(1), (int)I(1), P(0), P(1), P(2), r->threads); }
+
+#define ROW(op, scratch) {#op, run_##op, scratch}
+static const tc_kernel kernels[] = {
+    ROW(conv, scratch_conv), ROW(conv_dx, scratch_conv_dx), ROW(conv_dw, scratch_conv_dw), ROW(pack, NULL),
+    ROW(maxpool, NULL), ROW(maxpool_grad, NULL), ROW(avgpool, NULL), ROW(avgpool_grad, NULL),
+    ROW(bn_stats, scratch_rows), ROW(bn_running, NULL), ROW(bn_apply, NULL), ROW(bn_grad, scratch_rows),
+    ROW(lrn, NULL), ROW(lrn_grad, NULL), ROW(bias_grad, scratch_rows),
+    ROW(act, NULL), ROW(act_grad, NULL), ROW(prelu, NULL), ROW(prelu_grad, scratch_rows),
+    ROW(add, NULL), ROW(mul, NULL), ROW(mul_reduce, NULL), ROW(dropout, NULL), ROW(window, NULL), ROW(input, NULL),
+    ROW(concat, NULL), ROW(reshape, NULL),
+    ROW(softmax, NULL), ROW(softmax_grad, NULL), ROW(xent, scratch_xent), ROW(bce, scratch_loss), ROW(mse, scratch_loss),
+    ROW(sgd, NULL),
+};
+
+const tc_kernel *tc_kernel_named(const char *name) {
+    for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++)
+        if (!strcmp(kernels[i].name, name))
+            return &kernels[i];
+    return NULL;
+}
+
+int64_t tc_program_scratch(const tc_step *steps, int64_t count, int threads) {
+    int64_t most = 0;
+    for (int64_t i = 0; i < count; i++) {
+        int64_t bytes = steps[i].kernel->scratch ? steps[i].kernel->scratch(&steps[i], threads) : 0;
+        if (bytes > most)
+            most = bytes;
+    }
+    return most;
+}
+
+void tc_program_run(const tc_step *steps, int64_t first, int64_t last, const tc_context *run) {
+    /* Denormals cost 20 to 100 times a normal operation. The worker threads are this library's: they keep the
+     * state; the caller's thread gets its own back. */
+    unsigned state = tc_ftz_set();
+#ifdef _OPENMP
+    if (tc_threads_for(run->threads, 1e9) > 1) {
+#pragma omp parallel num_threads(run->threads)
+        tc_ftz_set();
+    }
+#endif
+    for (int64_t i = first; i < last; i++)
+        steps[i].kernel->run(&steps[i], run);
+    tc_ftz_restore(state);
+}

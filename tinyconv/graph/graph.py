@@ -1,0 +1,106 @@
+"""The layer graph as plain data: what the summary, checks and exports read, and what plans are recorded from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import prod
+
+from ..layers.base import Weight
+from ..lang.shape import Shape
+
+
+@dataclass(frozen=True)
+class Node:
+    """One resolved built-in.
+
+    `inputs` are indices of earlier nodes; `params` its weights, the first part of whose names is `owner` (another
+    node's name where weights are shared). `field` and `jump` are receptive field and distance between neighbours in
+    input positions, per axis of the net's input; after global layers `field` is the input's extent and `jump` None.
+    """
+
+    index: int
+    name: str
+    op: str
+    args: dict
+    inputs: tuple[int, ...]
+    shape: Shape
+    params: tuple[Weight, ...]
+    owner: str
+    macs: int | None
+    field: tuple[int | None, ...]
+    jump: tuple[int, ...] | None
+    span: object
+    trail: tuple
+    head: str | None = None
+
+    @property
+    def n_params(self) -> int:
+        """Trainable values; 0 where the weights belong to an earlier node."""
+        return sum(w.size for w in self.params if w.trainable) if self.owner == self.name else 0
+
+    @property
+    def activation_bytes(self) -> int | None:
+        """Memory of the output for one sample, float32; None where a size is free."""
+        return None if None in self.shape.spatial else 4 * prod(self.shape.spatial) * self.shape.channels
+
+
+@dataclass(frozen=True)
+class Head:
+    """An auxiliary output, used in training only; its loss counts `weight` times."""
+
+    name: str
+    weight: float
+    output: int
+    nodes: tuple[Node, ...]
+
+    @property
+    def params(self) -> int:
+        return sum(n.n_params for n in self.nodes)
+
+    @property
+    def macs(self) -> int | None:
+        return add_known(n.macs for n in self.nodes)
+
+
+@dataclass
+class Graph:
+    """Nodes in an order in which each comes after its inputs; nodes[0] is the input."""
+
+    nodes: list[Node] = field(default_factory=list)
+    output_index: int = 0
+    heads: list[Head] = field(default_factory=list)
+    program: object = None
+    warnings: list = field(default_factory=list)
+
+    @property
+    def input(self) -> Shape:
+        return self.nodes[0].shape
+
+    @property
+    def output(self) -> Shape:
+        return self.nodes[self.output_index].shape
+
+    @property
+    def main(self) -> list[Node]:
+        """The nodes that are no part of a head."""
+        return [n for n in self.nodes if n.head is None]
+
+    @property
+    def params(self) -> int:
+        """Trainable values: scale and shift of normalisation counted, running statistics not, without heads."""
+        return sum(n.n_params for n in self.main)
+
+    @property
+    def macs(self) -> int | None:
+        """Multiply-adds of convolution and fully connected layers for one sample, without heads."""
+        return add_known(n.macs for n in self.main)
+
+    @property
+    def activation_bytes(self) -> int | None:
+        return add_known(n.activation_bytes for n in self.main)
+
+
+def add_known(values) -> int | None:
+    """The sum, or None if one is not known."""
+    values = list(values)
+    return None if None in values else sum(values)

@@ -1,0 +1,90 @@
+"""What every layer tells about itself: what it accepts, its shape rule, cost, forward and backward."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+from ..lang.errors import LayerError
+from ..lang.shape import Shape
+from ..lang.signature import Param, Signature
+
+__all__ = ["GLOBAL", "Init", "Layer", "LayerError", "Param", "Shape", "Signature", "Weight", "per_axis", "total"]
+
+GLOBAL = "global"  # the reach of a layer that sees the whole input
+
+Init = tuple  # ("normal", sigma), ("uniform", bound) or ("constant", value)
+
+
+@dataclass(frozen=True)
+class Weight:
+    """An array a layer owns. `trainable` ones have gradients; `decay` tells whether weight decay applies;
+    a `fixed` one is written in the `.net` file and is no part of the weights a user sees or saves."""
+
+    name: str
+    shape: tuple[int, ...]
+    init: Init
+    trainable: bool = True
+    decay: bool = False
+    fixed: bool = False
+
+    @property
+    def size(self) -> int:
+        return prod(self.shape)
+
+
+class Layer:
+    """A family member. Subclasses say what differs; `args` is what `resolve` returned, `inputs` are Shapes."""
+
+    signature: Signature
+
+    @property
+    def name(self) -> str:
+        return self.signature.name
+
+    def resolve(self, args: dict, inputs: tuple[Shape, ...]) -> dict:
+        """The arguments with defaults computed and sizes given per axis; raises LayerError."""
+        return dict(args)
+
+    def shape(self, args: dict, inputs: tuple[Shape, ...]) -> Shape:
+        return inputs[0]
+
+    def weights(self, args: dict, inputs: tuple[Shape, ...]) -> tuple[Weight, ...]:
+        return ()
+
+    def macs(self, args: dict, inputs: tuple[Shape, ...], output: Shape) -> int | None:
+        """Multiply-adds for one sample (convolution and fully connected only); None where a size is free."""
+        return 0
+
+    def reach(self, args: dict, inputs: tuple[Shape, ...]):
+        """None (each position sees itself), GLOBAL, or (extent per axis, stride per axis)."""
+        return None
+
+    def forward(self, tape, args, x, params):
+        """Records the forward pass; returns the output buffer and what backward needs."""
+        raise NotImplementedError
+
+    def backward(self, tape, args, dy, saved, params):
+        """Records the backward pass; returns dx (a tuple for merges; None where nobody needs it)."""
+        raise NotImplementedError
+
+
+def total(shape: Shape) -> int | None:
+    """Values in one sample, None where an axis is free."""
+    return None if None in shape.spatial else prod(shape.spatial) * shape.channels
+
+
+def per_axis(value, axes: int, what: str, least: int = 1) -> tuple[int, ...]:
+    """A number counts for all axes; a size must have exactly as many as the input."""
+    size = value if isinstance(value, tuple) else (value,) * axes
+    if len(size) != axes:
+        dims = {0: "no spatial axes", 1: "1 spatial axis"}.get(axes, f"{axes} spatial axes")
+        text = "x".join("?" if v is None else str(v) for v in size)
+        number = str(size[0]) if len(set(size)) == 1 else "x".join(["…"] * max(axes, 1))
+        raise LayerError(f"{what} {text} has {len(size)} axes, but the input has {dims}",
+                         help=f"write {number}" if axes else "there is no spatial axis left here: use `fc`")
+    if any(v is None for v in size):
+        raise LayerError(f"{what} cannot be of free size", help="`?` is for the input only")
+    if any(v < least for v in size):
+        raise LayerError(f"{what} must be at least {least}")
+    return size

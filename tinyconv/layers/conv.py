@@ -1,0 +1,165 @@
+"""Convolution in 1, 2 and 3 dimensions, with stride, dilation and groups; and the fully connected layer.
+
+y[o] = bias + sum over taps t and channels c of x[o*s - p + d*t][c] w[t][c], see Dumoulin & Visin,
+"A guide to convolution arithmetic for deep learning" (2016). A fully connected layer is the case without axes.
+"""
+
+from __future__ import annotations
+
+from math import prod, sqrt
+
+from ..ops import conv_size
+from .base import GLOBAL, Layer, LayerError, Param, Shape, Signature, Weight, per_axis, total
+
+_WEIGHTS = (
+    Param("bias", "switch|number", True),
+    Param("init", "init", ("he",)),
+    Param("share", "name", None),
+)
+
+
+def initial(init: tuple, fan_in: int, n_in: int, n_out: int) -> tuple:
+    """he = normal(sqrt(2/fan_in)) (He et al. 2015); xavier = uniform(±sqrt(6/(in+out))) (Glorot & Bengio 2010)."""
+    if init[0] == "he":
+        return ("normal", sqrt(2 / fan_in))
+    if init[0] == "xavier":
+        return ("uniform", sqrt(6 / (n_in + n_out)))
+    if init[0] == "zeros":
+        return ("constant", 0.0)
+    return init
+
+
+def weight_and_bias(args: dict, shape: tuple[int, ...], fan_in: int, n_in: int, n_out: int) -> tuple[Weight, ...]:
+    weight = Weight("weight", shape, initial(args["init"], fan_in, n_in, n_out), decay=True)
+    if args["bias"] is False:
+        return (weight,)
+    start = 0.0 if args["bias"] is True else float(args["bias"])
+    return (weight, Weight("bias", (n_out,), ("constant", start)))
+
+
+def record_forward(tape, x, params, geometry):
+    y = tape.op("conv", x, params["weight"], params.get("bias"), **geometry)
+    return y, x
+
+
+def record_backward(tape, x, dy, params, geometry):
+    # The data gradient comes last: it may then take over dy's memory, and an optimiser fused into dw runs after it.
+    weight = params["weight"]
+    if "bias" in params:
+        tape.gradient(params["bias"], tape.op("bias_grad", dy))
+    tape.gradient(weight, tape.op("conv_dw", x, dy, **geometry, shape=weight.shape))
+    if not tape.needs_grad(x):
+        return None
+    return tape.op("conv_dx", dy, weight, **geometry, shape=x.shape)
+
+
+class Conv(Layer):
+    signature = Signature("conv", (
+        Param("k", "size", positional=True),
+        Param("x", "whole", None),
+        Param("s", "size", 1),
+        Param("p", "size|word", "half", words=("half",)),
+        Param("d", "size", 1),
+        Param("g", "whole", None),
+        Param("dw", "switch", False),
+        *_WEIGHTS,
+    ))
+
+    def resolve(self, args, inputs):
+        (x,) = inputs
+        axes, out = len(x.spatial), dict(args)
+        if not axes:
+            raise LayerError("`conv` needs spatial axes, and there are none left here", help="use `fc`")
+        k = per_axis(args["k"], axes, "kernel")
+        d = per_axis(args["d"], axes, "dilation")
+        p = args["p"]
+        half = tuple(di * (ki - 1) // 2 for ki, di in zip(k, d))
+        out.update(k=k, d=d, s=per_axis(args["s"], axes, "stride"),
+                   p=half if p == "half" else per_axis(p, axes, "padding", least=0))
+        if args["dw"] and args["g"] is not None:
+            raise LayerError("`dw` and `g` were both given", help="`dw` is `g` = the channels entering: drop one")
+        groups = x.channels if args["dw"] else args["g"] if args["g"] is not None else 1
+        channels = x.channels if args["dw"] and args["x"] is None else args["x"]
+        if channels is None:
+            raise LayerError("`conv` needs its number of output channels", help="add it as a flag: `x64`")
+        if channels < 1 or groups < 1:
+            raise LayerError("`x` and `g` must be at least 1")
+        for what, count in (("input", x.channels), ("output", channels)):
+            if count % groups:
+                raise LayerError(f"{groups} groups do not divide the {count} {what} channels",
+                                 help="choose `g` among the common divisors of "
+                                      f"{x.channels} and {channels}")
+        out.update(g=groups, x=channels)
+        return out
+
+    def shape(self, args, inputs):
+        (x,) = inputs
+        spatial = []
+        for n, k, s, p, d in zip(x.spatial, args["k"], args["s"], args["p"], args["d"]):
+            size = None if n is None else conv_size(n, k, s, p, d)
+            if size is not None and size < 1:
+                reach = d * (k - 1) + 1
+                wide = f"{k}" if d == 1 else f"{k} with dilation {d} spans {reach} and"
+                raise LayerError(f"kernel {wide} is larger than its padded input {n + 2 * p}",
+                                 help=f"use a kernel of at most {(n + 2 * p - 1) // d + 1}, more padding, "
+                                      "or fewer strides before")
+            spatial.append(size)
+        return Shape(tuple(spatial), args["x"])
+
+    def weights(self, args, inputs):
+        per_group = inputs[0].channels // args["g"]
+        area = prod(args["k"])
+        shape = (args["x"], *args["k"], per_group)
+        return weight_and_bias(args, shape, per_group * area, per_group * area, args["x"] * area // args["g"])
+
+    def macs(self, args, inputs, output):
+        values = total(output)
+        return None if values is None else values * prod(args["k"]) * inputs[0].channels // args["g"]
+
+    def reach(self, args, inputs):
+        return tuple(d * (k - 1) + 1 for k, d in zip(args["k"], args["d"])), args["s"]
+
+    @staticmethod
+    def _geometry(args):
+        return dict(stride=args["s"], padding=args["p"], dilation=args["d"], groups=args["g"])
+
+    def forward(self, tape, args, x, params):
+        return record_forward(tape, x, params, self._geometry(args))
+
+    def backward(self, tape, args, dy, saved, params):
+        return record_backward(tape, saved, dy, params, self._geometry(args))
+
+
+class FullyConnected(Layer):
+    signature = Signature("fc", (Param("x", "whole", positional=True), *_WEIGHTS))
+    geometry = dict(stride=(), padding=(), dilation=(), groups=1)
+
+    def resolve(self, args, inputs):
+        if args["x"] < 1:
+            raise LayerError("`fc` needs at least 1 output")
+        if total(inputs[0]) is None:
+            raise LayerError(f"`fc` on a free size: {inputs[0]}", help="put `pool global` before it")
+        return dict(args)
+
+    def shape(self, args, inputs):
+        return Shape((), args["x"])
+
+    def weights(self, args, inputs):
+        n = total(inputs[0])
+        return weight_and_bias(args, (args["x"], n), n, n, args["x"])
+
+    def macs(self, args, inputs, output):
+        return total(inputs[0]) * args["x"]
+
+    def reach(self, args, inputs):
+        return GLOBAL
+
+    def forward(self, tape, args, x, params):
+        flat = x if len(x.shape) == 2 else tape.op("reshape", x, shape=(x.shape[0], prod(x.shape[1:])))
+        y, _ = record_forward(tape, flat, params, self.geometry)
+        return y, (x, flat)
+
+    def backward(self, tape, args, dy, saved, params):
+        x, flat = saved
+        dx = record_backward(tape, flat, dy, params, self.geometry)
+        return dx if dx is None or x is flat else tape.op("reshape", dx, shape=x.shape)

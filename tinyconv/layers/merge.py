@@ -1,0 +1,136 @@
+"""Where branches meet: add, concat, mul."""
+
+from __future__ import annotations
+
+from .base import Layer, LayerError, Shape, Signature
+
+_OPERANDS = 12  # what one concat step takes; more are joined in groups
+
+
+class Add(Layer):
+    """Sum of equal shapes (He et al. 2015)."""
+
+    signature = Signature("add", merge=True)
+
+    def shape(self, args, inputs):
+        first = inputs[0]
+        spatial = first.spatial
+        for other in inputs[1:]:
+            if len(other.spatial) != len(spatial) or other.channels != first.channels:
+                raise differ("add", inputs)
+            spatial = common("add", spatial, other, inputs)
+        return Shape(spatial, first.channels)
+
+    def forward(self, tape, args, xs, params):
+        y = xs[0]
+        for x in xs[1:]:
+            y = tape.op("add", y, x)
+        return y, len(xs)
+
+    def backward(self, tape, args, dy, saved, params):
+        return (dy,) * saved
+
+
+class Concat(Layer):
+    """Channels joined in written order."""
+
+    signature = Signature("concat", merge=True)
+
+    def shape(self, args, inputs):
+        spatial = inputs[0].spatial
+        for other in inputs[1:]:
+            if len(other.spatial) != len(spatial):
+                raise differ("concat", inputs)
+            spatial = common("concat", spatial, other, inputs)
+        return Shape(spatial, sum(x.channels for x in inputs))
+
+    def forward(self, tape, args, xs, params):
+        parts = tuple(xs)
+        while len(parts) > 1:
+            groups = [parts[i:i + _OPERANDS] for i in range(0, len(parts), _OPERANDS)]
+            parts = tuple(tape.op("concat", *group) if len(group) > 1 else group[0] for group in groups)
+        return parts[0], tuple(xs)
+
+    def backward(self, tape, args, dy, saved, params):
+        grads, at = [], 0
+        for x in saved:
+            before = (0,) * (len(x.shape) - 1) + (-at,)
+            grads.append(tape.op("window", dy, before=before, shape=x.shape) if tape.needs_grad(x) else None)
+            at += x.shape[-1]
+        return tuple(grads)
+
+
+class Mul(Layer):
+    """Product; a branch with no or all-1 spatial axes, or with 1 channel, is stretched (Hu et al. 2018)."""
+
+    signature = Signature("mul", merge=True)
+
+    def shape(self, args, inputs):
+        spatial, channels = (), 1
+        for x in inputs:
+            if _points(x.spatial) > 1 or len(x.spatial) > len(spatial):
+                if _points(spatial) > 1 and x.spatial != spatial:
+                    spatial = common("mul", spatial, x, inputs)
+                else:
+                    spatial = x.spatial
+            if x.channels != 1:
+                if channels not in (1, x.channels):
+                    raise differ("mul", inputs)
+                channels = x.channels
+        if not any((x.spatial == spatial or None in x.spatial) and x.channels == channels for x in inputs):
+            raise differ("mul", inputs)
+        return Shape(spatial, channels)
+
+    def forward(self, tape, args, xs, params):
+        # The first branch of full shape leads; the others are stretched over it, one after another.
+        full = max(range(len(xs)), key=lambda i: (_count(xs[i].shape), -i))
+        order = (full, *(i for i in range(len(xs)) if i != full))
+        products = [xs[full]]
+        for i in order[1:]:
+            products.append(tape.op("mul", products[-1], xs[i]))
+        return products[-1], (tuple(xs), order, products)
+
+    def backward(self, tape, args, dy, saved, params):
+        xs, order, products = saved
+        grads: list = [None] * len(xs)
+        for step in range(len(order) - 1, 0, -1):
+            other = order[step]
+            if tape.needs_grad(xs[other]):
+                grads[other] = tape.op("mul_reduce", dy, products[step - 1], shape=xs[other].shape)
+            if tape.needs_grad(products[step - 1]):
+                dy = tape.op("mul", dy, xs[other])
+            else:
+                return tuple(grads)
+        grads[order[0]] = dy
+        return tuple(grads)
+
+
+def _points(spatial) -> int:
+    return 1 if all(n == 1 for n in spatial) else 2
+
+
+def _count(shape) -> int:
+    count = 1
+    for n in shape:
+        count *= n
+    return count
+
+
+def common(name: str, spatial, other: Shape, inputs):
+    """Sizes two branches share; a free axis equals anything."""
+    out = []
+    for a, b in zip(spatial, other.spatial):
+        if a is not None and b is not None and a != b:
+            raise differ(name, inputs)
+        out.append(b if a is None else a)
+    return tuple(out)
+
+
+def differ(name: str, inputs) -> LayerError:
+    shapes = ", ".join(str(x) for x in inputs[:-1])
+    rule = {"add": "`add` needs equal shapes", "concat": "`concat` needs equal spatial sizes",
+            "mul": "`mul` stretches only a branch of one position or one channel"}[name]
+    return LayerError(f"the branches of `{name}` differ in shape: {shapes} and {inputs[-1]}", help=rule, code="E204")
+
+
+FAMILY = (Add(), Concat(), Mul())

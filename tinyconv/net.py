@@ -1,0 +1,280 @@
+"""A net as Python sees it: call it on arrays, train it, read and write its weights, save it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, MutableMapping
+from functools import cached_property
+
+import numpy as np
+
+from . import lang, weights as files, zoo
+from .errors import NetError
+from .graph import Graph, build
+from .runtime.backend import backend
+from .runtime.plan import Request
+from .runtime.session import Sessions
+from .runtime.store import Store
+from .runtime.trainer import Trainer, mean_loss
+
+
+def load(source, *, seed: int = 0, device: str | None = None, input: str | None = None, set: dict | None = None,
+         **lets) -> "Net":
+    """A net from a `.net` file, a name of the zoo, or a `.safetensors` file written by `save` (then with its weights).
+
+    seed: of the initial weights. device: "cpu" or "numpy" (None: the fastest there is). input: "32x32 x3", for a file
+    without one or in place of its own. set: settings of its sections, {"train.batch": 32}. Keywords replace `let`s:
+    load("resnet50", classes=10). Raises NetError.
+    """
+    path = os.fspath(source)
+    if path.endswith(".safetensors"):
+        return _load_weights(path, device, input, set, lets)
+    return Net(lang.load(zoo.find(path)), lets, input, seed, device, set)
+
+
+def compile(text: str, *, input: str | None = None, seed: int = 0, device: str | None = None, set: dict | None = None,
+            **lets) -> "Net":
+    """A net from text; the arguments are those of `load`."""
+    return Net(lang.parse(text), lets, input, seed, device, set)
+
+
+def _load_weights(path: str, device, input, set, lets) -> "Net":
+    tensors, metadata = files.read(path)
+    text = metadata.get("tinyconv.net")
+    if text is None:
+        raise NetError(f"{path} holds no net", help="give a file written by net.save or tinyconv train")
+    net = Net(lang.parse(text, path), lets, input, 0, device, set)
+    net.load_weights(tensors, path)
+    net.class_names = files.class_names(metadata)
+    return net
+
+
+class Weights(MutableMapping):
+    """{name: float32 array}. Reads give a copy; writes check the shape."""
+
+    def __init__(self, store: Store, on_write):
+        self._store, self._on_write = store, on_write
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._store.specs or self._store.specs[name].fixed:
+            raise KeyError(name)
+        return self._store.view(name).copy()
+
+    def __setitem__(self, name: str, value) -> None:
+        self._store.write(name, value)
+        self._on_write(name)
+
+    def __delitem__(self, name: str) -> None:
+        raise TypeError("weights of a net cannot be deleted")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._store.names())
+
+    def __len__(self) -> int:
+        return len(self._store.names())
+
+    def __repr__(self) -> str:
+        rows = (f"  {n}: {'x'.join(map(str, self._store.specs[n].shape))}" for n in self)
+        return "\n".join(("Weights(", *rows, ")"))
+
+
+class Net:
+    """Made by `load` or `compile`. Calls are safe from several threads at once; training is not."""
+
+    def __init__(self, program, lets=None, input=None, seed=0, device=None, settings=None):
+        self.graph: Graph = build(program, lets, input)
+        self.class_names: list[str] | None = None
+        self._program, self._lets, self._input, self._set = program, dict(lets or {}), input, dict(settings or {})
+        self._start(seed, device)
+
+    def _start(self, seed, device) -> None:
+        self.seed, self.backend = seed, backend(device)
+        self.store = Store(self.graph, seed)
+        self._sessions = Sessions(self.graph, self.store, self.backend)
+        self._unmeasured = {n for n, w in self.store.specs.items()
+                            if n.startswith("input") and n.endswith((".mean", ".std")) and not w.fixed}
+        self.weights = Weights(self.store, self._unmeasured.discard)
+
+    # -- what it is
+
+    @property
+    def device(self) -> str:
+        """The name of the backend: "cpu" or "numpy"."""
+        return self.backend.name
+
+    @property
+    def input_shape(self) -> tuple[int | None, ...]:
+        """(*spatial, channels) of one sample; None for an axis of free size."""
+        return (*self.graph.input.spatial, self.graph.input.channels)
+
+    @property
+    def classes(self) -> int:
+        """Channels of the output."""
+        return self.graph.output.channels
+
+    @cached_property
+    def sections(self) -> dict:
+        """The `data` and `train` sections, checked: see lang.sections."""
+        from .data.steps import DATA
+        from .train.settings import TRAIN
+
+        return lang.sections(self._program, {"data": DATA, "train": TRAIN}, self._set)
+
+    @cached_property
+    def text(self) -> str:
+        """The net in one self-contained text: includes in it, lets and settings as they were replaced."""
+        text = lang.inline(self._program, self._lets, self._set)
+        return lang.with_input(text, self._input) if self._input else text
+
+    def summary(self):
+        """Layers with shapes, parameters, multiply-adds, receptive fields; str() is the table."""
+        from .graph.summary import summary
+
+        return summary(self.graph)
+
+    def __repr__(self) -> str:
+        return f"<tinyconv.Net {self.graph.input} -> {self.graph.output}, {self.graph.params:,} params, {self.device}>"
+
+    # -- running
+
+    def __call__(self, x, layout: str = "NHWC") -> np.ndarray:
+        """The graph as written, in inference mode: probabilities where it ends in softmax.
+
+        x: uint8 (divided by 255) or float32 (N, *spatial, C); layout="NCHW" for (N, C, *spatial).
+        Returns float32 (N, n) or (N, *spatial, C).
+        """
+        x = self.batch(x, layout)
+        if not len(x):
+            shape = self.graph.output
+            return np.empty((0, *(n or 0 for n in shape.spatial), shape.channels), np.float32)
+        with self._sessions.session(self.request("predict", x)) as session:
+            session.run(0, len(session.plan.steps), x)
+            return session.read(session.plan.output)
+
+    def evaluate(self, x, labels, layout: str = "NHWC") -> tuple[float, np.ndarray]:
+        """(mean loss in nats, output) in inference mode."""
+        x, labels = self.batch(x, layout), np.asarray(labels)
+        with self._sessions.session(self.request("evaluate", x, labels)) as session:
+            plan = session.plan
+            session.run(0, len(plan.steps), x, self.labels(labels, plan.labels, layout))
+            return mean_loss(session, plan), session.read(plan.output)
+
+    def gradients(self, x, labels, layout: str = "NHWC", seed: int = 0) -> tuple[float, dict[str, np.ndarray]]:
+        """(mean loss, {weight name: its gradient}) in training mode: batch statistics, dropout drawn by `seed`, heads.
+
+        The running statistics of normalisation are left as they are.
+        """
+        x, labels = self.batch(x, layout), np.asarray(labels)
+        running = {n: self.store.view(n).copy() for n, w in self.store.specs.items() if not w.trainable}
+        with self._sessions.session(self.request("gradients", x, labels)) as session:
+            plan = session.plan
+            session.run(0, len(plan.steps), x, self.labels(labels, plan.labels, layout), seed=seed)
+            for name, value in running.items():
+                self.store.view(name)[...] = value
+            return mean_loss(session, plan), {n: session.read(plan.gradients[n])
+                                              for n in self.store.names() if n in plan.gradients}
+
+    def trainer(self, optimizer: str = "sgd", lr: float = 0.1, momentum: float = 0.9, decay: float = 0.0,
+                nesterov: bool = False, decay_all: bool = False, seed: int = 0) -> Trainer:
+        """A trainer of this net: `trainer.step(x, labels)`."""
+        return Trainer(self, self._sessions, optimizer=optimizer, lr=lr, momentum=momentum, decay=decay,
+                       nesterov=nesterov, decay_all=decay_all, seed=seed)
+
+    def fit(self, x, labels, *, epochs: int | None = None, batch: int | None = None, validation: tuple | None = None,
+            seed: int | None = None, layout: str = "NHWC", **optimizer) -> list[dict]:
+        """Trains on arrays; returns the epoch events, as dicts. Absent settings come from the net's `train` section."""
+        from .train import fit
+
+        validation = validation and (self.batch(validation[0], layout), np.asarray(validation[1]))
+        return fit(self, self.batch(x, layout), np.asarray(labels), epochs=epochs, batch=batch, validation=validation,
+                   seed=seed, **optimizer)
+
+    # -- checking what comes in
+
+    def batch(self, x, layout: str = "NHWC") -> np.ndarray:
+        """x as a C-contiguous channels-last batch, or an error that says what to do."""
+        x = np.asarray(x)
+        if layout not in ("NHWC", "NCHW"):
+            raise ValueError(f"layout is NHWC or NCHW, not {layout!r}")
+        if x.dtype not in (np.uint8, np.float32):
+            raise TypeError(f"x holds {x.dtype}: use float32 (x.astype('float32')), or uint8 for images of 0 to 255")
+        wanted = self.input_shape
+        shown = ", ".join(["N", *("any" if n is None else str(n) for n in wanted)])
+        if x.ndim == len(wanted):
+            raise NetError(f"x has shape {x.shape}, without a batch axis; the net takes ({shown})",
+                           help="for one sample write x[None]")
+        if x.ndim != len(wanted) + 1:
+            raise NetError(f"x has shape {x.shape}; the net takes ({shown})")
+        if layout == "NCHW":
+            x = np.moveaxis(x, 1, -1)
+        if any(w not in (None, n) for n, w in zip(x.shape[1:], wanted)):
+            turned = len(wanted) > 1 and x.shape[1] == wanted[-1] and layout == "NHWC"
+            raise NetError(f"x has shape {x.shape}; the net takes ({shown})",
+                           help="for channels first give layout=\"NCHW\"" if turned else "")
+        return np.ascontiguousarray(x)
+
+    def request(self, mode: str, x: np.ndarray, labels: np.ndarray | None = None, optimizer: tuple = ()) -> Request:
+        """The plan that a batch needs."""
+        if labels is None:
+            return Request(mode, len(x), x.shape[1:-1], x.dtype.name)
+        if not len(x):
+            raise NetError("an empty batch has no loss")
+        return Request(mode, len(x), x.shape[1:-1], x.dtype.name, labels.dtype.kind in "iub", optimizer)
+
+    def labels(self, labels: np.ndarray, buffer, layout: str = "NHWC") -> np.ndarray:
+        """Labels as the plan wants them: class numbers int32 (N, *spatial), or float32 of the output's shape."""
+        classes = self.classes
+        if buffer.dtype == "int32":
+            if labels.dtype.kind not in "iub":
+                raise NetError(f"labels hold {labels.dtype}; this net is trained on class numbers",
+                               help="give integers from 0: labels.argmax(-1) of one-hot rows")
+            if labels.size and not (0 <= labels.min() and labels.max() < classes):
+                bad = labels.max() if labels.max() >= classes else labels.min()
+                raise NetError(f"label {bad} is out of range: labels of this net go from 0 to {classes - 1}")
+        elif layout == "NCHW" and labels.ndim == len(buffer.shape) > 2:
+            labels = np.moveaxis(labels, 1, -1)
+        if labels.shape != buffer.shape:
+            flat = buffer.shape[:1] + tuple(n for n in buffer.shape[1:] if n != 1)
+            if labels.shape != flat:
+                raise NetError(f"labels have shape {labels.shape}; with this x the net takes {flat}")
+        return np.ascontiguousarray(labels, buffer.dtype).reshape(buffer.shape)
+
+    # -- statistics of the input
+
+    @property
+    def needs_measuring(self) -> bool:
+        """Whether `input … mean=data` or `std=data` still waits for `set_input_statistics`."""
+        return bool(self._unmeasured)
+
+    def set_input_statistics(self, mean, std) -> None:
+        """Per channel, of the training data in the 0..1 scale; written where the net says `data`."""
+        for name, value in (("mean", mean), ("std", std)):
+            for weight in [n for n in self._unmeasured if n.endswith("." + name)]:
+                value = np.broadcast_to(np.asarray(value, np.float32), self.store.specs[weight].shape)
+                if name == "std":
+                    value = np.where(value > 0, value, 1)  # a channel that never changes is only shifted
+                self.weights[weight] = value
+
+    # -- keeping
+
+    def load_weights(self, tensors, source: str = "the weights") -> None:
+        """Writes all weights, or none with a NetError that lists what does not fit."""
+        shapes = {n: self.store.specs[n].shape for n in self.store.names()}
+        for name, value in files.fit(shapes, tensors, source).items():
+            self.weights[name] = value
+
+    def save(self, path) -> None:
+        """Writes weights, text and class names to a `.safetensors` file, whole or not at all."""
+        test = self.sections.get("data", {}).get("test", ())
+        files.write(path, dict(self.weights), files.describe(self.text, self.class_names, test))
+
+    def __getstate__(self) -> dict:
+        return {"text": self.text, "device": self.device, "weights": dict(self.weights), "names": self.class_names,
+                "unmeasured": sorted(self._unmeasured)}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__init__(lang.parse(state["text"]), device=state["device"])
+        for name, value in state["weights"].items():
+            self.weights[name] = value
+        self.class_names = state["names"]
+        self._unmeasured.update(state["unmeasured"])

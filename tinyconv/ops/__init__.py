@@ -1,0 +1,140 @@
+"""The closed vocabulary of operations: what layers record, fusions rewrite and backends run.
+
+This floor is contract only. An operation names its operands and outputs, tells the outputs' shapes and says which
+output may take over an input's memory. Shapes are tuples `(n, *spatial, c)`; weights are laid out as the user sees
+them: `(out, *kernel, in/groups)`. No code here computes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from math import prod
+
+Shape = tuple[int, ...]
+Rule = Callable[[tuple, Mapping], tuple]
+
+
+@dataclass(frozen=True)
+class Op:
+    """One operation.
+
+    `inputs`: operand names; `name?` may be missing (None), `name*` stands for one or more.
+    `outputs`: names; `dtypes` their element types.
+    `shapes(input shapes, attributes) -> output shapes`.
+    `attrs`: names of the attributes, all of them required.
+    `alias`: output index -> inputs it may overwrite, where they are not needed afterwards.
+    `updates`: inputs that are written in place (running statistics, weights).
+    `optional`: outputs a backend need not write where nobody reads them.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    shapes: Rule
+    attrs: tuple[str, ...] = ()
+    alias: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    updates: tuple[int, ...] = ()
+    dtypes: tuple[str, ...] = ()
+    optional: tuple[int, ...] = ()
+
+    def dtype(self, output: int) -> str:
+        return self.dtypes[output] if self.dtypes else "float32"
+
+
+def conv_size(n: int, k: int, s: int, p: int, d: int) -> int:
+    """Output size of a convolution along one axis: floor((n + 2p - d(k-1) - 1) / s) + 1."""
+    return (n + 2 * p - d * (k - 1) - 1) // s + 1
+
+
+def _same(ins, attrs):
+    return (ins[0],)
+
+
+def _conv(ins, attrs):
+    x, w = ins[0], ins[1]
+    sizes = zip(x[1:-1], w[1:-1], attrs["stride"], attrs["padding"], attrs["dilation"])
+    return ((x[0], *(conv_size(*axis) for axis in sizes), w[0]),)
+
+
+def _pooled(ins, attrs):
+    return ((ins[0][0], *attrs["size"], ins[0][-1]),)
+
+
+def _channels(ins, attrs):
+    return ((ins[0][-1],),)
+
+
+def _concat(ins, attrs):
+    return ((*ins[0][:-1], sum(x[-1] for x in ins)),)
+
+
+def _given(ins, attrs):
+    return (attrs["shape"],)
+
+
+_CONV = ("stride", "padding", "dilation", "groups")
+_POOL = ("kernel", "stride", "padding", "size", "adaptive")
+_LOSS = ("scale",)
+
+
+def index_dtype(kernel: tuple[int, ...]) -> str:
+    """Element type of max pooling's indices: a byte where the window has at most 256 positions."""
+    return "uint8" if prod(kernel) <= 256 else "int32"
+
+
+OPS: dict[str, Op] = {
+    op.name: op
+    for op in (
+        # input: (x - mean) / std per channel; x is uint8 (divided by 255 first) or float32
+        Op("input", ("x", "mean", "std"), ("y",), _same),
+        # convolution; fully connected is a 1x1 convolution without spatial axes
+        Op("conv", ("x", "w", "bias?"), ("y",), _conv, _CONV),
+        Op("conv_dx", ("dy", "w"), ("dx",), _given, (*_CONV, "shape")),
+        Op("conv_dw", ("x", "dy"), ("dw",), _given, (*_CONV, "shape")),
+        Op("bias_grad", ("dy",), ("db",), _channels),
+        # weights rearranged for one convolution pass ("conv" or "conv_dx"); inserted by the backend that wants it
+        Op("pack", ("w",), ("packed",), _given, (*_CONV, "shape", "pass_", "x", "y")),
+        # pooling; `index` remembers where each maximum stood
+        Op("maxpool", ("x",), ("y", "index"), lambda i, a: _pooled(i, a) * 2, (*_POOL, "index_dtype"),
+           optional=(1,)),
+        Op("maxpool_grad", ("dy", "index"), ("dx",), _given, (*_POOL, "shape")),
+        Op("avgpool", ("x",), ("y",), _pooled, _POOL),
+        Op("avgpool_grad", ("dy",), ("dx",), _given, (*_POOL, "shape")),
+        # batch normalisation over all axes but the last
+        Op("bn_stats", ("x",), ("mean", "var"), lambda i, a: _channels(i, a) * 2),
+        Op("bn_running", ("mean", "var", "running_mean", "running_var"), (), lambda i, a: (), ("momentum", "rows"),
+           updates=(2, 3)),
+        Op("bn_apply", ("x", "mean", "var", "gamma", "beta"), ("y",), _same, ("eps",), alias={0: (0,)}),
+        Op("bn_grad", ("x", "dy", "mean", "var", "gamma"), ("dx", "dgamma", "dbeta"),
+           lambda i, a: (i[0], *_channels(i, a), *_channels(i, a)), ("eps",), alias={0: (1,)}),
+        Op("lrn", ("x",), ("y",), _same, ("size", "alpha", "beta", "k")),
+        Op("lrn_grad", ("x", "dy"), ("dx",), _same, ("size", "alpha", "beta", "k")),
+        # activations; the gradient takes the output for those in SAVES_OUTPUT, else the input
+        Op("act", ("x",), ("y",), _same, ("kind", "a"), alias={0: (0,)}),
+        Op("act_grad", ("saved", "dy"), ("dx",), _same, ("kind", "a"), alias={0: (1,)}),
+        Op("prelu", ("x", "a"), ("y",), _same),
+        Op("prelu_grad", ("x", "a", "dy"), ("dx", "da"), lambda i, a: (i[0], i[1])),
+        Op("softmax", ("x",), ("y",), _same),
+        Op("softmax_grad", ("y", "dy"), ("dx",), _same),
+        # merges
+        Op("add", ("a", "b"), ("y",), _same, alias={0: (0, 1)}),
+        Op("mul", ("a", "b"), ("y",), _same),
+        Op("mul_reduce", ("dy", "a"), ("db",), _given, ("shape",)),
+        Op("concat", ("x*",), ("y",), _concat),
+        # y[o] = x[o - before] where inside, else 0; `before` and `shape` without and with the batch axis
+        Op("window", ("x",), ("y",), _given, ("before", "shape")),
+        Op("reshape", ("x",), ("y",), _given, ("shape",), alias={0: (0,)}),
+        # the gradient of dropout is dropout of the gradient with the same `layer`
+        Op("dropout", ("x",), ("y",), _same, ("p", "layer"), alias={0: (0,)}),
+        # losses: the mean over positions, and the gradient of scale * mean
+        Op("xent", ("x", "labels"), ("loss", "dx"), lambda i, a: ((1,), i[0]), _LOSS, optional=(1,)),
+        Op("bce", ("x", "target"), ("loss", "dx"), lambda i, a: ((1,), i[0]), _LOSS, optional=(1,)),
+        Op("mse", ("x", "target"), ("loss", "dx"), lambda i, a: ((1,), i[0]), _LOSS, optional=(1,)),
+        # v = momentum v + g + decay w; w -= lr v; the learning rate comes with each run
+        Op("sgd", ("w", "g", "v"), (), lambda i, a: (), ("momentum", "decay", "nesterov"), updates=(0, 2)),
+    )
+}
+
+ACTIVATIONS = ("relu", "relu6", "leaky", "elu", "gelu", "silu", "hswish", "sigmoid", "hsigmoid", "tanh")
+SAVES_OUTPUT = frozenset({"relu", "relu6", "leaky", "elu", "sigmoid", "hsigmoid", "tanh"})

@@ -1,0 +1,434 @@
+"""The array backend: every operation once, against an array namespace `xp`. With NumPy it is the readable reference
+of the C kernels. A convolution is a sum over its taps of one matrix product each."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+
+from .plan import Plan
+from .store import Store
+from .tape import Step
+
+# ---------------------------------------------------------------- geometry
+
+
+def taps(kernel, stride, dilation, out):
+    """Each position in the window with the slices of the padded input that it meets at all outputs."""
+    for tap in itertools.product(*map(range, kernel)):
+        where = tuple(slice(t * d, t * d + s * (o - 1) + 1, s) for t, d, s, o in zip(tap, dilation, stride, out))
+        yield tap, (slice(None), *where)
+
+
+def padded(xp, x, kernel, stride, padding, dilation, out, value=0):
+    """x with `padding` before every axis and as much behind as the last window reaches."""
+    widths = [(0, 0)]
+    for n, k, s, p, d, o in zip(x.shape[1:-1], kernel, stride, padding, dilation, out):
+        widths.append((p, max(0, (o - 1) * s + d * (k - 1) + 1 - n - p)))
+    return xp.pad(x, (*widths, (0, 0)), constant_values=value)
+
+
+def inside(x, padding, size):
+    return x[(slice(None), *(slice(p, p + n) for p, n in zip(padding, size)))]
+
+
+# ---------------------------------------------------------------- convolution: x (n, *s, c), w (k, *kernel, c/g)
+
+
+def conv(xp, a, x, w, bias=None):
+    kernel, out = w.shape[1:-1], _outputs(x, w, a)
+    g, k = a["groups"], w.shape[0]
+    xs = padded(xp, x, kernel, a["stride"], a["padding"], a["dilation"], out)
+    y = xp.zeros((x.shape[0], *out, g, k // g), x.dtype)
+    for tap, where in taps(kernel, a["stride"], a["dilation"], out):
+        rows = xs[where].reshape(*y.shape[:-1], -1)
+        y += xp.einsum("...gc,gkc->...gk", rows, _groups(w[(slice(None), *tap)], g), optimize=True)
+    y = y.reshape(*y.shape[:-2], k)
+    return y if bias is None else y + bias
+
+
+def conv_dx(xp, a, dy, w):
+    kernel, out, g = w.shape[1:-1], dy.shape[1:-1], a["groups"]
+    dx = xp.zeros(a["shape"], dy.dtype)
+    dxs = padded(xp, dx, kernel, a["stride"], a["padding"], a["dilation"], out)
+    rows = dy.reshape(*dy.shape[:-1], g, -1)
+    for tap, where in taps(kernel, a["stride"], a["dilation"], out):
+        part = xp.einsum("...gk,gkc->...gc", rows, _groups(w[(slice(None), *tap)], g), optimize=True)
+        dxs[where] += part.reshape(*dy.shape[:-1], -1)
+    return inside(dxs, a["padding"], a["shape"][1:-1])
+
+
+def conv_dw(xp, a, x, dy):
+    kernel, out, g = a["shape"][1:-1], dy.shape[1:-1], a["groups"]
+    dw = xp.zeros(a["shape"], x.dtype)
+    xs = padded(xp, x, kernel, a["stride"], a["padding"], a["dilation"], out)
+    rows = dy.reshape(-1, g, dy.shape[-1] // g)
+    for tap, where in taps(kernel, a["stride"], a["dilation"], out):
+        seen = xs[where].reshape(rows.shape[0], g, -1)
+        part = xp.einsum("rgk,rgc->gkc", rows, seen, optimize=True)
+        dw[(slice(None), *tap)] = part.reshape(a["shape"][0], -1)
+    return dw
+
+
+def bias_grad(xp, a, dy):
+    return dy.sum(axis=tuple(range(dy.ndim - 1)), dtype=dy.dtype)
+
+
+def _outputs(x, w, a):
+    return tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in
+                 zip(x.shape[1:-1], w.shape[1:-1], a["stride"], a["padding"], a["dilation"]))
+
+
+def _groups(w, g):
+    return w.reshape(g, -1, w.shape[-1])
+
+
+# ---------------------------------------------------------------- pooling
+
+
+def _windows(a, size):
+    """Per axis, each output's (begin of the unclipped window, clipped begin, clipped end)."""
+    axes = []
+    for n, k, s, p, o in zip(size, a["kernel"], a["stride"], a["padding"], a["size"]):
+        if a["adaptive"]:
+            spans = [(i * n // o, -(-(i + 1) * n // o)) for i in range(o)]
+            axes.append([(b, b, e) for b, e in spans])
+        else:
+            axes.append([(i * s - p, max(i * s - p, 0), min(i * s - p + k, n)) for i in range(o)])
+    return itertools.product(*(enumerate(axis) for axis in axes))
+
+
+def maxpool(xp, a, x):
+    c = x.shape[-1]
+    y = xp.empty((x.shape[0], *a["size"], c), x.dtype)
+    index = xp.empty(y.shape, a["index_dtype"])
+    for spans in _windows(a, x.shape[1:-1]):
+        at = (slice(None), *(i for i, _ in spans))
+        window = x[(slice(None), *(slice(b, e) for _, (_, b, e) in spans))]
+        extent = window.shape[1:-1]
+        flat = window.reshape(x.shape[0], -1, c)
+        best = flat.argmax(axis=1)
+        y[at] = xp.take_along_axis(flat, best[:, None], axis=1)[:, 0]
+        position = xp.zeros_like(best)
+        rest = best
+        # from a position in the clipped window to one in the whole window
+        unit = [math.prod(a["kernel"][axis + 1:]) for axis in range(len(extent))]
+        for axis in reversed(range(len(extent))):
+            begin, clipped, _ = spans[axis][1]
+            position = position + (rest % extent[axis] + clipped - begin) * unit[axis]
+            rest = rest // extent[axis]
+        index[at] = position
+    return y, index
+
+
+def maxpool_grad(xp, a, dy, index):
+    n, c = dy.shape[0], dy.shape[-1]
+    dx = xp.zeros(a["shape"], dy.dtype)
+    sample, channel = xp.arange(n)[:, None], xp.arange(c)[None, :]
+    for spans in _windows(a, a["shape"][1:-1]):
+        at = (slice(None), *(i for i, _ in spans))
+        rest = index[at].astype("int64")
+        where = []
+        for axis in reversed(range(len(spans))):
+            where.insert(0, rest % a["kernel"][axis] + spans[axis][1][0])
+            rest = rest // a["kernel"][axis]
+        dx[(sample, *where, channel)] += dy[at]  # one position a sample and channel: no index stands twice
+    return dx
+
+
+def avgpool(xp, a, x):
+    y = xp.empty((x.shape[0], *a["size"], x.shape[-1]), x.dtype)
+    for spans in _windows(a, x.shape[1:-1]):
+        window = x[(slice(None), *(slice(b, e) for _, (_, b, e) in spans))]
+        y[(slice(None), *(i for i, _ in spans))] = window.mean(axis=tuple(range(1, x.ndim - 1)))
+    return y
+
+
+def avgpool_grad(xp, a, dy):
+    dx = xp.zeros(a["shape"], dy.dtype)
+    axes = tuple(range(1, dx.ndim - 1))
+    for spans in _windows(a, a["shape"][1:-1]):
+        window = dx[(slice(None), *(slice(b, e) for _, (_, b, e) in spans))]
+        count = math.prod(window.shape[1:-1])
+        window += xp.expand_dims(dy[(slice(None), *(i for i, _ in spans))], axes) / count
+    return dx
+
+
+# ---------------------------------------------------------------- normalisation
+
+
+def bn_stats(xp, a, x):
+    axes = tuple(range(x.ndim - 1))
+    mean = x.mean(axis=axes, dtype="float64")
+    var = xp.square(x - mean).mean(axis=axes)
+    return mean.astype(x.dtype), var.astype(x.dtype)
+
+
+def bn_running(xp, a, mean, var, running_mean, running_var):
+    rows, m = a["rows"], a["momentum"]
+    running_mean *= 1 - m
+    running_mean += m * mean
+    running_var *= 1 - m
+    running_var += m * var * (rows / max(rows - 1, 1))
+
+
+def bn_apply(xp, a, x, mean, var, gamma, beta):
+    return (x - mean) * (gamma / xp.sqrt(var + a["eps"])) + beta
+
+
+def bn_grad(xp, a, x, dy, mean, var, gamma):
+    """dx = gamma/std (dy - mean(dy) - xhat mean(dy xhat)): Ioffe & Szegedy 2015, section 3."""
+    axes = tuple(range(x.ndim - 1))
+    rows = math.prod(x.shape[:-1])
+    inverse = 1 / xp.sqrt(var + a["eps"])
+    xhat = (x - mean) * inverse
+    dgamma, dbeta = (dy * xhat).sum(axis=axes), dy.sum(axis=axes)
+    return gamma * inverse * (dy - dbeta / rows - xhat * (dgamma / rows)), dgamma, dbeta
+
+
+def _neighbours(xp, values, size):
+    """The sum over `size` channels around each; of an even number the lower side gets the larger half."""
+    before = size // 2
+    widths = ((0, 0),) * (values.ndim - 1) + ((before, size - 1 - before),)
+    wide = xp.pad(values, widths)
+    return sum(wide[..., i:i + values.shape[-1]] for i in range(size))
+
+
+def lrn(xp, a, x):
+    return x * (a["k"] + a["alpha"] / a["size"] * _neighbours(xp, x * x, a["size"])) ** -a["beta"]
+
+
+def lrn_grad(xp, a, x, dy):
+    """With u = k + alpha/n sum x^2: dx = dy u^-beta - 2 alpha beta / n x sum over those that see x of dy x u^(-beta-1)."""
+    size, share = a["size"], a["alpha"] / a["size"]
+    u = a["k"] + share * _neighbours(xp, x * x, size)
+    part = (dy * x * u ** (-a["beta"] - 1))[..., ::-1]
+    seen = _neighbours(xp, part, size)[..., ::-1]  # the window mirrored
+    return dy * u ** -a["beta"] - 2 * share * a["beta"] * x * seen
+
+
+# ---------------------------------------------------------------- elementwise
+
+_erf = np.vectorize(math.erf, otypes=[np.float64])
+
+
+def _sigmoid(xp, x):
+    small = xp.exp(-xp.abs(x))
+    return xp.where(x >= 0, 1, small) / (1 + small)
+
+
+def _phi(xp, x):
+    return ((1 + _erf(x / math.sqrt(2))) / 2).astype(x.dtype)
+
+
+def act(xp, attrs, x):
+    kind, a = attrs["kind"], attrs["a"]
+    if kind == "relu":
+        return xp.maximum(x, 0)
+    if kind == "relu6":
+        return xp.clip(x, 0, 6)
+    if kind == "leaky":
+        return xp.where(x > 0, x, a * x)
+    if kind == "elu":
+        return xp.where(x > 0, x, a * xp.expm1(xp.minimum(x, 0)))
+    if kind == "gelu":
+        return x * _phi(xp, x)
+    if kind == "silu":
+        return x * _sigmoid(xp, x)
+    if kind == "hswish":
+        return x * xp.clip(x / 6 + 0.5, 0, 1)
+    if kind == "sigmoid":
+        return _sigmoid(xp, x)
+    if kind == "hsigmoid":
+        return xp.clip(x / 6 + 0.5, 0, 1)
+    return xp.tanh(x)
+
+
+def act_grad(xp, attrs, v, dy):
+    """v is the output for those of ops.SAVES_OUTPUT, else the input."""
+    kind, a = attrs["kind"], attrs["a"]
+    if kind == "relu":
+        slope = v > 0
+    elif kind == "relu6":
+        slope = (v > 0) & (v < 6)
+    elif kind == "leaky":
+        slope = xp.where(v > 0, 1, a)
+    elif kind == "elu":
+        slope = xp.where(v > 0, 1, v + a)
+    elif kind == "gelu":
+        slope = _phi(xp, v) + v * xp.exp(-v * v / 2) / math.sqrt(2 * math.pi)
+    elif kind == "silu":
+        s = _sigmoid(xp, v)
+        slope = s * (1 + v * (1 - s))
+    elif kind == "hswish":
+        slope = xp.where(v <= -3, 0, xp.where(v >= 3, 1, v / 3 + 0.5))
+    elif kind == "sigmoid":
+        slope = v * (1 - v)
+    elif kind == "hsigmoid":
+        slope = ((v > 0) & (v < 1)) / 6
+    else:
+        slope = 1 - v * v
+    return (dy * slope).astype(dy.dtype)
+
+
+def prelu(xp, attrs, x, a):
+    return xp.where(x > 0, x, a * x)
+
+
+def prelu_grad(xp, attrs, x, a, dy):
+    axes = tuple(range(x.ndim - 1))
+    return xp.where(x > 0, dy, a * dy), (dy * xp.minimum(x, 0)).sum(axis=axes)
+
+
+def add(xp, a, x, y):
+    return x + y
+
+
+def _stretch(x, like):
+    """b of `mul` with the axes it lacks: (n, c) or (n, 1, …, c) over (n, *s, c)."""
+    return x if x.ndim == like.ndim else x.reshape(x.shape[0], *(1,) * (like.ndim - 2), x.shape[-1])
+
+
+def mul(xp, a, x, y):
+    return x * _stretch(y, x)
+
+
+def mul_reduce(xp, a, dy, x):
+    product, shape = dy * x, a["shape"]
+    wide = shape if len(shape) == product.ndim else (shape[0], *(1,) * (product.ndim - 2), shape[-1])
+    axes = tuple(i for i, n in enumerate(wide) if n == 1 and product.shape[i] != 1)
+    return product.sum(axis=axes, keepdims=True).reshape(shape)
+
+
+def concat(xp, a, *parts):
+    return xp.concatenate(parts, axis=-1)
+
+
+def window(xp, a, x):
+    """y[o] = x[o - before] inside, 0 outside."""
+    y = xp.zeros(a["shape"], x.dtype)
+    source, target = [], []
+    for n, o, before in zip(x.shape, a["shape"], a["before"]):
+        begin, end = max(0, before), min(o, n + before)
+        target.append(slice(begin, max(end, begin)))
+        source.append(slice(begin - before, max(end, begin) - before))
+    y[tuple(target)] = x[tuple(source)]
+    return y
+
+
+def reshape(xp, a, x):
+    return x.reshape(a["shape"])
+
+
+def input(xp, a, x, mean, std):
+    values = x.astype("float32") / np.float32(255) if x.dtype == "uint8" else x
+    return (values - mean) / std
+
+
+def hash32(index, seed: int, step: int, layer: int):
+    """tc_dropout's hash of a uint64 array of positions: splitmix64's finaliser over a stream per seed, step, layer."""
+    mask = (1 << 64) - 1
+
+    def rotl(v, r):
+        return ((v << r) | (v >> (64 - r))) & mask
+
+    stream = (0x9E3779B97F4A7C15 * ((seed ^ rotl(step & mask, 20) ^ rotl(layer, 44)) & mask)) & mask
+    z = index + np.uint64(stream)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return ((z ^ (z >> np.uint64(31))) >> np.uint64(32)).astype("uint32")
+
+
+def dropout(xp, a, x, *, seed, step):
+    p = np.float32(a["p"])
+    index = xp.arange(x.size, dtype="uint64").reshape(x.shape)
+    keep = hash32(index, seed, step, a["layer"]) >= np.uint32(float(p) * 2.0**32)
+    return xp.where(keep, x * (np.float32(1) / (np.float32(1) - p)), np.float32(0))
+
+
+# ---------------------------------------------------------------- losses
+
+
+def softmax(xp, a, x):
+    e = xp.exp(x - x.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+def softmax_grad(xp, a, y, dy):
+    return y * (dy - (y * dy).sum(axis=-1, keepdims=True))
+
+
+def xent(xp, a, x, labels):
+    """Mean of -log softmax(x)[label]; its gradient is (softmax(x) - one-hot) / rows."""
+    shifted = x - x.max(axis=-1, keepdims=True)
+    logs = shifted - xp.log(xp.exp(shifted).sum(axis=-1, keepdims=True))
+    one_hot = labels[..., None] == xp.arange(x.shape[-1])
+    rows = labels.size
+    loss = -xp.where(one_hot, logs, 0).sum(dtype="float64") / rows
+    return xp.asarray([loss], x.dtype), ((xp.exp(logs) - one_hot) * (a["scale"] / rows)).astype(x.dtype)
+
+
+def bce(xp, a, x, target):
+    """Mean of max(x, 0) - x t + log(1 + exp(-|x|)), x before the sigmoid."""
+    loss = (xp.maximum(x, 0) - x * target + xp.log1p(xp.exp(-xp.abs(x)))).mean(dtype="float64")
+    return xp.asarray([loss], x.dtype), ((_sigmoid(xp, x) - target) * (a["scale"] / x.size)).astype(x.dtype)
+
+
+def mse(xp, a, x, target):
+    loss = xp.square(x - target).mean(dtype="float64")
+    return xp.asarray([loss], x.dtype), ((x - target) * (2 * a["scale"] / x.size)).astype(x.dtype)
+
+
+def sgd(xp, a, w, g, v, *, lr):
+    v *= a["momentum"]
+    v += g + a["decay"] * w
+    w -= lr * (g + a["decay"] * w + a["momentum"] * v if a["nesterov"] else v)
+
+
+RUN_TIME = {"dropout": ("seed", "step"), "sgd": ("lr",)}  # what an operation takes from the run
+
+
+class ArrayBackend:
+    """`--device numpy`: readable, single calls of NumPy an operation."""
+
+    name = "numpy"
+    xp = np
+
+    def lower(self, steps, tape, training):
+        return steps
+
+    def prepare(self, plan: Plan, store: Store):
+        return ArraySession(self.xp, plan, store)
+
+    def kernel(self, step: Step) -> str:
+        return "array"
+
+
+class ArraySession:
+    """A plan's arrays while it runs. Weights are the store's own memory."""
+
+    def __init__(self, xp, plan: Plan, store: Store):
+        self.xp, self.plan, self.store = xp, plan, store
+        self.arrays: dict[int, object] = {}
+
+    def run(self, first: int, last: int, x, labels=None, moments=None, *, lr=0.0, seed=0, step=0) -> None:
+        arrays, values = self.arrays, {"lr": np.float32(lr), "seed": seed, "step": step}
+        for s in self.plan.steps[first:last]:
+            for b in s.inputs:
+                if b is None or b.role == "temp":
+                    continue
+                arrays[b.id] = (self.store.view(b.name) if b.role == "weight" else moments.view(b.name)
+                                if b.role == "state" else x if b.name == "x" else labels)
+            operands = [None if b is None else arrays[b.id] for b in s.inputs]
+            extra = {k: values[k] for k in RUN_TIME.get(s.op, ())}
+            with np.errstate(all="ignore"):
+                results = globals()[s.op](self.xp, s.attrs, *operands, **extra)
+            for b, result in zip(s.outputs, results if isinstance(results, tuple) else (results,)):
+                if b is not None:
+                    arrays[b.id] = result.astype(b.dtype, copy=False)
+
+    def read(self, buffer) -> np.ndarray:
+        """A copy of a buffer's values."""
+        return np.array(self.arrays[buffer.id])

@@ -1,0 +1,219 @@
+"""The C backend: steps become an array of kernels, operands and attributes; one call runs a range of them."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from ..ops import ACTIVATIONS
+from . import _cpu, threads
+from .plan import Plan
+from .store import Store, aligned
+from .tape import Buffer, Step
+
+ARENA, WEIGHTS, X, LABELS, MOMENTS = range(5)  # bases; packed weights follow
+PASSES = {"conv": _cpu.FORWARD, "conv_dx": _cpu.DATA_GRAD, "conv_dw": _cpu.WEIGHT_GRAD}
+
+
+def three(size, fill: int = 1) -> tuple[int, ...]:
+    """C knows three axes: those missing stand in front."""
+    return (fill,) * (3 - len(size)) + tuple(size)
+
+
+def conv_shape(x, y, kernel, a) -> list[int]:
+    """tc_conv_shape from the shapes of x and y."""
+    return [x[0], *three(x[1:-1]), x[-1], *three(y[1:-1]), y[-1], *three(kernel), *three(a["stride"]),
+            *three(a["padding"], 0), *three(a["dilation"]), a["groups"]]
+
+
+def _conv_of(step: Step) -> list[int]:
+    a = step.attrs
+    if step.op == "conv":
+        return conv_shape(step.inputs[0].shape, step.outputs[0].shape, _kernel(step), a)
+    if step.op == "conv_dx":
+        return conv_shape(a["shape"], step.inputs[0].shape, _kernel(step), a)
+    if step.op == "conv_dw":
+        return conv_shape(step.inputs[0].shape, step.inputs[1].shape, a["shape"][1:-1], a)
+    return conv_shape(a["x"], a["y"], step.inputs[0].shape[1:-1], a)
+
+
+def _kernel(step: Step) -> tuple[int, ...]:
+    # packed weights have lost their shape: `lower` notes it
+    return step.attrs.get("weight", step.inputs[1].shape)[1:-1]
+
+
+def _pool_of(step: Step) -> list[int]:
+    a = step.attrs
+    x, y = (step.inputs[0].shape, step.outputs[0].shape)
+    if step.op.endswith("_grad"):
+        x, y = a["shape"], x
+    return [x[0], *three(x[1:-1]), x[-1], *three(y[1:-1]), *three(a["kernel"]), *three(a["stride"]),
+            *three(a["padding"], 0), int(a["adaptive"])]
+
+
+def _rows(buffer: Buffer) -> list[int]:
+    return [prod(buffer.shape[:-1]), buffer.shape[-1]]
+
+
+def _mul_of(a: Buffer, shape) -> list[int]:
+    inner = shape[1:-1]
+    return [a.shape[0], prod(a.shape[1:-1]), a.shape[-1], prod(inner), shape[-1]]
+
+
+def _window_of(step: Step) -> list[int]:
+    x, y = step.inputs[0].shape, step.attrs["shape"]
+    before = step.attrs["before"]
+    return [x[0], *three(x[1:-1]), x[-1], *three(y[1:-1]), y[-1], *three(before[1:-1], 0), before[-1]]
+
+
+def _conv_pass(step):
+    return _conv_of(step), []
+
+
+def _pool(step):
+    return _pool_of(step), []
+
+
+def _normed(step):
+    return _rows(step.inputs[0]), [step.attrs["eps"]] if "eps" in step.attrs else []
+
+
+def _lrn(step):
+    a = step.attrs
+    return [*_rows(step.inputs[0]), a["size"]], [a["alpha"], a["beta"], a["k"]]
+
+
+def _act(step):
+    a = step.attrs
+    return [ACTIVATIONS.index(a["kind"]), prod(step.inputs[0].shape)], [a["a"]]
+
+
+def _values(step):
+    return [prod(step.inputs[0].shape)], [step.attrs["scale"]] if "scale" in step.attrs else []
+
+
+# op -> (integers, floats), in the order in which csrc/program.c reads them
+ATTRIBUTES = {
+    "conv": _conv_pass, "conv_dx": _conv_pass, "conv_dw": _conv_pass,
+    "pack": lambda s: ([*_conv_of(s), PASSES[s.attrs["pass_"]]], []),
+    "maxpool": _pool, "maxpool_grad": _pool, "avgpool": _pool, "avgpool_grad": _pool,
+    "bn_stats": _normed, "bn_apply": _normed, "bn_grad": _normed, "bias_grad": _normed,
+    "bn_running": lambda s: ([s.attrs["rows"], s.inputs[0].shape[0]], [s.attrs["momentum"]]),
+    "lrn": _lrn, "lrn_grad": _lrn,
+    "act": _act, "act_grad": _act,
+    "prelu": _normed, "prelu_grad": _normed,
+    "add": _values,
+    "mul": lambda s: (_mul_of(s.inputs[0], s.inputs[1].shape), []),
+    "mul_reduce": lambda s: (_mul_of(s.inputs[1], s.attrs["shape"]), []),
+    "concat": lambda s: ([*_rows(s.outputs[0]), *(x.shape[-1] for x in s.inputs)], []),
+    "window": lambda s: (_window_of(s), []),
+    "reshape": lambda s: ([s.outputs[0].bytes], []),
+    "input": lambda s: ([*_rows(s.inputs[0]), int(s.inputs[0].dtype == "uint8")], []),
+    "dropout": lambda s: ([prod(s.inputs[0].shape), s.attrs["layer"]], [s.attrs["p"]]),
+    "softmax": _normed, "softmax_grad": _normed,
+    "xent": lambda s: (_rows(s.inputs[0]), [s.attrs["scale"]]),
+    "bce": _values, "mse": _values,
+    "sgd": lambda s: ([prod(s.inputs[0].shape), int(s.attrs["nesterov"])], [s.attrs["momentum"], s.attrs["decay"]]),
+}
+
+
+class CpuBackend:
+    """`--device cpu`: the kernels of csrc/."""
+
+    name = "cpu"
+
+    def lower(self, steps: list[Step], tape, training: bool) -> list[Step]:
+        """Convolutions read packed weights: packed by a step in training, kept by the store otherwise."""
+        out: list[Step] = []
+        for step in steps:
+            if step.op not in ("conv", "conv_dx"):
+                out.append(step)
+                continue
+            weight = step.inputs[1]
+            floats = _cpu.conv_packed(_conv_of(step), PASSES[step.op])
+            x, y = ((step.inputs[0].shape, step.outputs[0].shape) if step.op == "conv"
+                    else (step.outputs[0].shape, step.inputs[0].shape))
+            packed = tape.buffer((floats,), role="temp" if training else "packed", name=weight.name)
+            geometry = {k: step.attrs[k] for k in ("stride", "padding", "dilation", "groups")}
+            attrs = dict(geometry, shape=packed.shape, pass_=step.op, x=x, y=y)
+            pack = Step("pack", (weight,), (packed,), attrs, step.node, step.pass_)
+            if training:
+                out.append(pack)
+            parts = () if training else (pack,)
+            inputs = (step.inputs[0], packed, *step.inputs[2:])
+            attrs = {**step.attrs, "weight": weight.shape}
+            out.append(Step(step.op, inputs, step.outputs, attrs, step.node, step.pass_, parts))
+        return out
+
+    def prepare(self, plan: Plan, store: Store) -> "CpuSession":
+        return CpuSession(plan, store)
+
+    def kernel(self, step: Step) -> str:
+        """The name of what runs a step."""
+        return _cpu.conv_algorithm(_conv_of(step), PASSES[step.op]) if step.op in PASSES else step.op
+
+
+class CpuSession:
+    """An arena for a plan, and the program over it."""
+
+    def __init__(self, plan: Plan, store: Store):
+        self.plan, self.store = plan, store
+        self.arena = aligned(plan.arena_bytes)
+        self.scratch = aligned(0)
+        self.packs: list[tuple[Step, tuple]] = []
+        self.program = _cpu.Program([self._lowered(s) for s in plan.steps])
+
+    def _operand(self, b: Buffer | None) -> tuple[int, int]:
+        if b is None:
+            return -1, 0
+        if b.role == "temp":
+            return ARENA, self.plan.offsets[b.id]
+        if b.role == "weight":
+            return WEIGHTS, self.store.offsets[b.name]
+        if b.role == "state":
+            return MOMENTS, self.store.offsets[b.name]
+        if b.role == "packed":
+            return self._packed_base(b), 0
+        return (X, 0) if b.name == "x" else (LABELS, 0)
+
+    def _packed_base(self, b: Buffer) -> int:
+        return next(MOMENTS + 1 + i for i, (pack, _) in enumerate(self.packs) if pack.outputs[0] is b)
+
+    def _lowered(self, step: Step):
+        for part in step.parts:
+            if part.op == "pack":
+                ints, _ = ATTRIBUTES["pack"](part)
+                # packed weights do not depend on batch or map size, but for the algorithm chosen by them
+                algorithm = _cpu.conv_algorithm(ints[:-1], ints[-1])
+                key = (part.inputs[0].name, algorithm, part.outputs[0].shape, tuple(ints[9:]))
+                self.packs.append((part, key))
+        ints, floats = ATTRIBUTES[step.op](step)
+        return step.op, [self._operand(b) for b in (*step.inputs, *step.outputs)], ints, floats
+
+    def _pack(self, pack: Step, count: int) -> np.ndarray:
+        out = aligned(4 * pack.outputs[0].shape[0])
+        program = _cpu.Program([("pack", [(0, self.store.offsets[pack.inputs[0].name]), (1, 0)],
+                                 *ATTRIBUTES["pack"](pack))])
+        program.run(0, 1, [address(self.store.memory), address(out)], 0, count)
+        return out
+
+    def run(self, first: int, last: int, x, labels=None, moments=None, *, lr=0.0, seed=0, step=0) -> None:
+        """Runs steps; x, labels: C-contiguous arrays of the plan's types; moments: the optimiser's block of memory."""
+        count = threads.get()
+        needed = self.program.scratch(count)
+        if needed > self.scratch.nbytes:
+            self.scratch = aligned(needed)
+        packed = [self.store.packed(key, lambda p=pack: self._pack(p, count)) for pack, key in self.packs]
+        bases = [address(self.arena), address(self.store.memory), address(x), 0 if labels is None else address(labels),
+                 0 if moments is None else address(moments.memory), *map(address, packed)]
+        self.program.run(first, last, bases, address(self.scratch), count, lr, seed, step)
+
+    def read(self, buffer: Buffer) -> np.ndarray:
+        """A copy of a buffer's values."""
+        at = self.plan.offsets[buffer.id]
+        return self.arena[at:at + buffer.bytes].view(buffer.dtype).reshape(buffer.shape).copy()
+
+
+def address(array: np.ndarray) -> int:
+    return array.__array_interface__["data"][0]

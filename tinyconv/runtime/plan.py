@@ -1,0 +1,203 @@
+"""Plans: the steps of one mode, batch and size, and where their buffers lie in one arena. Immutable, shared by threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from ..errors import NetError
+from ..graph import Graph
+from ..layers import LAYERS
+from .fuse import fuse
+from .memory import arrange
+from .tape import Buffer, Step, Tape
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a plan is for: the key of a net's cache of plans.
+
+    `mode`: "predict" gives the output; "evaluate" the output and the loss; "gradients" the loss and all gradients;
+    "train" the same and the update. `integer_labels`: class numbers rather than arrays of the output's shape.
+    """
+
+    mode: str
+    batch: int
+    spatial: tuple[int, ...]
+    dtype: str = "float32"
+    integer_labels: bool = True
+    optimizer: tuple = ()
+
+    @property
+    def training(self) -> bool:
+        return self.mode in ("gradients", "train")
+
+
+@dataclass(frozen=True)
+class Plan:
+    request: Request
+    steps: tuple[Step, ...]
+    x: Buffer
+    labels: Buffer | None
+    output: Buffer | None
+    losses: tuple[tuple[float, Buffer], ...]  # (weight, mean loss)
+    gradients: dict[str, Buffer]
+    first_update: int  # steps from here on change weights
+    offsets: dict[int, int]  # buffer id -> byte offset in the arena
+    arena_bytes: int
+
+
+def loss_kind(graph: Graph, index: int, integer_labels: bool) -> tuple[str, int]:
+    """(loss, node it is computed on): cross-entropy before a softmax, binary before a sigmoid, else mean squares;
+    integer labels on a net without softmax mean that its output is logits."""
+    node = graph.nodes[index]
+    if node.op == "softmax":
+        return "xent", node.inputs[0]
+    if integer_labels:
+        return "xent", index
+    if node.op == "sigmoid":
+        return "bce", node.inputs[0]
+    return "mse", index
+
+
+def make_plan(graph: Graph, request: Request, lower: Callable[[list[Step], Tape, bool], list[Step]]) -> Plan:
+    """Records, fuses, lets the backend insert what it needs (`lower`), and lays out the memory."""
+    recording = _Recording(graph, request)
+    recording.forward()
+    if request.mode != "predict":
+        recording.losses()
+    if request.training:
+        recording.backward()
+        if request.mode == "train":
+            recording.update()
+    tape = recording.tape
+    steps = lower(fuse(tape.steps), tape, request.training)
+    steps, offsets, size = arrange(_drop_unread(steps, recording.keep), {b.id for b in recording.keep})
+    first_update = next((i for i, s in enumerate(steps) if s.pass_ == "update"), len(steps))
+    return Plan(request, tuple(steps), recording.x, recording.labels, recording.output, tuple(recording.found),
+                dict(tape.gradients), first_update, offsets, size)
+
+
+class _Recording:
+    """One pass over the graph, on a tape."""
+
+    def __init__(self, graph: Graph, request: Request):
+        self.graph, self.request = graph, request
+        self.tape = Tape(request.training)
+        self.values: dict[int, Buffer] = {}
+        self.saved: dict[int, object] = {}
+        self.params: dict[int, dict[str, Buffer]] = {}
+        self.weights: dict[str, Buffer] = {}
+        self.grads: dict[int, Buffer] = {}
+        self.found: list[tuple[float, Buffer]] = []
+        self.labels: Buffer | None = None
+        self.output: Buffer | None = None
+        self.keep: list[Buffer] = []
+        shape = (request.batch, *request.spatial, graph.input.channels)
+        self.x = self.tape.buffer(shape, request.dtype, "input", "x")
+
+    def _ends(self) -> list[tuple[float, int]]:
+        ends = [(1.0, self.graph.output_index)]
+        if self.request.training:
+            ends += [(head.weight, head.output) for head in self.graph.heads]
+        return ends
+
+    def _wanted(self) -> set[int]:
+        """The nodes the results depend on. In training a softmax that only the loss stands for is not run."""
+        todo = [end for _, end in self._ends()]
+        if self.request.training:
+            todo = [loss_kind(self.graph, end, self.request.integer_labels)[1] for end in todo]
+        wanted: set[int] = set()
+        while todo:
+            index = todo.pop()
+            if index not in wanted:
+                wanted.add(index)
+                todo.extend(self.graph.nodes[index].inputs)
+        return wanted
+
+    def forward(self) -> None:
+        wanted = self._wanted()
+        for node in self.graph.nodes:
+            if node.index not in wanted:
+                continue
+            layer = LAYERS[node.op]
+            inputs = tuple(self.values[i] for i in node.inputs) or (self.x,)
+            params = {w.name: self._weight(node, w) for w in node.params}
+            self.tape.node, self.tape.layer = node.name, node.index
+            if self.tape.training:
+                self.tape.watch(*(params[w.name] for w in node.params if w.trainable))
+            x = inputs if layer.signature.merge else inputs[0]
+            self.values[node.index], self.saved[node.index] = layer.forward(self.tape, node.args, x, params)
+            self.params[node.index] = params
+        if not self.request.training:
+            self.output = self.values[self.graph.output_index]
+            self.keep.append(self.output)
+
+    def _weight(self, node, weight) -> Buffer:
+        name = f"{node.owner}.{weight.name}"
+        if name not in self.weights:
+            self.weights[name] = self.tape.buffer(weight.shape, "float32", "weight", name)
+        return self.weights[name]
+
+    def losses(self) -> None:
+        self.tape.pass_ = "loss"
+        for weight, end in self._ends():
+            kind, index = loss_kind(self.graph, end, self.request.integer_labels)
+            value = self.values[index]
+            self.tape.node = self.graph.nodes[end].name
+            if self.labels is None:
+                shape, dtype = (value.shape[:-1], "int32") if kind == "xent" else (value.shape, "float32")
+                self.labels = self.tape.buffer(shape, dtype, "input", "labels")
+            wanted = value.shape[:-1] if kind == "xent" else value.shape
+            if self.labels.shape != wanted:
+                raise NetError(f"head `{self.graph.nodes[end].name}` wants labels of shape {wanted}, the output of "
+                               f"{self.labels.shape}", help="a head and the output are trained on the same labels")
+            loss, gradient = self.tape.op(kind, value, self.labels, scale=weight)
+            self.found.append((weight, loss))
+            self.keep.append(loss)
+            if self.request.training:
+                self._add_gradient(index, gradient)
+
+    def _add_gradient(self, index: int, gradient: Buffer) -> None:
+        have = self.grads.get(index)
+        self.grads[index] = gradient if have is None else self.tape.op("add", have, gradient)
+
+    def backward(self) -> None:
+        self.tape.pass_ = "backward"
+        for node in reversed(self.graph.nodes):
+            dy = self.grads.pop(node.index, None)
+            if dy is None or not self.tape.needs_grad(self.values[node.index]):
+                continue
+            layer = LAYERS[node.op]
+            self.tape.node, self.tape.layer = node.name, node.index
+            dx = layer.backward(self.tape, node.args, dy, self.saved[node.index], self.params[node.index])
+            for index, gradient in zip(node.inputs, dx if layer.signature.merge else (dx,)):
+                if gradient is not None:
+                    self._add_gradient(index, gradient)
+        if self.request.mode == "gradients":
+            self.keep.extend(self.tape.gradients.values())
+
+    def update(self) -> None:
+        name, settings = self.request.optimizer
+        settings = dict(settings)
+        decay, everything = settings.pop("decay"), settings.pop("decay_all")
+        decays = {f"{n.owner}.{w.name}" for n in self.graph.nodes for w in n.params if w.decay or everything}
+        self.tape.pass_ = "update"
+        for weight, gradient in self.tape.gradients.items():
+            self.tape.node = weight.rpartition(".")[0]
+            w = self.weights[weight]
+            moment = self.tape.buffer(w.shape, "float32", "state", weight)
+            self.tape.op(name, w, gradient, moment, decay=decay if weight in decays else 0.0, **settings)
+
+
+def _drop_unread(steps: list[Step], keep: list[Buffer]) -> list[Step]:
+    """Takes away optional outputs that nobody reads."""
+    from ..ops import OPS
+
+    read = {b.id for s in steps for b in s.inputs if b is not None} | {b.id for b in keep}
+    out = []
+    for step in steps:
+        optional = OPS[step.op].optional
+        outputs = tuple(None if i in optional and b.id not in read else b for i, b in enumerate(step.outputs))
+        out.append(replace(step, outputs=outputs) if outputs != step.outputs else step)
+    return out

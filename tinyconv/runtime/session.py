@@ -1,0 +1,49 @@
+"""Plans of a net, made once for each request, and sessions (an arena for a plan) lent to one caller at a time."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from contextlib import contextmanager
+
+from ..graph import Graph
+from .plan import Plan, Request, make_plan
+from .store import Store
+
+PLANS = 16  # kept a net, the longest unused dropped first
+IDLE = 4  # sessions kept for a plan
+
+
+class Sessions:
+    """Safe from several threads: each call runs in a session of its own."""
+
+    def __init__(self, graph: Graph, store: Store, backend):
+        self.graph, self.store, self.backend = graph, store, backend
+        self._lock = threading.Lock()
+        self._plans: OrderedDict[Request, tuple[Plan, list]] = OrderedDict()
+
+    def plan(self, request: Request) -> Plan:
+        return self._entry(request)[0]
+
+    def _entry(self, request: Request) -> tuple[Plan, list]:
+        with self._lock:
+            entry = self._plans.get(request)
+            if entry is None:
+                entry = make_plan(self.graph, request, self.backend.lower), []
+                self._plans[request] = entry
+                if len(self._plans) > PLANS:
+                    self._plans.popitem(last=False)
+            self._plans.move_to_end(request)
+            return entry
+
+    @contextmanager
+    def session(self, request: Request):
+        """A session for the duration of the block."""
+        plan, idle = self._entry(request)
+        try:
+            session = idle.pop()
+        except IndexError:
+            session = self.backend.prepare(plan, self.store)
+        yield session
+        if len(idle) < IDLE:
+            idle.append(session)

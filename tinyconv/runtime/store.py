@@ -1,0 +1,100 @@
+"""A net's weights, once, as the user sees them; and packed for the plans that want them so."""
+
+from __future__ import annotations
+
+import threading
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+
+from ..errors import NetError
+from ..graph import Graph
+from ..layers import Weight
+
+ALIGN = 64
+
+
+def aligned(nbytes: int) -> np.ndarray:
+    """A zeroed (so, touched) uint8 array whose data begins at a multiple of 64 bytes."""
+    raw = np.empty(nbytes + ALIGN, np.uint8)
+    begin = -raw.__array_interface__["data"][0] % ALIGN
+    out = raw[begin:begin + nbytes]
+    out.fill(0)
+    return out
+
+
+class Block:
+    """Named float32 arrays in one piece of memory, zero at first. `offsets` are in bytes."""
+
+    def __init__(self, specs: dict[str, Weight]):
+        self.specs = specs
+        self.offsets: dict[str, int] = {}
+        at = 0
+        for name, weight in specs.items():
+            self.offsets[name] = at
+            at += -(-4 * weight.size // ALIGN) * ALIGN
+        self.memory = aligned(at)
+
+    def view(self, name: str) -> np.ndarray:
+        """The array itself, no copy."""
+        weight, at = self.specs[name], self.offsets[name]
+        return self.memory[at:at + 4 * weight.size].view(np.float32).reshape(weight.shape)
+
+
+class Store(Block):
+    """A net's weights. `version` counts their changes: who writes to a view calls `changed`."""
+
+    def __init__(self, graph: Graph, seed: int):
+        super().__init__({f"{node.owner}.{weight.name}": weight for node in graph.nodes for weight in node.params})
+        self.version = 0
+        self.lock = threading.Lock()
+        self._packed: dict[tuple, tuple[int, np.ndarray]] = {}
+        for name, weight in self.specs.items():
+            self.view(name)[...] = initial_value(name, weight, seed)
+
+    def names(self) -> list[str]:
+        """Those a user sees: not what is written in the `.net` file."""
+        return [name for name, weight in self.specs.items() if not weight.fixed]
+
+    def write(self, name: str, value) -> None:
+        weight = self.specs.get(name)
+        if weight is None or weight.fixed:
+            raise KeyError(f"there is no weight {name!r}: see net.weights.keys()")
+        value = np.asarray(value)
+        if value.dtype.kind not in "fiu":
+            raise TypeError(f"{name} holds numbers, not {value.dtype}")
+        if value.shape != weight.shape:
+            raise NetError(f"{name} has shape {weight.shape}, not {value.shape}")
+        with self.lock:
+            self.view(name)[...] = value
+            self.version += 1
+
+    def changed(self) -> None:
+        """After a training step: what was packed is out of date."""
+        with self.lock:
+            self.version += 1
+
+    def packed(self, key: tuple, pack: Callable[[], np.ndarray]) -> np.ndarray:
+        """Weights in another layout, made anew where they changed since; an array once given out stays as it is."""
+        have = self._packed.get(key)
+        if have is not None and have[0] == self.version:
+            return have[1]
+        with self.lock:
+            version = self.version
+            have = self._packed.get(key)
+            if have is None or have[0] != version:
+                have = version, pack()
+                self._packed[key] = have
+            return have[1]
+
+
+def initial_value(name: str, weight: Weight, seed: int) -> np.ndarray | float:
+    """Drawn from a stream of its own, so that a weight's start depends on its name and the seed alone."""
+    kind, value = weight.init
+    if kind == "constant":
+        return np.asarray(value, np.float32)
+    rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+    if kind == "normal":
+        return rng.standard_normal(weight.shape, np.float32) * np.float32(value)
+    return (rng.random(weight.shape, np.float32) * 2 - 1) * np.float32(value)

@@ -1,0 +1,61 @@
+"""How many threads a call uses: `with threads(n)` in this thread, else set_default (--threads), else OMP_NUM_THREADS,
+else the processors that cpuset and cgroup quota leave."""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import contextmanager
+
+_local = threading.local()
+_default: int | None = None
+
+
+def _checked(n) -> int:
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise ValueError(f"a number of threads is a whole number of at least 1, not {n!r}")
+    return n
+
+
+@contextmanager
+def threads(n: int):
+    """Calls of this thread inside the block use n threads; more than there are processors is allowed."""
+    before = getattr(_local, "count", None)
+    _local.count = _checked(n)
+    try:
+        yield
+    finally:
+        _local.count = before
+
+
+def set_default(n: int | None) -> None:
+    """For the whole process; None: back to the environment."""
+    global _default
+    _default = None if n is None else _checked(n)
+
+
+def get() -> int:
+    """The number for a call made now in this thread."""
+    return getattr(_local, "count", None) or _default or _from_environment()
+
+
+def _from_environment() -> int:
+    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if first.isdigit() and int(first) > 0:
+        return int(first)
+    return _available()
+
+
+_count: int | None = None
+
+
+def _available() -> int:
+    global _count
+    if _count is None:
+        try:
+            from . import _cpu
+
+            _count = _cpu.cpu_count()
+        except ImportError:
+            _count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return _count

@@ -1,0 +1,94 @@
+"""One training step at a time: forward, backward, update."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import NetError, NonFiniteError
+from .plan import Plan
+from .session import Sessions
+from .store import Block
+
+DEFAULTS = {"momentum": 0.9, "decay": 0.0, "nesterov": False, "decay_all": False}
+
+
+class Trainer:
+    """Stochastic gradient descent: v = momentum v + g + decay w; w -= lr v (Nesterov: w -= lr (g + momentum v)).
+
+    `lr` may be set between steps. Decay leaves biases, norms and PReLU's slopes alone unless `decay_all`.
+    Made by `net.trainer(...)`; not to be used from two threads at once.
+    """
+
+    def __init__(self, net, sessions: Sessions, *, optimizer: str = "sgd", lr: float = 0.1, seed: int = 0, **options):
+        if optimizer != "sgd":
+            raise NetError(f"there is no optimizer {optimizer!r}", help="use sgd")
+        unknown = set(options) - set(DEFAULTS)
+        if unknown:
+            raise TypeError(f"sgd takes {', '.join(DEFAULTS)}, not {', '.join(sorted(unknown))}")
+        self.net, self.sessions = net, sessions
+        self.lr, self.seed, self.steps = lr, int(seed), 0
+        self.optimizer = optimizer, tuple(sorted({**DEFAULTS, **options}.items()))
+        store = sessions.store
+        self.moments = Block({n: w for n, w in store.specs.items()})
+
+    def step(self, x, labels, layout: str = "NHWC") -> float:
+        """Trains on one batch; the mean loss before the update (nats), heads counted by their weights, without decay.
+
+        x: uint8 or float32 (N, *spatial, C); labels: integers (N,) or (N, *spatial), or floats of the output's shape
+        for a net that ends in no softmax. NonFiniteError for a loss that is NaN or infinite: the weights stay as they are.
+        """
+        x, labels = self.net.batch(x, layout), np.asarray(labels)
+        request = self.net.request("train", x, labels, optimizer=self.optimizer)
+        with self.sessions.session(request) as session:
+            plan = session.plan
+            labels = self.net.labels(labels, plan.labels, layout)
+            how = dict(lr=self.lr, seed=self.seed, step=self.steps)
+            session.run(0, plan.first_update, x, labels, self.moments, **how)
+            loss = mean_loss(session, plan)
+            if not np.isfinite(loss):
+                where = first_not_finite(session, plan, x, labels, self.moments, how)
+                raise NonFiniteError(f"the loss is {loss} at step {self.steps + 1}: {where}",
+                                     help="lower the learning rate, warm it up, or look at the data")
+            session.run(plan.first_update, len(plan.steps), x, labels, self.moments, **how)
+        self.sessions.store.changed()
+        self.steps += 1
+        return loss
+
+    def state(self) -> dict[str, np.ndarray]:
+        """What has to be kept, beside the weights, to go on exactly: copies by name."""
+        state = {f"optimizer.{name}": self.moments.view(name).copy()
+                 for name, w in self.moments.specs.items() if w.trainable}
+        state["state.step"] = np.asarray(self.steps, np.int64)
+        state["state.seed"] = np.asarray(self.seed, np.int64)
+        return state
+
+    def load_state(self, state: dict[str, np.ndarray]) -> None:
+        for name, w in self.moments.specs.items():
+            if w.trainable:
+                value = state.get(f"optimizer.{name}")
+                if value is None or value.shape != w.shape:
+                    found = "missing" if value is None else f"of shape {value.shape}"
+                    raise NetError(f"the state of the optimiser does not fit: optimizer.{name} is {found}, not {w.shape}")
+                self.moments.view(name)[...] = value
+        self.steps, self.seed = int(state["state.step"]), int(state["state.seed"])
+
+
+def mean_loss(session, plan: Plan) -> float:
+    """The plan's losses by their weights."""
+    return float(sum(weight * float(session.read(loss)[0]) for weight, loss in plan.losses))
+
+
+def first_not_finite(session, plan: Plan, x, labels, moments, how) -> str:
+    """Runs the steps again one by one and tells where the first NaN or infinity comes from."""
+    if x.dtype == np.float32 and not np.isfinite(x).all():
+        return "the batch itself holds values that are not finite"
+    for i, step in enumerate(plan.steps[:plan.first_update]):
+        for b in step.inputs:
+            if b is not None and b.role == "weight":
+                if not np.isfinite(session.store.view(b.name)).all():
+                    return f"the weight {b.name} is not finite"
+        session.run(i, i + 1, x, labels, moments, **how)
+        for b in step.outputs:
+            if b is not None and b.dtype == "float32" and not np.isfinite(session.read(b)).all():
+                return f"first in layer {step.node} ({step.pass_})"
+    return "not found again when the step was repeated"
