@@ -1,16 +1,26 @@
-/* Included once by each isa_*.c, compiled with that ISA's flags: the functions of tc_map_isa. */
+/* Included once by each isa_*.c and compiled with that ISA's flags: the functions of tc_map_isa and their table. */
 #ifndef TINYCONV_MAP_BODY_H
 #define TINYCONV_MAP_BODY_H
 
 #include "map_isa.h"
 
-static void map_add(int64_t n, const float *a, const float *b, float *y)
-{
-#pragma GCC ivdep
-    for (int64_t i = 0; i < n; i++)
-        y[i] = a[i] + b[i];
-}
+#include "map_elem.h"
+#include "map_loss.h"
+#include "map_lrn.h"
+#include "map_pool.h"
+#include "map_rows.h"
+#include "map_sums.h"
 
-#define TC_MAP_TABLE { .add = map_add }
+#define TC_MAP_TABLE \
+    { \
+        .act = map_act, .act_grad = map_act_grad, .add = map_add, .mul = map_mul, .scale = map_scale, \
+        .dropout = map_dropout, .sgd = map_sgd, .mul_channels = map_mul_channels, .mul_rows = map_mul_rows, \
+        .prelu = map_prelu, .prelu_grad = map_prelu_grad, .input = map_input, .bn_apply = map_bn_apply, \
+        .bn_grad = map_bn_grad, .lrn = map_lrn, .lrn_grad = map_lrn_grad, .sum_rows = map_sum_rows, \
+        .bn_stats = map_bn_stats, .bn_sums = map_bn_sums, .prelu_sums = map_prelu_sums, .mul_sums = map_mul_sums, \
+        .dot = map_dot, .maxpool = map_maxpool, .maxpool_grad = map_maxpool_grad, .avgpool = map_avgpool, \
+        .avgpool_grad = map_avgpool_grad, .softmax = map_softmax, .softmax_grad = map_softmax_grad, \
+        .xent = map_xent, .bce = map_bce, .mse = map_mse \
+    }
 
 #endif

@@ -1,13 +1,54 @@
 /* The vector bodies of everything that is not a convolution, one table per ISA (isa.h).
- * Each works on a range that the driver gives it; none starts threads. */
+ * Each works on the range its driver gives it: `n` floats, `rows` of c, or rows [low, high) of a shape; none starts
+ * threads. Elementwise bodies allow the output to be an input. */
 #ifndef TINYCONV_MAP_ISA_H
 #define TINYCONV_MAP_ISA_H
 
 #include "tinyconv.h"
 
 typedef struct {
-    /* elementwise, over n floats; y may be x */
+    /* map_elem.h */
+    void (*act)(int kind, int64_t n, float a, const float *x, float *y);
+    void (*act_grad)(int kind, int64_t n, float a, const float *saved, const float *dy, float *dx);
     void (*add)(int64_t n, const float *a, const float *b, float *y);
+    void (*mul)(int64_t n, const float *a, const float *b, float *y);
+    void (*scale)(int64_t n, float by, const float *x, float *y);
+    void (*dropout)(int64_t n, uint32_t least, float scale, uint64_t counter, const float *x, float *y);
+    void (*sgd)(int64_t n, float lr, float momentum, float decay, int nesterov, float *w, const float *g, float *v);
+    /* map_rows.h: b, a, mean, ... hold a value a channel, except in mul_rows one a row */
+    void (*mul_channels)(int64_t rows, int64_t c, const float *a, const float *b, float *y);
+    void (*mul_rows)(int64_t rows, int64_t c, const float *a, const float *b, float *y);
+    void (*prelu)(int64_t rows, int64_t c, const float *x, const float *a, float *y);
+    void (*prelu_grad)(int64_t rows, int64_t c, const float *x, const float *a, const float *dy, float *dx);
+    void (*input)(int64_t rows, int64_t c, int is_uint8, const void *x, const float *mean, const float *std, float *y);
+    void (*bn_apply)(int64_t rows, int64_t c, float eps, const float *x, const float *mean, const float *var,
+                     const float *gamma, const float *beta, float *y);
+    void (*bn_grad)(int64_t rows, int64_t c, float eps, double count, const float *x, const float *dy,
+                    const float *mean, const float *var, const float *gamma, const float *dgamma, const float *dbeta,
+                    float *dx);
+    void (*lrn)(int64_t rows, int64_t c, int64_t size, float alpha, float beta, float k, const float *x, float *y);
+    void (*lrn_grad)(int64_t rows, int64_t c, int64_t size, float alpha, float beta, float k, const float *x,
+                     const float *dy, float *dx);
+    /* map_sums.h: over the rows, a double a channel */
+    void (*sum_rows)(int64_t rows, int64_t c, const float *x, double *sum);
+    void (*bn_stats)(int64_t rows, int64_t c, const float *x, double *mean, double *squares);   /* about that mean */
+    void (*bn_sums)(int64_t rows, int64_t c, const float *x, const float *dy, const float *mean,
+                    double *dy_x, double *dy_1);                             /* dy (x - mean), dy */
+    void (*prelu_sums)(int64_t rows, int64_t c, const float *x, const float *dy, double *da);
+    void (*mul_sums)(int64_t rows, int64_t c, const float *a, const float *b, float *sum);
+    double (*dot)(int64_t n, const float *a, const float *b);
+    /* map_pool.h: output rows, for gradients input rows, of (n, d, h) */
+    void (*maxpool)(const tc_pool_shape *s, int64_t low, int64_t high, const float *x, float *y, void *index);
+    void (*maxpool_grad)(const tc_pool_shape *s, int64_t low, int64_t high, const float *dy, const void *index, float *dx);
+    void (*avgpool)(const tc_pool_shape *s, int64_t low, int64_t high, const float *x, float *y);
+    void (*avgpool_grad)(const tc_pool_shape *s, int64_t low, int64_t high, const float *dy, float *dx);
+    /* map_loss.h */
+    void (*softmax)(int64_t rows, int64_t c, const float *x, float *y);
+    void (*softmax_grad)(int64_t rows, int64_t c, const float *y, const float *dy, float *dx);
+    void (*xent)(int64_t rows, int64_t c, float smoothing, float scale, const float *x, const int32_t *labels,
+                 double *losses, float *dx);
+    double (*bce)(int64_t n, float scale, const float *x, const float *target, float *dx);
+    double (*mse)(int64_t n, float scale, const float *x, const float *target, float *dx);
 } tc_map_isa;
 
 #endif

@@ -1,0 +1,133 @@
+/* Elementwise bodies. `ivdep`: an output may be one of the inputs (never a shifted one), which vectors do not mind. */
+#ifndef TINYCONV_MAP_ELEM_H
+#define TINYCONV_MAP_ELEM_H
+
+#include "map_vec.h"
+#include "tinyconv.h"
+
+/* y = f(x) by vectors, the last one in part. */
+#define MAP_UNARY(n, x, y, v, expression) \
+    do { \
+        int64_t i_ = 0; \
+        for (; i_ + MV <= (n); i_ += MV) { \
+            const mvf v = mv_load((x) + i_); \
+            mv_store((y) + i_, expression); \
+        } \
+        if (i_ < (n)) { \
+            const mvf v = mv_load_part((x) + i_, (n) - i_, 0); \
+            mv_store_part((y) + i_, expression, (n) - i_); \
+        } \
+    } while (0)
+#define MAP_BINARY(n, x, z, y, v, w, expression) \
+    do { \
+        int64_t i_ = 0; \
+        for (; i_ + MV <= (n); i_ += MV) { \
+            const mvf v = mv_load((x) + i_), w = mv_load((z) + i_); \
+            mv_store((y) + i_, expression); \
+        } \
+        if (i_ < (n)) { \
+            const mvf v = mv_load_part((x) + i_, (n) - i_, 0), w = mv_load_part((z) + i_, (n) - i_, 0); \
+            mv_store_part((y) + i_, expression, (n) - i_); \
+        } \
+    } while (0)
+
+static inline mvf map_gelu(mvf x) {
+    mvf density;
+    return x * mv_normal(x, &density);
+}
+static inline mvf map_gelu_slope(mvf x) {
+    mvf density, phi = mv_normal(x, &density);
+    return phi + x * density;
+}
+static inline mvf map_silu_slope(mvf x) {
+    mvf s = mv_sigmoid(x);
+    return s + x * s * (1.0f - s);
+}
+static inline mvf map_hswish_slope(mvf x) {
+    mvf inside = (2.0f * x + 3.0f) * (1.0f / 6.0f);
+    return mv_select(x <= mv_set(-3), mv_set(0), mv_select(x >= mv_set(3), mv_set(1), inside));
+}
+
+static void map_act(int kind, int64_t n, float a, const float *x, float *y) {
+    const mvf zero = mv_set(0);
+    switch (kind) {      /* comparisons are such that a NaN stays one */
+    case TC_RELU: MAP_UNARY(n, x, y, v, mv_keep(~(v < zero), v)); break;
+    case TC_RELU6: MAP_UNARY(n, x, y, v, mv_clip(v, 0, 6)); break;
+    case TC_LEAKY: MAP_UNARY(n, x, y, v, mv_select(v > zero, v, a * v)); break;
+    case TC_ELU: MAP_UNARY(n, x, y, v, mv_select(v > zero, v, a * mv_expm1_negative(v))); break;
+    case TC_GELU: MAP_UNARY(n, x, y, v, map_gelu(v)); break;
+    case TC_SILU: MAP_UNARY(n, x, y, v, v * mv_sigmoid(v)); break;
+    case TC_HSWISH: MAP_UNARY(n, x, y, v, v * mv_clip(v + 3.0f, 0, 6) * (1.0f / 6.0f)); break;
+    case TC_SIGMOID: MAP_UNARY(n, x, y, v, mv_sigmoid(v)); break;
+    case TC_HSIGMOID: MAP_UNARY(n, x, y, v, mv_clip(v * (1.0f / 6.0f) + 0.5f, 0, 1)); break;
+    case TC_TANH: MAP_UNARY(n, x, y, v, mv_tanh(v)); break;
+    }
+}
+
+static void map_act_grad(int kind, int64_t n, float a, const float *saved, const float *dy, float *dx) {
+    const mvf zero = mv_set(0), one = mv_set(1), six = mv_set(6);
+    switch (kind) {      /* s is the output, from gelu to hswish the input */
+    case TC_RELU: MAP_BINARY(n, saved, dy, dx, s, g, mv_keep(s > zero, g)); break;
+    case TC_RELU6: MAP_BINARY(n, saved, dy, dx, s, g, mv_keep((s > zero) & (s < six), g)); break;
+    case TC_LEAKY: MAP_BINARY(n, saved, dy, dx, s, g, mv_select(s > zero, g, a * g)); break;
+    case TC_ELU: MAP_BINARY(n, saved, dy, dx, s, g, mv_select(s > zero, g, (s + a) * g)); break;
+    case TC_GELU: MAP_BINARY(n, saved, dy, dx, s, g, g * map_gelu_slope(s)); break;
+    case TC_SILU: MAP_BINARY(n, saved, dy, dx, s, g, g * map_silu_slope(s)); break;
+    case TC_HSWISH: MAP_BINARY(n, saved, dy, dx, s, g, g * map_hswish_slope(s)); break;
+    case TC_SIGMOID: MAP_BINARY(n, saved, dy, dx, s, g, g * (s * (one - s))); break;
+    case TC_HSIGMOID: MAP_BINARY(n, saved, dy, dx, s, g, mv_keep((s > zero) & (s < one), g * (1.0f / 6.0f))); break;
+    case TC_TANH: MAP_BINARY(n, saved, dy, dx, s, g, g * (one - s * s)); break;
+    }
+}
+
+static void map_add(int64_t n, const float *a, const float *b, float *y) {
+    MAP_BINARY(n, a, b, y, v, w, v + w);
+}
+
+static void map_mul(int64_t n, const float *a, const float *b, float *y) {
+    MAP_BINARY(n, a, b, y, v, w, v * w);
+}
+
+static void map_scale(int64_t n, float by, const float *x, float *y) {
+    MAP_UNARY(n, x, y, v, v * by);
+}
+
+/* Element i is kept where the top 32 bits of splitmix64's finaliser of counter + i are at least `least`. */
+static void map_dropout(int64_t n, uint32_t least, float scale, uint64_t counter, const float *x, float *y) {
+    enum { BLOCK = 64 };
+    for (int64_t at = 0; at < n; at += BLOCK) {
+        const int64_t m = n - at < BLOCK ? n - at : BLOCK;
+        uint32_t hash[BLOCK];
+        for (int64_t i = 0; i < BLOCK; i++) {
+            uint64_t z = counter + (uint64_t)(at + i);
+            z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+            z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+            hash[i] = (uint32_t)((z ^ (z >> 31)) >> 32);
+        }
+#pragma GCC ivdep
+        for (int64_t i = 0; i < m; i++) {
+            float kept = x[at + i] * scale;
+            y[at + i] = hash[i] >= least ? kept : 0.0f;
+        }
+    }
+}
+
+static void map_sgd(int64_t n, float lr, float momentum, float decay, int nesterov, float *w, const float *g, float *v) {
+    if (nesterov) {
+#pragma GCC ivdep
+        for (int64_t i = 0; i < n; i++) {
+            float slope = g[i] + decay * w[i], speed = momentum * v[i] + slope;
+            v[i] = speed;
+            w[i] -= lr * (slope + momentum * speed);
+        }
+    } else {
+#pragma GCC ivdep
+        for (int64_t i = 0; i < n; i++) {
+            float speed = momentum * v[i] + (g[i] + decay * w[i]);
+            v[i] = speed;
+            w[i] -= lr * speed;
+        }
+    }
+}
+
+#endif

@@ -1,0 +1,219 @@
+/* Bodies that reduce over the rows of x (rows, c), a double a channel.
+ *
+ * Blocks of a few thousand floats are summed in float, four strips (map_rows.h) at a time, and the blocks in double:
+ * fast, and with an error that does not grow with the number of rows. */
+#ifndef TINYCONV_MAP_SUMS_H
+#define TINYCONV_MAP_SUMS_H
+
+#include "map_rows.h"
+
+enum { MAP_BLOCK = 4096 };      /* floats */
+
+static int64_t map_block_rows(map_columns m) {
+    int64_t strips = MAP_BLOCK / (m.width * m.repeat);
+    return (strips < 16 ? 16 : strips) * m.repeat;
+}
+
+static void map_clear(int64_t n, float *a) { memset(a, 0, (size_t)n * sizeof *a); }
+
+/* sum[channel] += the lanes of a strip that belong to it */
+static void map_fold(map_columns m, const float *lanes, double *sum) {
+    for (int64_t r = 0; r < m.repeat; r++)
+        for (int64_t i = 0; i < m.width; i++)
+            sum[i] += lanes[r * m.width + i];
+}
+
+/* For the strips of rows [low, high): four whole ones, `step` floats apart from o on, or one of `wide` floats. */
+#define MAP_FOUR_STRIPS(m, c, low, high, o, step, wide) \
+    for (int64_t r_ = (low), four_, o, step = (m).repeat * (c), wide; \
+         r_ < (high) && (four_ = r_ + 4 * (m).repeat <= (high), o = r_ * (c) + (m).at, wide = map_strip(m, high, r_), 1); \
+         r_ += four_ ? 4 * (m).repeat : (m).repeat) \
+        if (four_)
+
+/* s += x */
+static void map_block_sum(map_columns m, int64_t c, int64_t low, int64_t high, const float *x, float *restrict s) {
+    MAP_FOUR_STRIPS(m, c, low, high, o, step, wide) {
+        const float *p = x + o, *q = p + 2 * step;
+        for (int64_t i = 0; i < wide; i++)
+            s[i] += (p[i] + p[i + step]) + (q[i] + q[i + step]);
+    } else {
+        for (int64_t i = 0; i < wide; i++)
+            s[i] += x[o + i];
+    }
+}
+
+/* s += a, s2 += a^2 for a = x - centre */
+static void map_block_squares(map_columns m, int64_t c, int64_t low, int64_t high, const float *x,
+                              const float *restrict centre, float *restrict s, float *restrict s2) {
+    MAP_FOUR_STRIPS(m, c, low, high, o, step, wide) {
+        const float *p = x + o, *q = p + 2 * step;
+        for (int64_t i = 0; i < wide; i++) {
+            const float a0 = p[i] - centre[i], a1 = p[i + step] - centre[i];
+            const float a2 = q[i] - centre[i], a3 = q[i + step] - centre[i];
+            s[i] += (a0 + a1) + (a2 + a3);
+            s2[i] += (a0 * a0 + a1 * a1) + (a2 * a2 + a3 * a3);
+        }
+    } else {
+        for (int64_t i = 0; i < wide; i++) {
+            const float a = x[o + i] - centre[i];
+            s[i] += a;
+            s2[i] += a * a;
+        }
+    }
+}
+
+/* s += dy (x - centre), s1 += dy */
+static void map_block_bn(map_columns m, int64_t c, int64_t low, int64_t high, const float *x, const float *dy,
+                         const float *restrict centre, float *restrict s, float *restrict s1) {
+    MAP_FOUR_STRIPS(m, c, low, high, o, step, wide) {
+        const float *p = x + o, *q = p + 2 * step, *g = dy + o, *h = g + 2 * step;
+        for (int64_t i = 0; i < wide; i++) {
+            const float a0 = p[i] - centre[i], a1 = p[i + step] - centre[i];
+            const float a2 = q[i] - centre[i], a3 = q[i + step] - centre[i];
+            s[i] += (g[i] * a0 + g[i + step] * a1) + (h[i] * a2 + h[i + step] * a3);
+            s1[i] += (g[i] + g[i + step]) + (h[i] + h[i + step]);
+        }
+    } else {
+        for (int64_t i = 0; i < wide; i++) {
+            s[i] += dy[o + i] * (x[o + i] - centre[i]);
+            s1[i] += dy[o + i];
+        }
+    }
+}
+
+/* s += a b */
+static void map_block_product(map_columns m, int64_t c, int64_t low, int64_t high, const float *a, const float *b,
+                              float *restrict s) {
+    MAP_FOUR_STRIPS(m, c, low, high, o, step, wide) {
+        const float *p = a + o, *q = p + 2 * step, *g = b + o, *h = g + 2 * step;
+        for (int64_t i = 0; i < wide; i++)
+            s[i] += (p[i] * g[i] + p[i + step] * g[i + step]) + (q[i] * h[i] + q[i + step] * h[i + step]);
+    } else {
+        for (int64_t i = 0; i < wide; i++)
+            s[i] += a[o + i] * b[o + i];
+    }
+}
+
+/* s += x dy where x <= 0 (or NaN) */
+static void map_block_prelu(map_columns m, int64_t c, int64_t low, int64_t high, const float *x, const float *dy,
+                            float *restrict s) {
+    for (int64_t r = low; r < high; r += m.repeat) {
+        const int64_t o = r * c + m.at, wide = map_strip(m, high, r);
+        for (int64_t i = 0; i < wide; i++) {
+            const float v = x[o + i], product = v * dy[o + i];
+            s[i] += v > 0 ? 0.0f : product;
+        }
+    }
+}
+
+#define MAP_BLOCKS(rows, block, low, high) \
+    for (int64_t low = 0, high; low < (rows) && (high = low + (block) < (rows) ? low + (block) : (rows), 1); low = high)
+
+static void map_sum_rows(int64_t rows, int64_t c, const float *x, double *sum) {
+    float s[MAP_WIDE];
+    memset(sum, 0, (size_t)c * sizeof *sum);
+    MAP_COLUMNS(c, m)
+        MAP_BLOCKS(rows, map_block_rows(m), low, high) {
+            map_clear(m.width * m.repeat, s);
+            map_block_sum(m, c, low, high, x, s);
+            map_fold(m, s, sum + m.at);
+        }
+}
+
+/* The mean of a block, then the squares about it while the block is still in L1; blocks merged as Chan, Golub and
+ * LeVeque (1979): delta = mean_b - mean; squares += squares_b + delta^2 n n_b / (n + n_b). */
+static void map_bn_stats(int64_t rows, int64_t c, const float *x, double *mean, double *squares) {
+    float s[MAP_WIDE], s2[MAP_WIDE], centre[MAP_WIDE];
+    double sum[MAP_WIDE], sum2[MAP_WIDE];
+    memset(mean, 0, (size_t)c * sizeof *mean);
+    memset(squares, 0, (size_t)c * sizeof *squares);
+    MAP_COLUMNS(c, m) {
+        const int64_t lanes = m.width * m.repeat;
+        MAP_BLOCKS(rows, map_block_rows(m), low, high) {
+            const double before = (double)low, now = (double)(high - low), after = (double)high;
+            map_clear(lanes, s);
+            map_block_sum(m, c, low, high, x, s);
+            memset(sum, 0, sizeof *sum * (size_t)m.width);
+            map_fold(m, s, sum);
+            for (int64_t i = 0; i < m.width; i++)
+                centre[i] = (float)(sum[i] / now);
+            for (int64_t i = m.width; i < lanes; i++)
+                centre[i] = centre[i - m.width];
+            map_clear(lanes, s);
+            map_clear(lanes, s2);
+            map_block_squares(m, c, low, high, x, centre, s, s2);
+            memset(sum, 0, sizeof *sum * (size_t)m.width);
+            memset(sum2, 0, sizeof *sum2 * (size_t)m.width);
+            map_fold(m, s, sum);
+            map_fold(m, s2, sum2);
+            for (int64_t i = 0; i < m.width; i++) {
+                const double off = sum[i] / now, delta = centre[i] + off - mean[m.at + i];
+                mean[m.at + i] += delta * now / after;
+                squares[m.at + i] += (sum2[i] - sum[i] * off) + delta * delta * before * now / after;
+            }
+        }
+    }
+}
+
+static void map_bn_sums(int64_t rows, int64_t c, const float *x, const float *dy, const float *mean,
+                        double *dy_x, double *dy_1) {
+    float s[MAP_WIDE], s1[MAP_WIDE], centre[MAP_WIDE];
+    memset(dy_x, 0, (size_t)c * sizeof *dy_x);
+    memset(dy_1, 0, (size_t)c * sizeof *dy_1);
+    MAP_COLUMNS(c, m) {
+        map_widen(m, mean, centre);
+        MAP_BLOCKS(rows, map_block_rows(m), low, high) {
+            map_clear(m.width * m.repeat, s);
+            map_clear(m.width * m.repeat, s1);
+            map_block_bn(m, c, low, high, x, dy, centre, s, s1);
+            map_fold(m, s, dy_x + m.at);
+            map_fold(m, s1, dy_1 + m.at);
+        }
+    }
+}
+
+static void map_prelu_sums(int64_t rows, int64_t c, const float *x, const float *dy, double *da) {
+    float s[MAP_WIDE];
+    memset(da, 0, (size_t)c * sizeof *da);
+    MAP_COLUMNS(c, m)
+        MAP_BLOCKS(rows, map_block_rows(m), low, high) {
+            map_clear(m.width * m.repeat, s);
+            map_block_prelu(m, c, low, high, x, dy, s);
+            map_fold(m, s, da + m.at);
+        }
+}
+
+static void map_mul_sums(int64_t rows, int64_t c, const float *a, const float *b, float *sum) {
+    float s[MAP_WIDE];
+    double total[MAP_WIDE];
+    MAP_COLUMNS(c, m) {
+        memset(total, 0, sizeof *total * (size_t)m.width);
+        MAP_BLOCKS(rows, map_block_rows(m), low, high) {
+            map_clear(m.width * m.repeat, s);
+            map_block_product(m, c, low, high, a, b, s);
+            map_fold(m, s, total);
+        }
+        for (int64_t i = 0; i < m.width; i++)
+            sum[m.at + i] = (float)total[i];
+    }
+}
+
+static double map_dot(int64_t n, const float *a, const float *b) {
+    double sum = 0;
+    MAP_BLOCKS(n, MAP_BLOCK, low, high) {
+        mvf s = mv_set(0), t = mv_set(0);
+        int64_t i = low;
+        for (; i + 2 * MV <= high; i += 2 * MV) {
+            s += mv_load(a + i) * mv_load(b + i);
+            t += mv_load(a + i + MV) * mv_load(b + i + MV);
+        }
+        for (; i < high; i += MV) {
+            const int64_t m = high - i < MV ? high - i : MV;
+            s += mv_load_part(a + i, m, 0) * mv_load_part(b + i, m, 0);
+        }
+        sum += mv_sum(s + t);
+    }
+    return sum;
+}
+
+#endif
