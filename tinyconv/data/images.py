@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -54,7 +55,7 @@ def decode(data: bytes, label: str) -> np.ndarray:
     except Image.DecompressionBombError as error:
         raise NetError(f"{label}: refused: {reason(error)}") from error
     # Pillow reports damage as any of these, by format.
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, MemoryError) as error:
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, MemoryError, struct.error) as error:
         raise BadFile(f"{label}: truncated or corrupt image: {reason(error)}") from error
     raise NetError(f"{label}: pixel format {mode} is not supported",
                    help="convert the images to 8-bit grey or RGB first")
