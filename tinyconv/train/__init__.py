@@ -1,0 +1,23 @@
+"""Training: recipes, the loop, checkpoints, run folders.
+
+    settings = Settings.of(sections["train"], epochs=…, batch=…, seed=…)       sections by `lang.sections(…, TRAIN)`
+    check(net, dataset, settings, Pipelines.of(net), note)                     before a folder is made; `train` asks again
+    run = start(folder or None, stem=…, text=…, settings=…, data={…}, fingerprint=fingerprint(dataset))
+    run = resume(folder, epochs=None or a number)                              run.text .settings .data say what to load
+    with run:
+        done = train(net, dataset, run, on_event=…, on_batch=…, on_note=…)     Interrupted: saved, exit code 130
+    result = evaluate([net, …], split, batch, steps)                           several nets are an ensemble
+    history = fit(net, x, labels, epochs=…, batch=…, validation=(x, labels), seed=…, lr=…)
+
+UsageError: nothing was begun (folder not empty, in use, holds no run, another net): exit code 2. Every other NetError: 1.
+"""
+
+from .evaluate import evaluate
+from .fitness import Pipelines, check, fingerprint
+from .loop import Interrupted, fit, make_trainer, train
+from .runs import Run, UsageError, resume, start
+from .schedule import learning_rate
+from .settings import TRAIN, Settings
+
+__all__ = ["Interrupted", "Pipelines", "Run", "Settings", "TRAIN", "UsageError", "check", "evaluate", "fingerprint",
+           "fit", "learning_rate", "make_trainer", "resume", "start", "train"]

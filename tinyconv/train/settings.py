@@ -64,6 +64,14 @@ class Settings:
         values.update({name: value for name, value in given.items() if value is not None})
         return cls(**values)
 
+    def with_optimizer(self, **options: Any) -> Settings:
+        """The same with some of the optimiser's parameters replaced; an unknown one is a TypeError."""
+        name, kept = self.optimizer
+        for option in options:
+            if option not in kept:
+                raise TypeError(f"`{option}` is no parameter of {name}; it has {', '.join(kept)}")
+        return dataclasses.replace(self, optimizer=(name, {**kept, **options}))
+
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Settings:
         """The inverse of `to_json`."""

@@ -1,0 +1,67 @@
+"""Loss and accuracy of one net, or of several whose probabilities are averaged."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Sequence
+
+import numpy as np
+
+from ..data import Batches
+from ..errors import NetError
+from .fitness import batch_shape
+
+
+def evaluate(nets: Sequence, split, batch: int = 32, steps: Sequence = (),
+             on_batch: Callable[[int, int], None] | None = None) -> dict[str, Any]:
+    """Classifies a whole split: {"n", "loss", "accuracy", "top5", "members": [{"loss", "accuracy", "top5"}, …]}.
+
+    nets: one or more with the same classes; of several, the mean of their probabilities is what is scored.
+    split: a data split; every sample counts once, a short last batch by its size. steps: the test pipeline.
+    on_batch(done, total) is called after each batch; what it raises ends the evaluation.
+    Losses are nats, accuracies fractions. `top5` is the share of labels among the 5 likeliest classes. Equal outputs rank
+    in the order of classes; an output that is not finite ranks last.
+    """
+    if not len(split):
+        raise NetError("the data set is empty: there is nothing to evaluate")
+    sums = np.zeros((len(nets) + 1, 3))  # rows: each net, then all together; columns: loss, first, among the first five
+    count = n = 0
+    batches = Batches(split, batch, steps, seed=0, epoch=0, shuffle=False, augment=False,
+                      shape=batch_shape(nets[0]))
+    for done, (x, labels) in enumerate(batches, 1):
+        ranked = labels.reshape(-1)
+        mean = 0.0
+        for i, net in enumerate(nets):
+            loss, output = net.evaluate(x, labels)
+            output = output.reshape(len(ranked), -1)
+            sums[i] += loss * len(ranked), *_hits(output, ranked)
+            if len(nets) > 1:
+                mean = mean + _probabilities(net, output) / len(nets)
+        if len(nets) > 1:
+            picked = np.maximum(mean[np.arange(len(ranked)), ranked], np.finfo(np.float32).tiny)
+            sums[-1] += -np.log(picked).sum(), *_hits(mean, ranked)
+        n += len(labels)
+        count += len(ranked)
+        if on_batch:
+            on_batch(done, len(batches))
+    if len(nets) == 1:
+        sums[-1] = sums[0]
+    members = [dict(zip(("loss", "accuracy", "top5"), (row / count).tolist())) for row in sums]
+    return {"n": n, **members.pop(), "members": members}
+
+
+def _hits(output: np.ndarray, labels: np.ndarray) -> tuple[int, int]:
+    """How many labels have the largest output, and one of the five largest."""
+    own = output[np.arange(len(labels)), labels][:, None]
+    before = np.arange(output.shape[1]) < labels[:, None]
+    rank = (output > own).sum(1) + ((output == own) & before).sum(1)
+    rank[~np.isfinite(output).all(1)] = output.shape[1]
+    return int((rank == 0).sum()), int((rank < min(5, output.shape[1])).sum())
+
+
+def _probabilities(net, output: np.ndarray) -> np.ndarray:
+    """float64; the output of a net that ends without softmax is logits."""
+    values = output.astype(np.float64)
+    if net.graph.nodes[net.graph.output_index].op == "softmax":
+        return values
+    values = np.exp(values - values.max(1, keepdims=True))
+    return values / values.sum(1, keepdims=True)

@@ -1,0 +1,117 @@
+"""Do this net, this data and these settings go together? Asked before anything is written."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
+
+import numpy as np
+
+from .. import data
+from ..errors import NetError
+from .settings import Settings
+
+SAMPLED = 64  # images that the fingerprint reads
+
+
+class Pipelines(NamedTuple):
+    """The steps that images go through: in training (`augment`: whether they draw at random), and everywhere else."""
+
+    train: Sequence[tuple] = ()
+    augment: bool = False
+    test: Sequence[tuple] = ()
+
+    @classmethod
+    def of(cls, net) -> Pipelines:
+        """Those of the net's `data` section. Without `augment`, training uses the steps of `test`."""
+        section = net.sections.get("data", {})
+        augment, test = section.get("augment", ()), section.get("test", ())
+        return cls(augment or test, bool(augment), test)
+
+
+def check(net, dataset, settings: Settings, pipelines: Pipelines,
+          note: Callable[[str], None] = lambda message: None) -> None:
+    """NetError where training would fail or mislead: an empty data set, class counts or image shapes that differ, labels
+    out of range, steps that cannot be, a plateau schedule with nothing to measure. Remarks go to `note`."""
+    for what, split in (("training", dataset.train), ("validation", dataset.val)):
+        if split is not None and not len(split):
+            raise NetError(f"the {what} part of {dataset.name} is empty")
+    if dataset.classes is not None and net.classes != len(dataset.classes):
+        raise NetError(f"{dataset.name} has {len(dataset.classes)} classes, the net has {net.classes}",
+                       help=_class_help(net, len(dataset.classes)))
+    _check_split(net, dataset.train, dataset.name, pipelines.train, pipelines.augment)
+    if dataset.val is not None:
+        _check_split(net, dataset.val, dataset.name, pipelines.test, False)
+    if settings.schedule[0] == "plateau" and dataset.val is None:
+        raise NetError("`schedule plateau` needs validation data, and there is none",
+                       help="draw some from the training part by `validation 0.1` in the data section")
+    if settings.batch > len(dataset.train):
+        note(f"the batch of {settings.batch} is larger than the training part of {len(dataset.train)}: "
+             "each epoch is one batch of them all")
+
+
+def fingerprint(dataset) -> dict[str, Any]:
+    """What tells data sets apart, cheaply: sizes, shape, class names and a CRC-32 of all labels and a few images."""
+    found: dict[str, Any] = {"classes": None if dataset.classes is None else list(dataset.classes)}
+    for name, split in (("train", dataset.train), ("val", dataset.val)):
+        if split is None:
+            found[name] = None
+            continue
+        checksum = zlib.crc32(np.ascontiguousarray(split.labels))
+        for i in np.unique(np.linspace(0, len(split) - 1, SAMPLED).astype(int)):
+            image = np.ascontiguousarray(split.images[int(i)])
+            checksum = zlib.crc32(repr(image.shape).encode(), zlib.crc32(image, checksum))
+        found[name] = {"images": len(split), "shape": list(split.shape), "crc32": checksum}
+    return found
+
+
+def check_same(kept: Mapping[str, Any], found: Mapping[str, Any], folder) -> None:
+    """NetError where the data of a resumed run are not those it began with; says what differs."""
+    for name in ("train", "val"):
+        if kept.get(name) == found.get(name):
+            continue
+        if kept.get(name) is None or found.get(name) is None:
+            what = f"a `{name}` part was there then and is not now" if kept.get(name) else f"there is a new `{name}` part"
+        else:
+            then, now = kept[name], found[name]
+            what = next(f"{words} of the `{name}` part: {then[key]} then, {now[key]} now"
+                        for key, words in (("images", "number of images"), ("shape", "shape"), ("crc32", "checksum"))
+                        if then.get(key) != now.get(key))
+        raise NetError(f"the data differ from those the run in {folder} began with ({what})",
+                       help="restore the data, or train anew into another folder")
+    if kept.get("classes") != found.get("classes"):
+        raise NetError(f"the class names differ from those the run in {folder} began with",
+                       help="restore the data, or train anew into another folder")
+
+
+def _class_help(net, classes: int) -> str:
+    if re.search(r"^\s*let\s+classes\b", net.text, re.MULTILINE):
+        return f"`-D classes={classes}` sets it"
+    return (f"let the last layer give {classes} channels; with `let classes = {net.classes}` and `classes` in its place, "
+            f"`-D classes={classes}` sets it")
+
+
+def _check_split(net, split, name: str, steps: Sequence[tuple], augment: bool) -> None:
+    labels = split.labels.reshape(len(split), -1)
+    bad = np.flatnonzero(((labels < 0) | (labels >= net.classes)).any(1))
+    if len(bad):
+        wrong = next(label for label in labels[bad[0]] if not 0 <= label < net.classes)
+        raise NetError(f"{name}: sample {bad[0]} has label {wrong}; labels of this net go from 0 to {net.classes - 1}")
+    data.steps.check(steps, augment)
+    shape, wanted = tuple(split.shape), tuple(net.input_shape)
+    if len(shape) == len(wanted) == 3:
+        data.check_shape(split, steps, wanted)
+    elif len(shape) != len(wanted) or not all(None in (n, w) or n == w for n, w in zip(shape, wanted)):
+        raise NetError(f"{name} has samples of {_size(shape)}, the net takes {_size(wanted)}",
+                       help="give the net an input of that size, or samples of the net's")
+
+
+def batch_shape(net) -> tuple | None:
+    """What `data.Batches` is to hold every image to; nets of other than two axes take arrays, checked before."""
+    return tuple(net.input_shape) if len(net.input_shape) == 3 else None
+
+
+def _size(shape: Sequence[int | None]) -> str:
+    *axes, channels = ("?" if n is None else str(n) for n in shape)
+    return "x".join(axes) + " " * bool(axes) + f"x{channels}"

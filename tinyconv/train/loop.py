@@ -1,0 +1,225 @@
+"""The training loop. One loop serves `tinyconv train`, with a run folder, and `net.fit`, without."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Any, Callable, Iterator
+
+import numpy as np
+
+from .. import weights
+from ..data import Batches, Dataset, Split, measure
+from ..errors import NonFiniteError
+from . import checkpoint
+from .checkpoint import Progress, Row
+from .evaluate import evaluate
+from .fitness import Pipelines, batch_shape, check, check_same, fingerprint
+from .runs import Run
+from .schedule import learning_rate
+from .settings import Settings
+from .signals import Interruption
+
+Event = dict[str, Any]
+OnBatch = Callable[[str, int, int, int, "float | None"], None]
+
+
+class Interrupted(Exception):
+    """Training stopped because it was asked to, and its state is saved. folder: the run folder; epoch, batch: how many
+    epochs, and batches of the next one, are done."""
+
+    def __init__(self, folder, epoch: int, batch: int):
+        super().__init__(f"interrupted in epoch {epoch + 1}; saved in {folder}")
+        self.folder, self.epoch, self.batch = folder, epoch, batch
+
+
+class Stop(Exception):
+    """Raised between two batches; the progress says which."""
+
+
+def train(net, dataset: Dataset, run: Run, *, on_event: Callable[[Event], None] = lambda event: None,
+          on_batch: OnBatch | None = None, on_note: Callable[[str], None] = lambda message: None) -> Event:
+    """Trains `net` on `dataset` by `run.settings` in an open run folder, to the end, and returns the `done` event.
+
+    Where `run.resumed`, it goes on from the folder's last checkpoint, bit for bit as if it had never stopped; a run with
+    nothing left to do says so through `on_note`.
+    on_event(event): each `epoch` event once its checkpoint is on the disk, then `done`. on_note(message): remarks for
+    people. on_batch(phase, epoch, done, total, loss): after each batch; phase is "train" or "val", epoch counts from 1,
+    loss is the mean so far of the epoch, None while validating.
+    Raises Interrupted after SIGINT or SIGTERM; NetError (a NonFiniteError for a loss that is not finite) for whatever
+    goes wrong, the last good checkpoint kept.
+    """
+    settings, pipelines = run.settings, Pipelines.of(net)
+    with Interruption() as interruption:
+        check(net, dataset, settings, pipelines, on_note)
+        if run.resumed:
+            check_same(run.fingerprint, fingerprint(dataset), run.folder)
+        net.class_names = dataset.classes
+        metadata = weights.describe(run.text, dataset.classes, pipelines.test)
+        trainer = make_trainer(net, settings)
+        progress = _restore(run, net, trainer, metadata)
+        if progress is None:
+            progress = Progress()
+            _measure_input(net, dataset.train)
+        if progress.epoch >= settings.epochs:
+            on_note(f"nothing left to do: {run.folder} is trained for {progress.epoch} of {settings.epochs} epochs")
+        seconds = sum(event.get("seconds", 0.0) for event in run.keep_log(progress.epoch))
+        loop = Loop(net, trainer, dataset, settings, pipelines, progress, on_batch, lambda: interruption.requested)
+        try:
+            for event in loop.epochs():
+                # The log before the checkpoint, `best` after it: then both follow from the checkpoint whenever the
+                # process dies. `keep_log` drops a line too many, `_restore` writes `best` again.
+                run.log(event)
+                checkpoint.save_training(run.last, net, trainer, progress, metadata)
+                if progress.best == progress.epoch - 1:
+                    checkpoint.save_weights(run.best, net, metadata)
+                seconds += event["seconds"]
+                on_event(event)
+        except Stop:
+            checkpoint.save_training(run.last, net, trainer, progress, metadata)
+            raise Interrupted(run.folder, progress.epoch, progress.batch) from None
+        except NonFiniteError as error:
+            raise _located(error, run, progress) from error
+        done = _done(run, progress, seconds)
+        on_event(done)
+        return done
+
+
+def fit(net, x, labels, *, epochs: int | None = None, batch: int | None = None, validation: tuple | None = None,
+        seed: int | None = None, on_event: Callable[[Event], None] = lambda event: None, **optimizer: Any) -> list[Event]:
+    """`net.fit`: trains on arrays, without a run folder, and returns the epoch events.
+
+    x: uint8 or float32 (N, *spatial, C). labels: integers (N,). validation: (x, labels) that each epoch is measured on.
+    epochs, batch, seed and the optimiser's keywords (lr, momentum, decay, nesterov, decay_all) stand before the net's
+    `train` section, which stands before the defaults. The pipelines of the `data` section are not used: arrays are
+    taken as they are.
+    """
+    settings = Settings.of(net.sections.get("train"), epochs=epochs, batch=batch, seed=seed).with_optimizer(**optimizer)
+    val = None if validation is None else _split(*validation)
+    dataset = Dataset(_split(x, labels), val, None, None, "x")
+    check(net, dataset, settings, Pipelines())
+    _measure_input(net, dataset.train)
+    history = []
+    for event in Loop(net, make_trainer(net, settings), dataset, settings, Pipelines(), Progress()).epochs():
+        history.append(event)
+        on_event(event)
+    return history
+
+
+def make_trainer(net, settings: Settings):
+    """The net's trainer for these settings."""
+    name, options = settings.optimizer
+    return net.trainer(optimizer=name, **options, loss=list(settings.loss) or None, seed=settings.seed)
+
+
+@dataclass
+class Loop:
+    """Epochs of training and validation from wherever `progress` stands; `progress` is kept up to date with every batch,
+    and `stopping` is asked between batches."""
+
+    net: Any
+    trainer: Any
+    dataset: Dataset
+    settings: Settings
+    pipelines: Pipelines
+    progress: Progress
+    on_batch: OnBatch | None = None
+    stopping: Callable[[], bool] = lambda: False
+
+    def epochs(self) -> Iterator[Event]:
+        """Yields the event of each epoch; raises Stop between two batches when asked to stop, NonFiniteError when a loss
+        is not finite (the progress then stands before the failing batch)."""
+        while self.progress.epoch < self.settings.epochs:
+            trained, seconds, lr = self._train_epoch()
+            val = self._validate()
+            progress = self.progress
+            train_loss = progress.loss_sum / progress.samples
+            progress.rows.append(Row(train_loss, val.get("loss", math.nan), val.get("accuracy", math.nan), lr))
+            progress.batch, progress.samples, progress.loss_sum = 0, 0, 0.0
+            yield {"event": "epoch", "epoch": progress.epoch, "train_loss": train_loss, "val_loss": val.get("loss"),
+                   "val_accuracy": val.get("accuracy"), "lr": lr, "seconds": round(seconds, 4),
+                   "images_per_second": round(trained / seconds, 1) if trained else 0.0}
+
+    def _train_epoch(self) -> tuple[int, float, float]:
+        """Trains the rest of the epoch; (images, seconds, learning rate of the last batch). What an interrupted process
+        did of the epoch is not in the first two."""
+        progress, settings = self.progress, self.settings
+        batches = Batches(self.dataset.train, settings.batch, self.pipelines.train, seed=settings.seed,
+                          epoch=progress.epoch, shuffle=True, augment=self.pipelines.augment,
+                          shape=batch_shape(self.net))
+        total, trained, begin = len(batches), 0, time.perf_counter()
+        losses = [row.val_loss for row in progress.rows]
+        self._stop_if_asked()
+        for x, labels in batches.start(at=progress.batch):
+            self.trainer.lr = learning_rate(settings, progress.epoch, progress.batch, total, losses)
+            loss = self.trainer.step(x, labels)
+            progress.loss_sum += loss * len(labels)
+            progress.samples += len(labels)
+            progress.batch += 1
+            trained += len(labels)
+            if self.on_batch:
+                self.on_batch("train", progress.epoch + 1, progress.batch, total, progress.loss_sum / progress.samples)
+            self._stop_if_asked()
+        seconds = time.perf_counter() - begin
+        return trained, seconds, learning_rate(settings, progress.epoch, total - 1, total, losses)
+
+    def _validate(self) -> dict[str, Any]:
+        """What `evaluate` says of the validation split; empty without one."""
+        if self.dataset.val is None:
+            return {}
+
+        def after(done: int, total: int) -> None:
+            if self.on_batch:
+                self.on_batch("val", self.progress.epoch + 1, done, total, None)
+            if done < total:  # with the last batch the epoch is complete: it is saved as such
+                self._stop_if_asked()
+
+        result = evaluate([self.net], self.dataset.val, self.settings.batch, self.pipelines.test, after)
+        if not math.isfinite(result["loss"]):
+            raise NonFiniteError(f"the validation loss is {result['loss']}")
+        return result
+
+    def _stop_if_asked(self) -> None:
+        if self.stopping():
+            raise Stop
+
+
+def _restore(run: Run, net, trainer, metadata: dict[str, str]) -> Progress | None:
+    """Loads the run's last checkpoint; None where there is none yet."""
+    if not run.resumed or not run.last.exists():
+        return None
+    progress = checkpoint.load_training(run.last, net, trainer)
+    if progress.batch == 0 and progress.best == progress.epoch - 1:
+        checkpoint.save_weights(run.best, net, metadata)  # the process may have died before it did
+    return progress
+
+
+def _measure_input(net, split: Split) -> None:
+    if net.needs_measuring:
+        net.set_input_statistics(*measure(split))
+
+
+def _split(x, labels) -> Split:
+    x, labels = np.asarray(x), np.asarray(labels)
+    if len(x) != len(labels):
+        raise ValueError(f"{len(x)} samples and {len(labels)} labels: give as many of each")
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"labels are {labels.dtype}: give integers counted from 0")
+    return Split(x, labels)
+
+
+def _located(error: NonFiniteError, run: Run, progress: Progress) -> NonFiniteError:
+    """The error with the place in the training and what is left of it."""
+    kept = f"{run.last} holds the state after epoch {progress.epoch}" if progress.epoch else "nothing was saved yet"
+    return NonFiniteError(f"epoch {progress.epoch + 1}, batch {progress.batch + 1}: {error.message}; {kept}",
+                          help=error.help or "a lower learning rate or a warmup often helps")
+
+
+def _done(run: Run, progress: Progress, seconds: float) -> Event:
+    def known(value: float) -> float | None:
+        return None if math.isnan(value) else value
+
+    return {"event": "done", "val_accuracy": known(progress.rows[-1].val_accuracy),
+            "best_val_accuracy": known(progress.rows[progress.best].val_accuracy), "epochs": progress.epoch,
+            "seconds": round(seconds, 4), "weights": str(run.best)}
