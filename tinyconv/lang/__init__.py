@@ -11,12 +11,12 @@ from __future__ import annotations
 from importlib import import_module
 
 _HOME = {
-    "parse": "load", "load": "load", "Program": "load",
-    "expand": "expand",
-    "sections": "sections",
-    "inline": "inline",
-    "render": "render",
-    "LayerError": "errors",
+    "parse": "reader", "load": "reader", "Program": "reader",
+    "expand": "expander",
+    "sections": "settings",
+    "inline": "inliner",
+    "render": "renderer",
+    "LayerError": "errors", "SourceError": "errors",
     "Shape": "shape",
     "Span": "span", "Call": "span",
     "Param": "signature", "Signature": "signature", "Setting": "signature", "REQUIRED": "signature",

@@ -1,6 +1,10 @@
-"""What a builder raises when a layer does not fit; the language adds the place, the call chain and the shapes."""
+"""What a builder raises when a layer does not fit, and what the language raises for a text."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from ..errors import Diagnostic, NetError
 
 
 class LayerError(Exception):
@@ -16,3 +20,14 @@ class LayerError(Exception):
         self.help = help
         self.code = code
         self.param = param
+
+
+class SourceError(NetError):
+    """A NetError with its diagnostics and, in `files`, the texts they point into ({file: text}), for `render`."""
+
+    def __init__(self, diagnostics: Iterable[Diagnostic], files: Mapping[str, str]):
+        from .renderer import render
+
+        diagnostics = tuple(diagnostics)
+        super().__init__(render(diagnostics, files), diagnostics=diagnostics)
+        self.files = dict(files)

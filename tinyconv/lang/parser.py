@@ -212,13 +212,15 @@ class _Parser:
         self.lark = None
         self.builder = AstBuilder()
 
-    def parse(self, source: Source) -> tuple[list[ast.Item], list[Diagnostic]]:
-        """Raises lark.UnexpectedInput; other problems that do not stop the parser are returned."""
+    def parse(self, source: Source, text: str) -> tuple[list[ast.Item], list[Diagnostic]]:
+        """The items of `text`, with places in `source` (which may differ in blanked lines of the same length).
+
+        Raises lark.UnexpectedInput; other problems that do not stop the parser are returned."""
         with self.lock:
             if self.lark is None:
                 self.lark = self._load()
             self.builder.begin(source)
-            return self.lark.parse(source.text), self.builder.problems
+            return self.lark.parse(text), self.builder.problems
 
     def _load(self):
         from .maketables import load_tables
