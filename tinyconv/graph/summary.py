@@ -118,6 +118,11 @@ class Summary:
                 f"{_bytes(size)} of activations{of}")
 
 
+def summary(graph: Graph, **options) -> Summary:
+    """The costs of a graph; the options are those of Summary."""
+    return Summary(graph, **options)
+
+
 class _Same:
     """Groups neighbours that come from one and the same block call, `depth` levels down."""
 

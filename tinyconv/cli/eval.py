@@ -1,0 +1,94 @@
+"""`tinyconv eval`: loss and accuracy of trained weights."""
+
+from __future__ import annotations
+
+import click
+
+from ..errors import NetError
+from .common import data_option, device, json_option, options, print_json, skip_bad, threads, use_device
+from .progress import percent
+
+
+@click.command("eval")
+@click.argument("weights", metavar="W...", nargs=-1, required=True)
+@options(data_option)
+@click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Images at a time.")
+@options(threads, device, skip_bad, json_option)
+def evaluate(weights, data, batch, device, skip_bad, as_json):
+    """Measure weights files on the test images of their data, or of --data; several are an ensemble.
+
+    What is measured: the test split, else the validation split, else all there is. Losses are in nats.
+    """
+    from .. import train as training
+
+    device = use_device(device)
+    nets = [load(path, device) for path in weights]
+    same(nets, weights)
+    dataset, split = test_data(nets[0], weights[0], data, skip_bad)
+    steps = training.Pipelines.of(nets[0]).test
+    fits(nets[0], dataset, split, steps)
+    found = training.evaluate(nets, split, batch, steps)
+    if as_json:
+        print_json(found)
+        return
+    lines = list(zip(weights, found["members"])) if len(nets) > 1 else []
+    for name, values in [*lines, ("ensemble" if lines else weights[0], found)]:
+        click.echo(f"{name}: accuracy {percent(values['accuracy'])}, top 5 {percent(values['top5'])}, "
+                   f"loss {values['loss']:.4f}, {found['n']:,} images")
+
+
+def load(path: str, device: str):
+    """The net of a weights file."""
+    from .. import net
+
+    if not path.endswith(".safetensors"):
+        raise click.UsageError(f"{path} is no weights file: give a .safetensors file written by `tinyconv train`")
+    return net.load(path, device=device)
+
+
+def same(nets: list, names) -> None:
+    """Members of an ensemble answer the same question."""
+    from ..train import Pipelines
+
+    for net, name in zip(nets[1:], names[1:]):
+        for what, a, b in (("classes", nets[0].classes, net.classes), ("input", nets[0].input_shape, net.input_shape),
+                           ("class names", nets[0].class_names, net.class_names),
+                           ("test steps", plain(Pipelines.of(nets[0]).test), plain(Pipelines.of(net).test))):
+            if a != b:
+                raise NetError(f"{names[0]} and {name} differ in their {what}: {a} and {b}",
+                               help="an ensemble is of nets for the same images and classes")
+
+
+def plain(steps) -> list:
+    return [(step[0], step[1]) for step in steps]
+
+
+def test_data(net, path: str, data: str | None, skip_bad: bool):
+    """(data set, the split to measure). With --data nothing is drawn from a set that has no test split: all counts."""
+    from .sources import chosen, of_run, open_data
+
+    recorded = of_run(path)
+    if data is None and recorded is not None:
+        how, seed = recorded
+        how = {**how, "skip_bad": skip_bad or how["skip_bad"]}
+    else:
+        how, seed = chosen(net, data, path, skip_bad), net.sections.get("train", {}).get("seed", 0)
+        if data is not None:
+            how["validation"] = 0
+    dataset = open_data(how, seed)
+    return dataset, dataset.evaluation
+
+
+def fits(net, dataset, split, steps) -> None:
+    """NetError where the images or labels are not what the net knows."""
+    from .. import data
+
+    data.check_shape(split, steps, net.input_shape)
+    names, known = dataset.classes or [], net.class_names or []
+    if len(split) and split.labels.max() >= net.classes:
+        raise NetError(f"{dataset.name} has {len(names)} classes, the net has {net.classes}")
+    numbered = all(name.isdigit() for name in names) or all(name.isdigit() for name in known)
+    if names and known and names != known and not numbered:
+        differ = next((i for i, (a, b) in enumerate(zip(names, known)) if a != b), min(len(names), len(known)))
+        raise NetError(f"the classes of {dataset.name} are not those of the net: class {differ} is "
+                       f"{(names + ['missing'])[differ]!r} there and {(known + ['missing'])[differ]!r} here")

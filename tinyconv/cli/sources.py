@@ -1,0 +1,57 @@
+"""Which data a command works on: the `--data` option, the run a weights file comes from, or the net's own section."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from ..errors import NetError
+
+
+def chosen(net, data: str | None, file: str, skip_bad: bool) -> dict[str, Any]:
+    """How to open the data of a net, as plain JSON data: {"source", "validation", "skip_bad"}.
+
+    data: the `--data` option. file: the `.net` file, which relative paths in its text count from. NetError where the net
+    names no data and none was given.
+    """
+    section = net.sections.get("data", {})
+    source = data
+    if source is None:
+        if "source" not in section:
+            raise NetError("the net names no data", help="give some by --data PATH, or `data { source … }` in the net")
+        _, name, *_ = section["source"] if isinstance(section["source"], tuple) else ("text", section["source"])
+        source = name if known(name) else os.path.join(os.path.dirname(file), os.path.expanduser(name))
+    path = source if known(source) else os.path.abspath(os.path.expanduser(source))
+    return {"source": path, "validation": section.get("validation"), "skip_bad": skip_bad}
+
+
+def known(name: str) -> bool:
+    """Whether it is the name of a data set, not a path."""
+    from ..data import NAMES
+
+    return name in NAMES
+
+
+def open_data(how: dict[str, Any], seed: int):
+    """The data set that `chosen` described, or that a run folder's config.json has."""
+    from .. import data
+    from .common import note
+
+    dataset = data.open(how["source"], validation=how["validation"], seed=seed, skip_bad=how["skip_bad"])
+    for message in dataset.skipped[:5]:
+        note(f"skipped: {message}")
+    if len(dataset.skipped) > 5:
+        note(f"skipped: {len(dataset.skipped) - 5} more")
+    return dataset
+
+
+def of_run(weights: str) -> tuple[dict[str, Any], int] | None:
+    """(data, seed) that the run which wrote a weights file was trained with; None where it lies in no run folder."""
+    path = Path(weights).parent / "config.json"
+    try:
+        config = json.loads(path.read_text("utf-8"))
+        return config["data"], config["settings"]["seed"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,127 @@
+"""`tinyconv train`: from a `.net` file and data to weights in a run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from . import progress
+from .common import (BadInput, data_option, define, device, input_option, json_option, load_program, note, options,
+                     print_json, reading, settings, skip_bad, threads, use_device)
+
+
+@click.command()
+@click.argument("net", metavar="NET", required=False)
+@options(data_option)
+@click.option("--epochs", type=click.IntRange(1), help="In place of the net's `epochs`.")
+@click.option("--seed", type=click.IntRange(0), help="In place of the net's `seed`.")
+@options(threads, device)
+@click.option("--out", metavar="DIR", help="The run folder.  [default: runs/<name of the net>]")
+@click.option("--resume", metavar="DIR", help="Go on with the run in this folder; NET may then be left out.")
+@options(skip_bad, define, settings, input_option, json_option)
+def train(net, data, epochs, seed, device, out, resume, skip_bad, define, settings, input_, as_json):
+    """Train a net; Ctrl-C saves, and --resume goes on from there.
+
+    The run folder holds net.net, config.json, log.jsonl, best.safetensors and last.safetensors.
+    """
+    if net is None and resume is None:
+        raise click.UsageError("give a NET to train, or --resume DIR")
+    if resume is not None:
+        _no_changes({"--data": data, "--seed": seed, "--out": out, "--skip-bad": skip_bad or None})
+        if net is None:
+            _no_changes({"-D": define or None, "--set": settings or None, "--input": input_})
+    from ..train import Interrupted, UsageError
+    from ..train import train as train_loop
+
+    device = use_device(device)
+    try:
+        if resume is None:
+            model, dataset, run = begin(net, data, epochs, seed, device, out, skip_bad, define, settings, input_)
+        else:
+            model, dataset, run = go_on(net, epochs, device, resume, define, settings, input_)
+        shown = progress.make(run.settings.epochs, quiet=as_json)
+        with run, shown:
+            shown.note(headline(model, dataset, run))
+            done = train_loop(model, dataset, run, on_event=lambda event: show(event, shown, as_json),
+                              on_batch=shown.on_batch, on_note=shown.note)
+    except UsageError as error:
+        raise BadInput(error) from error
+    except Interrupted as stop:
+        note(f"{stop}; go on with: tinyconv train --resume {stop.folder}")
+        return 130
+    if not as_json:
+        click.echo(result(done))
+    return 0
+
+
+def _no_changes(given: dict) -> None:
+    for option, value in given.items():
+        if value is not None:
+            raise click.UsageError(f"{option} cannot be given with --resume: the run goes on as it was begun")
+
+
+def begin(net, data, epochs, seed, device, out, skip_bad, define, settings, input_):
+    """(net, data set, run) of a new run; the folder is made when everything is known to fit."""
+    from ..net import Net
+    from ..train import Pipelines, Settings, check, fingerprint, start
+    from .sources import chosen, open_data
+
+    program = load_program(net)
+    with reading():
+        model = Net(program, define, input_, 0, device, settings)
+        recipe = Settings.of(model.sections.get("train"), epochs=epochs, seed=seed)
+        text = model.text
+        if recipe.seed:
+            model = Net(program, define, input_, recipe.seed, device, settings)
+        how = chosen(model, data, program.file, skip_bad)
+    dataset = open_data(how, recipe.seed)
+    check(model, dataset, recipe, Pipelines.of(model))
+    run = start(out, stem=Path(program.file).stem.strip("<>"), text=text, settings=recipe, data=how,
+                fingerprint=fingerprint(dataset))
+    return model, dataset, run
+
+
+def go_on(net, epochs, device, folder, define, settings, input_):
+    """(net, data set, run) of a run folder."""
+    from .. import lang
+    from ..net import Net
+    from ..train import resume
+    from .sources import open_data
+
+    run = resume(folder, epochs=epochs)
+    try:
+        if net is not None:
+            program = load_program(net)
+            with reading():
+                run.check_text(Net(program, define, input_, 0, device, settings).text)
+        model = Net(lang.parse(run.text, str(run.folder / "net.net")), seed=run.settings.seed, device=device)
+        dataset = open_data(run.data, run.settings.seed)
+    except BaseException:
+        run.close()
+        raise
+    return model, dataset, run
+
+
+def headline(model, dataset, run) -> str:
+    """What is trained on what, into which folder."""
+    macs = model.graph.macs
+    work = "" if macs is None else f", {macs:,} MACs a sample"
+    return (f"{model.graph.params:,} parameters{work}; {dataset.description or dataset.name}; "
+            f"device {model.device}; into {run.folder}")
+
+
+def show(event: dict, shown, as_json: bool) -> None:
+    if event["event"] == "epoch":
+        shown.epoch(event)
+    if as_json:
+        print_json(event)
+
+
+def result(done: dict) -> str:
+    if done["val_accuracy"] is None:
+        return f"trained {done['epochs']} epochs in {done['seconds']:.1f} s; {done['weights']}"
+    return (f"accuracy {progress.percent(done['val_accuracy'])} (best {progress.percent(done['best_val_accuracy'])}) "
+            f"after {done['epochs']} epochs, {done['seconds']:.1f} s; {done['weights']}")
+
+
