@@ -25,6 +25,7 @@ class Program:
     items: list[ast.Item] = field(repr=False)
     root: list[ast.Item] = field(repr=False)                # the file's own items, includes as they stand
     sources: dict[str, Source] = field(repr=False)
+    modules: dict[str, list[ast.Item]] = field(repr=False, default_factory=dict)    # {file: its own items}
     included: dict[int, str] = field(repr=False, default_factory=dict)      # id(include) -> file, "" if read before
 
     @property
@@ -114,6 +115,7 @@ class _Reader:
     def __init__(self):
         self.sources: dict[str, Source] = {}
         self.problems: list[Diagnostic] = []
+        self.modules: dict[str, list[ast.Item]] = {}
         self.included: dict[int, str] = {}
         self.read: set[str] = set()
 
@@ -122,12 +124,13 @@ class _Reader:
         items = self.flatten(root, file, [(_identity(file), file)])
         if self.problems:
             raise SourceError(self.problems, {name: s.text for name, s in self.sources.items()})
-        return Program(file, items, root, self.sources, self.included)
+        return Program(file, items, root, self.sources, self.modules, self.included)
 
     def module(self, text: str, file: str) -> list[ast.Item]:
         source = self.sources[file] = Source(file, text)
         items, problems = parse_source(source)
         self.problems += problems
+        self.modules[file] = items
         return items
 
     def flatten(self, items: list[ast.Item], file: str, chain: list[tuple[str, str]]) -> list[ast.Item]:
