@@ -258,6 +258,7 @@ def test_measure_is_the_double_precision_reference(tmp_path):
     mean, std = data.measure(data.Split(f, np.zeros(700)))
     reference = f.astype(np.float64).reshape(-1, 3)
     assert np.allclose(mean, reference.mean(0), rtol=1e-12) and np.allclose(std, reference.std(0), rtol=1e-12)
+    assert np.allclose(data.measure(data.Split(f.reshape(700, -1, 3), np.zeros(700)))[0], mean)  # one axis
     _, std = data.measure(data.Split(np.full((2, 3, 3, 1), 9, np.uint8), np.zeros(2)))
     assert std.tolist() == [1.0]
 
@@ -388,8 +389,8 @@ def test_idx_damage(tmp_path):
     fails(target, "7 of 12 items", "--skip-bad", source=tmp_path)
     d = data.open(tmp_path, skip_bad=True, validation=0)
     assert (d.train.images == x[:7, :, :, None]).all() and len(d.skipped) == 1
-    for damaged, words in ((whole + b"x", "1 bytes more"), (b"\x89PNG" + whole[4:], "not an idx file"), (b"", "not an idx"),
-                           (whole[:9], "within its header"), (b"\0\0\x0d" + whole[3:], "0x0d"),
+    for damaged, words in ((whole + b"x", "1 bytes more"), (b"\x89PNG" + whole[4:], "not an idx file"),
+                           (b"", "not an idx"), (whole[:9], "within its header"), (b"\0\0\x0d" + whole[3:], "0x0d"),
                            (idx(np.zeros((12, 0, 4), np.uint8)), "0x4")):
         target.write_bytes(damaged)
         fails(target, words, source=tmp_path)

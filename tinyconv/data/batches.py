@@ -21,8 +21,8 @@ class Batches:
 
     The order is a permutation drawn from (seed, epoch), or the split's own without `shuffle`. The last batch holds what
     is left and may be short; a batch larger than the split is the whole split. `augment` says whether the steps draw at
-    random (by seed, epoch and the sample's position in the split) or are the deterministic test pipeline. `shape`, where
-    given, is the (h, w, c) that every image must have after the steps (None: any); else all of a batch must agree.
+    random (by seed, epoch and the sample's position in the split) or are the deterministic test pipeline. `shape`,
+    where given, is the (h, w, c) every image must have after the steps (None: any); else all of a batch must agree.
     The same arguments give the same batches, whatever was iterated before and from wherever it starts.
     """
 
@@ -122,7 +122,7 @@ def _size_help(have: tuple, wanted: tuple) -> str:
 
 
 def check_shape(split: Split, steps: Sequence[tuple], wanted: tuple) -> None:
-    """NetError, naming the first image concerned, where the steps do not bring the split's images to (h, w, c) `wanted`.
+    """NetError, naming the first image concerned, where the steps do not bring a split's images to (h, w, c) `wanted`.
 
     None in `wanted` is an axis of free size. Images that are decoded only when needed are checked in their batch.
     """

@@ -112,7 +112,7 @@ def measure(split: Split) -> tuple[np.ndarray, np.ndarray]:
     """
     if not len(split):
         raise NetError("mean and deviation of an empty split")
-    channels = split.shape[2]
+    channels = split.images.shape[-1] if isinstance(split.images, np.ndarray) else split.shape[2]
     block = 512
     chunks = range(0, len(split), block)
     if isinstance(split.images, np.ndarray) and split.images.dtype == np.uint8:

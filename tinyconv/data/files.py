@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tinyconv.errors import NetError
 
-# The largest single file that is read whole, in bytes after unpacking. Beyond it a file is taken for a mistake or a bomb.
+# The largest single file that is read whole, in bytes after unpacking; a larger one is taken for a mistake or a bomb.
 LIMIT = 8 << 30
 # Deflate cannot reach more than about 1,032 to 1 and images hardly compress at all; only small files may look extreme.
 RATIO_LIMIT = 200
@@ -36,7 +36,7 @@ class BadFile(NetError):
 
 
 class Files:
-    """The files under a root. `names`: sorted relative paths with `/`; `folders`: relative folders, '' not among them."""
+    """The files under a root. `names`: sorted relative paths with `/`; `folders`: relative too, without the root."""
 
     def __init__(self, label: str, names: list[str], folders: set[str], prefix: str = ""):
         self.label = label

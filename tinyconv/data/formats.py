@@ -39,7 +39,7 @@ def read_idx(data: bytes, label: str, axes: int, skip_bad: bool, skipped: list[s
         raise NetError(f"{label}: images of {'x'.join(map(str, shape[1:]))} pixels")
     have = len(data) - header
     if have > shape[0] * item:
-        raise NetError(f"{label}: corrupt: {have - shape[0] * item:,} bytes more than the {shape[0]:,} items it declares")
+        raise NetError(f"{label}: corrupt: {have - shape[0] * item:,} bytes more than its {shape[0]:,} items take")
     count = shape[0]
     if have < count * item or not whole:
         count = have // item
@@ -124,7 +124,8 @@ def npz_labels(array: np.ndarray, count: int, name: str, label: str) -> np.ndarr
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise NetError(f"{label}: `{name}` is {array.dtype} of shape {array.shape}, where labels are whole numbers of shape (n,)")
+        raise NetError(f"{label}: `{name}` is {array.dtype} of shape {array.shape}, "
+                       "where labels are whole numbers of shape (n,)")
     if len(array) != count:
         raise NetError(f"{label}: {len(array):,} labels in `{name}` for {count:,} images")
     bad = (array < 0) | (array > 65535)

@@ -182,7 +182,8 @@ def _npz(data: bytes, label: str) -> Parts:
     arrays, there = formats.read_npz(data, label)
     whole, split = {"x", "y"} & set(arrays), {"x_train", "y_train"} & set(arrays)
     if whole and split:
-        raise NetError(f"{label}: holds both `{min(whole)}` and `{min(split)}`", help="keep either x, y or x_train, …")
+        raise NetError(f"{label}: holds both `{min(whole)}` and `{min(split)}`",
+                       help="keep either x, y or x_train, …")
     names = {"train": ("x", "y")} if whole else {"train": ("x_train", "y_train")}
     if "x_test" in arrays or "y_test" in arrays:
         names["test"] = ("x_test", "y_test")
@@ -241,7 +242,7 @@ def _probe_pairs(files: Files) -> Reader | str:
 
 
 def _no_masks(label: str) -> Parts:
-    raise NetError(f"{label}: image/ and label/ are images with masks, for segmentation, which this version cannot train",
+    raise NetError(f"{label}: image/ and label/ are images with masks, for segmentation, which cannot be trained yet",
                    help="give images in one folder a class")
 
 
@@ -276,8 +277,9 @@ def _listed(names: list[str]) -> str:
 
 
 _IDX = ("*-images-idx3-ubyte[.gz]", _probe_idx)
-LAYOUTS = (_IDX, ("*.bin of 3,073-byte records", _probe_cifar), ("train/ + test/ or val/ of class folders", _probe_split),
-           ("class folders", _probe_classes), ("image/ + label/", _probe_pairs))
+LAYOUTS = (_IDX, ("*.bin of 3,073-byte records", _probe_cifar),
+           ("train/ + test/ or val/ of class folders", _probe_split), ("class folders", _probe_classes),
+           ("image/ + label/", _probe_pairs))
 ARCHIVED = ((".npz", _probe_npz),)
 
 

@@ -180,5 +180,5 @@ def _error(step: tuple, message: str, help: str) -> NetError:
     span = step[2] if len(step) > 2 else None
     if span is None:
         return NetError(message, help=help)
-    where = Diagnostic("E410", message, span.file, span.line, span.column, span.end_column, help)
+    where = Diagnostic("E310", message, span.file, span.line, span.column, span.end_column, help)
     return NetError(message, help=help, diagnostics=(where,))
