@@ -24,7 +24,8 @@ def sample():
 
 def test_round_trip_is_exact_and_independent_of_order(tmp_path):
     tensors = sample()
-    metadata = weights.describe("conv 3x3 x4", ["Bild", "Größe"], [("pad", {"n": 2}, "a span"), ("crop", {"k": (3, 4)})])
+    steps = [("pad", {"n": 2}, "a span"), ("crop", {"k": (3, 4)})]
+    metadata = weights.describe("conv 3x3 x4", ["Bild", "Größe"], steps)
     weights.write(tmp_path / "a.safetensors", tensors, metadata)
     weights.write(tmp_path / "b.safetensors", dict(reversed(tensors.items())), dict(reversed(metadata.items())))
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
@@ -97,7 +98,8 @@ def test_fit_says_which_tensors_and_shapes():
 
 
 def test_fit_passes_over_training_state_and_converts():
-    got = weights.fit({"w": (2,)}, {"w": np.array([1.0, 2.0]), "optimizer.w": np.zeros(2), "state.step": np.zeros(1)}, "f")
+    tensors = {"w": np.array([1.0, 2.0]), "optimizer.w": np.zeros(2), "state.step": np.zeros(1)}
+    got = weights.fit({"w": (2,)}, tensors, "f")
     assert list(got) == ["w"] and got["w"].dtype == np.float32
 
 

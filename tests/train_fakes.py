@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from tinyconv import weights
 from tinyconv.data import Dataset, Split
 from tinyconv.errors import NonFiniteError
 from tinyconv.train import Settings
@@ -33,6 +34,9 @@ class FakeNet:
     def set_input_statistics(self, mean, std):
         self.weights["input1.mean"], self.weights["input1.std"] = mean.astype("f4"), std.astype("f4")
 
+    def load_weights(self, tensors, source):
+        self.weights.update(weights.fit({name: a.shape for name, a in self.weights.items()}, tensors, source))
+
     def features(self, x):
         x = x.astype("f4") / 255 if x.dtype == np.uint8 else x
         if self.measured:
@@ -54,7 +58,7 @@ class FakeNet:
 
 
 class FakeTrainer:
-    def __init__(self, net, optimizer, lr, momentum, decay, nesterov, decay_all, loss, seed):
+    def __init__(self, net, optimizer, lr, momentum, decay, nesterov, decay_all, seed):
         self.net, self.lr, self.momentum, self.decay, self.seed, self.steps = net, lr, momentum, decay, seed, 0
         self.velocity = {name: np.zeros_like(net.weights[name]) for name in ("fc1.weight", "fc1.bias")}
 

@@ -1,8 +1,8 @@
 """Weights files: safetensors, with the net's text in the metadata. https://github.com/huggingface/safetensors
 
-A file is 8 bytes (the header's length, little-endian), a JSON header (name -> dtype, shape, offsets; `__metadata__`: text to
-text), then the arrays. Equal contents give equal bytes. Nothing is ever unpickled: reading a file from anywhere runs
-no code.
+A file is 8 bytes (the header's length, little-endian), a JSON header (name -> dtype, shape, offsets; `__metadata__`:
+text to text), then the arrays. Equal contents give equal bytes. Nothing is ever unpickled: reading a file from anywhere
+runs no code.
 
 Metadata of a tinyconv file, all text:
   tinyconv.format   "1"
@@ -52,7 +52,8 @@ def test_steps(metadata: Mapping[str, str]) -> list[tuple[str, dict]]:
     return [(name, {k: tuple(v) if isinstance(v, list) else v for k, v in params.items()}) for name, params in steps]
 
 
-def write(path: str | os.PathLike, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
+def write(path: str | os.PathLike, tensors: Mapping[str, np.ndarray],
+          metadata: Mapping[str, str] | None = None) -> None:
     """Writes named arrays; `path` is replaced whole or, with a NetError, left as it was."""
     import numpy as np
 
@@ -110,8 +111,8 @@ def read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]
 def fit(shapes: Mapping[str, tuple[int, ...]], tensors: Mapping[str, np.ndarray], source: str) -> dict[str, np.ndarray]:
     """The arrays of `tensors` for a net that wants `shapes` {name: shape}, as float32.
 
-    Arrays that only training reads (`optimizer.*`, `state.*`) are passed over. Anything missing, left over or of another
-    shape is a NetError that lists them; `source` names the file in it.
+    Arrays that only training reads (`optimizer.*`, `state.*`) are passed over. Anything missing, left over or of
+    another shape is a NetError that lists them; `source` names the file in it.
     """
     import numpy as np
 

@@ -1,15 +1,15 @@
 """Training: recipes, the loop, checkpoints, run folders.
 
-    settings = Settings.of(sections["train"], epochs=…, batch=…, seed=…)       sections by `lang.sections(…, TRAIN)`
-    check(net, dataset, settings, Pipelines.of(net), note)                     before a folder is made; `train` asks again
-    run = start(folder or None, stem=…, text=…, settings=…, data={…}, fingerprint=fingerprint(dataset))
-    run = resume(folder, epochs=None or a number)                              run.text .settings .data say what to load
-    with run:
-        done = train(net, dataset, run, on_event=…, on_batch=…, on_note=…)     Interrupted: saved, exit code 130
-    result = evaluate([net, …], split, batch, steps)                           several nets are an ensemble
+    settings = Settings.of(net.sections.get("train"), epochs=…, batch=…, seed=…)    None: as the section says
+    check(net, dataset, settings, Pipelines.of(net), note)           before a folder is made; `train` asks again
+    run = start(folder or None, stem=…, text=net.text, settings=settings, data={…}, fingerprint=fingerprint(dataset))
+    run = resume(folder, epochs=None or a number)                    run.text .settings .data say what to load
+    with run:                                                        the net with seed=run.settings.seed
+        done = train(net, dataset, run, on_event=…, on_batch=…, on_note=…)    Interrupted: saved, exit code 130
+    result = evaluate([net, …], split, batch, steps)                 several nets are an ensemble
     history = fit(net, x, labels, epochs=…, batch=…, validation=(x, labels), seed=…, lr=…)
 
-UsageError: nothing was begun (folder not empty, in use, holds no run, another net): exit code 2. Every other NetError: 1.
+UsageError: nothing was begun (folder not empty, in use, holds no run, another net): exit code 2. Any other NetError: 1.
 """
 
 from .evaluate import evaluate

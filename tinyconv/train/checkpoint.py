@@ -40,7 +40,8 @@ class Progress:
 
     @property
     def best(self) -> int | None:
-        """The epoch (from 0) with the best validation accuracy, the first of equals; the last where none was measured."""
+        """The epoch (from 0) with the best validation accuracy, the first of equals; the last where none was measured;
+        None before the first."""
         if not self.rows:
             return None
         accuracies = [row.val_accuracy for row in self.rows]
@@ -56,7 +57,8 @@ class Progress:
     def of(cls, tensors: dict[str, np.ndarray]) -> Progress:
         """The inverse of `tensors`; KeyError where one is missing."""
         rows = [Row(*map(float, row)) for row in tensors[LOOP + "rows"]]
-        return cls(rows, int(tensors[LOOP + "batch"]), int(tensors[LOOP + "samples"]), float(tensors[LOOP + "loss_sum"]))
+        batch, samples, loss_sum = (tensors[LOOP + name].item() for name in ("batch", "samples", "loss_sum"))
+        return cls(rows, batch, samples, loss_sum)
 
 
 def save_weights(path: str | os.PathLike, net, metadata: dict[str, str]) -> None:
@@ -70,17 +72,14 @@ def save_training(path: str | os.PathLike, net, trainer, progress: Progress, met
 
 
 def load_training(path: str | os.PathLike, net, trainer) -> Progress:
-    """Puts `net` and `trainer` where the checkpoint was and returns the progress; NetError where the file is no checkpoint
-    or does not fit the net."""
+    """Puts `net` and `trainer` where the checkpoint was and returns the progress; NetError where the file is no
+    checkpoint or does not fit the net."""
     tensors, _ = weights.read(path)
-    shapes = {name: array.shape for name, array in net.weights.items()}
-    fitting = weights.fit(shapes, tensors, os.fspath(path))
+    net.load_weights(tensors, os.fspath(path))
     state = {name: array for name, array in tensors.items() if name.startswith(weights.TRAINING)}
     try:
         progress = Progress.of(state)
     except (KeyError, TypeError, ValueError) as error:
         raise NetError(f"cannot resume from {os.fspath(path)}: it holds weights but no state of training") from error
-    for name, array in fitting.items():
-        net.weights[name] = array
     trainer.load_state({name: array for name, array in state.items() if not name.startswith(LOOP)})
     return progress

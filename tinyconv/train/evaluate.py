@@ -18,8 +18,8 @@ def evaluate(nets: Sequence, split, batch: int = 32, steps: Sequence = (),
     nets: one or more with the same classes; of several, the mean of their probabilities is what is scored.
     split: a data split; every sample counts once, a short last batch by its size. steps: the test pipeline.
     on_batch(done, total) is called after each batch; what it raises ends the evaluation.
-    Losses are nats, accuracies fractions. `top5` is the share of labels among the 5 likeliest classes. Equal outputs rank
-    in the order of classes; an output that is not finite ranks last.
+    Losses are nats, accuracies fractions. `top5` is the share of labels among the 5 likeliest classes. Equal outputs
+    rank in the order of classes; an output that is not finite ranks last.
     """
     if not len(split):
         raise NetError("the data set is empty: there is nothing to evaluate")

@@ -32,8 +32,8 @@ class Pipelines(NamedTuple):
 
 def check(net, dataset, settings: Settings, pipelines: Pipelines,
           note: Callable[[str], None] = lambda message: None) -> None:
-    """NetError where training would fail or mislead: an empty data set, class counts or image shapes that differ, labels
-    out of range, steps that cannot be, a plateau schedule with nothing to measure. Remarks go to `note`."""
+    """NetError where training would fail or mislead: an empty data set, class counts or image shapes that differ,
+    labels out of range, steps that cannot be, a plateau schedule with nothing to measure. Remarks go to `note`."""
     for what, split in (("training", dataset.train), ("validation", dataset.val)):
         if split is not None and not len(split):
             raise NetError(f"the {what} part of {dataset.name} is empty")
@@ -72,7 +72,7 @@ def check_same(kept: Mapping[str, Any], found: Mapping[str, Any], folder) -> Non
         if kept.get(name) == found.get(name):
             continue
         if kept.get(name) is None or found.get(name) is None:
-            what = f"a `{name}` part was there then and is not now" if kept.get(name) else f"there is a new `{name}` part"
+            what = f"a `{name}` part was there {'then and is not now' if kept.get(name) else 'not then and is now'}"
         else:
             then, now = kept[name], found[name]
             what = next(f"{words} of the `{name}` part: {then[key]} then, {now[key]} now"
@@ -88,8 +88,8 @@ def check_same(kept: Mapping[str, Any], found: Mapping[str, Any], folder) -> Non
 def _class_help(net, classes: int) -> str:
     if re.search(r"^\s*let\s+classes\b", net.text, re.MULTILINE):
         return f"`-D classes={classes}` sets it"
-    return (f"let the last layer give {classes} channels; with `let classes = {net.classes}` and `classes` in its place, "
-            f"`-D classes={classes}` sets it")
+    return (f"let the last layer give {classes} channels; with `let classes = {net.classes}` and `classes` in its "
+            f"place, `-D classes={classes}` sets it")
 
 
 def _check_split(net, split, name: str, steps: Sequence[tuple], augment: bool) -> None:

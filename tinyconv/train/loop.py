@@ -42,8 +42,8 @@ def train(net, dataset: Dataset, run: Run, *, on_event: Callable[[Event], None] 
           on_batch: OnBatch | None = None, on_note: Callable[[str], None] = lambda message: None) -> Event:
     """Trains `net` on `dataset` by `run.settings` in an open run folder, to the end, and returns the `done` event.
 
-    Where `run.resumed`, it goes on from the folder's last checkpoint, bit for bit as if it had never stopped; a run with
-    nothing left to do says so through `on_note`.
+    Where `run.resumed`, it goes on from the folder's last checkpoint, bit for bit as if it had never stopped; a run
+    with nothing left to do says so through `on_note`. Without a checkpoint it begins, with the weights that `net` has.
     on_event(event): each `epoch` event once its checkpoint is on the disk, then `done`. on_note(message): remarks for
     people. on_batch(phase, epoch, done, total, loss): after each batch; phase is "train" or "val", epoch counts from 1,
     loss is the mean so far of the epoch, None while validating.
@@ -87,7 +87,8 @@ def train(net, dataset: Dataset, run: Run, *, on_event: Callable[[Event], None] 
 
 
 def fit(net, x, labels, *, epochs: int | None = None, batch: int | None = None, validation: tuple | None = None,
-        seed: int | None = None, on_event: Callable[[Event], None] = lambda event: None, **optimizer: Any) -> list[Event]:
+        seed: int | None = None, on_event: Callable[[Event], None] = lambda event: None,
+        **optimizer: Any) -> list[Event]:
     """`net.fit`: trains on arrays, without a run folder, and returns the epoch events.
 
     x: uint8 or float32 (N, *spatial, C). labels: integers (N,). validation: (x, labels) that each epoch is measured on.
@@ -108,15 +109,15 @@ def fit(net, x, labels, *, epochs: int | None = None, batch: int | None = None, 
 
 
 def make_trainer(net, settings: Settings):
-    """The net's trainer for these settings."""
+    """The net's trainer for these settings. The loss follows from the net's last layer, which `ce` agrees with."""
     name, options = settings.optimizer
-    return net.trainer(optimizer=name, **options, loss=list(settings.loss) or None, seed=settings.seed)
+    return net.trainer(optimizer=name, **options, seed=settings.seed)
 
 
 @dataclass
 class Loop:
-    """Epochs of training and validation from wherever `progress` stands; `progress` is kept up to date with every batch,
-    and `stopping` is asked between batches."""
+    """Epochs of training and validation from wherever `progress` stands; `progress` is kept up to date with every
+    batch, and `stopping` is asked between batches."""
 
     net: Any
     trainer: Any
@@ -128,8 +129,8 @@ class Loop:
     stopping: Callable[[], bool] = lambda: False
 
     def epochs(self) -> Iterator[Event]:
-        """Yields the event of each epoch; raises Stop between two batches when asked to stop, NonFiniteError when a loss
-        is not finite (the progress then stands before the failing batch)."""
+        """Yields the event of each epoch; raises Stop between two batches when asked to stop, NonFiniteError when a
+        loss is not finite (the progress then stands before the failing batch)."""
         while self.progress.epoch < self.settings.epochs:
             trained, seconds, lr = self._train_epoch()
             val = self._validate()

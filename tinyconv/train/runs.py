@@ -60,7 +60,7 @@ class Run:
     def check_text(self, text: str) -> None:
         """For `train NET --resume DIR`: UsageError unless `text` (self-contained) is the net of this run."""
         if text != self.text:
-            raise UsageError(f"the net given is not the one of {self.folder}: it differs from {self.folder / 'net.net'}",
+            raise UsageError(f"the net given differs from the one of this run, {self.folder / 'net.net'}",
                              help="leave the net out to go on with the run's own, or train into another folder")
 
     def log(self, event: Mapping[str, Any]) -> None:
@@ -74,8 +74,8 @@ class Run:
             raise NetError(f"cannot write {self.folder / 'log.jsonl'}: {error.strerror or error}") from error
 
     def keep_log(self, epochs: int) -> list[dict[str, Any]]:
-        """Cuts log.jsonl down to the events of the first `epochs` epochs (a killed process may have written one more, or
-        part of one) and returns them."""
+        """Cuts log.jsonl down to the events of the first `epochs` epochs (a killed process may have written one more,
+        or part of one) and returns them."""
         path = self.folder / "log.jsonl"
         lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
         events = [(line, event) for line in lines if (event := _event(line)) and event["epoch"] <= epochs]
@@ -94,8 +94,8 @@ class Run:
 
 def start(folder: str | os.PathLike | None, *, stem: str, text: str, settings: Settings, data: Mapping[str, Any],
           fingerprint: Mapping[str, Any]) -> Run:
-    """Makes the folder of a new run: `folder`, or where it is None `runs/<stem>`, `runs/<stem>-2`, … the first that is
-    not there yet. `data` is plain JSON data by which the caller finds the data set again.
+    """Makes the folder of a new run: `folder`, or where it is None `runs/<stem>`, `runs/<stem>-2`, … the first that
+    is not there yet. `data` is plain JSON data by which the caller finds the data set again.
 
     A folder that is not empty, or in use, is a UsageError.
     """
@@ -138,7 +138,7 @@ def resume(folder: str | os.PathLike, *, epochs: int | None = None) -> Run:
             settings = Settings.from_json(config["settings"])
             run = Run(path, lock, text, settings, config["data"], config["fingerprint"], resumed=True)
         except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-            raise NetError(f"cannot resume {path}: its net.net or config.json is missing or damaged ({error!r})") from error
+            raise NetError(f"cannot resume {path}: net.net or config.json is missing or damaged ({error!r})") from error
         if epochs is not None and epochs != settings.epochs:
             run.settings = dataclasses.replace(settings, epochs=epochs)
             run.write_config()

@@ -3,8 +3,8 @@
 Epochs and batches count from 0; time is measured in epochs, `t = epoch + batch / batches`, and read before each batch.
   constant  lr
   step      lr * factor^(how many of `at` are <= t): at=30,60 divides after 30 and after 60 whole epochs
-  cosine    lr * (1 + cos(pi * (t - warmup) / (epochs - warmup))) / 2, changing with every batch, towards 0 at the end of
-            the last epoch (Loshchilov and Hutter 2017, SGDR, without restarts)
+  cosine    lr * (1 + cos(pi * (t - warmup) / (epochs - warmup))) / 2, changing with every batch, towards 0 at the end
+            of the last epoch (Loshchilov and Hutter 2017, SGDR, without restarts)
   plateau   lr * factor^(how often it was reached): reached when the validation loss has not fallen by a share of
             1e-4 under its best for more than `patience` epochs; the count then starts again (as is usual)
 Each with warmup=W epochs: batch i of the first W epochs takes (i + 1) / (W * batches) of it (Goyal et al. 2017).

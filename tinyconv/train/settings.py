@@ -105,7 +105,9 @@ class Settings:
             at = schedule["at"]
             rising = all(a < b for a, b in zip(at, at[1:])) and all(a >= 0 for a in at)
             rules.append(("at", ",".join(map(str, at)), rising, "epochs in rising order"))
-        rules += [("weight", loss["weight"], loss["weight"] > 0, "above 0") for _, loss in self.loss]
+        total = sum(loss["weight"] for _, loss in self.loss)
+        # One kind of loss: weights that do not add up to 1 would only be another learning rate, under another name.
+        rules.append(("weight of loss", total, not self.loss or abs(total - 1) < 1e-9, "1 in all"))
         for name, value, good, wanted in rules:
             if not good:
                 raise NetError(f"`{name}` of the training settings is {value}; it must be {wanted}")

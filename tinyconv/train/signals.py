@@ -21,8 +21,8 @@ class Interruption:
     def __enter__(self) -> Interruption:
         self._handlers = {}
         if threading.current_thread() is threading.main_thread():
-            # A Python handler runs only once a kernel has returned, which for a large batch takes seconds. The number of
-            # the signal is written to the pipe at once, so a thread can end the process meanwhile.
+            # A Python handler runs only once a kernel has returned, which for a large batch takes seconds. The number
+            # of the signal is written to the pipe at once, so a thread can end the process meanwhile.
             self._read, self._write = os.pipe()
             os.set_blocking(self._write, False)
             self._handlers = {number: signal.signal(number, self._handle) for number in SIGNALS}
