@@ -3,6 +3,8 @@
 #define TC_ISA avx2
 #define TC_WIDTH 8
 #define TC_ROWS 6
+/* As acc += a * b, but in place: of unrolled steps GCC 12 would copy accumulators to and fro for want of registers. */
+#define TC_FMA(acc, a, b) __asm__("vfmadd231ps %2, %1, %0" : "+x"(acc) : "x"(a), "x"(b))
 #include "isa.h"
 #include "gemm_body.h"
 #include "map_body.h"
