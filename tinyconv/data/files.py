@@ -75,9 +75,6 @@ class Files:
         """Bytes of the file (unpacked)."""
         raise NotImplementedError
 
-    def close(self) -> None:
-        """Nothing to close in a plain folder."""
-
 
 class Folder(Files):
     def __init__(self, path: Path):

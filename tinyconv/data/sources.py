@@ -72,7 +72,9 @@ def _read(path: Path, given: str, skip_bad: bool) -> Parts:
         archive = Archive(path)
         # Often everything is packed under one folder: look into it where the top itself fits nothing.
         if len(archive.children()) == 1 and not archive.inside() and archive.children()[0] not in _ROLES:
-            archive = Archive(path, archive.children()[0] + "/")
+            top = archive.children()[0]
+            archive.close()
+            archive = Archive(path, top + "/")
         return _fitting(archive, LAYOUTS + ARCHIVED)(skip_bad)
     raise NetError(f"{path}: not a data file that is known",
                    help="give a folder, or a file ending in .npz, .bin (CIFAR binary) or .zip")
