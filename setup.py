@@ -12,6 +12,7 @@ import platform
 import runpy
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from glob import glob
 from pathlib import Path
 
@@ -68,21 +69,17 @@ class BuildKernels(build_ext):
             openmp = []
         ext.extra_compile_args = CFLAGS + openmp
         ext.extra_link_args = list(openmp)
-        ext.extra_objects = [o for source in isa_sources() for o in self.compile_isa(source, ext)]
-        ext.sources = [self.cythonize(ext) if s.endswith(".pyx") else s for s in ext.sources]
+        flags = {s: CFLAGS + openmp for s in ext.sources if s.endswith(".c")} | isa_flags()
+        self.mkpath(str(Path(self.build_temp, "csrc")))
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            objects = pool.map(lambda source: self.compile_one(source, ext, flags[source]), flags)
+        ext.extra_objects = [o for made in objects for o in made]
+        ext.sources = [self.cythonize(ext)]
         super().build_extension(ext)
 
-    def compile_isa(self, source, ext):
-        machines, flags = ISA_FLAGS[os.path.basename(source)]
-        if machines is not None and platform.machine() not in machines:
-            return []
-        return self.compiler.compile(
-            [source],
-            output_dir=self.build_temp,
-            include_dirs=ext.include_dirs,
-            extra_postargs=CFLAGS + flags,
-            depends=ext.depends,
-        )
+    def compile_one(self, source, ext, flags):
+        return self.compiler.compile([source], output_dir=self.build_temp, include_dirs=ext.include_dirs,
+                                     extra_postargs=flags, depends=ext.depends)
 
     def cythonize(self, ext):
         """The generated C file, in the build folder: the source tree stays clean."""
@@ -130,10 +127,17 @@ def isa_sources():
     return sorted(glob("csrc/isa_*.c"))
 
 
-def kernels():
+def isa_flags():
+    """{source: flags} of the instruction sets that this machine's compiler is for."""
     unknown = {os.path.basename(s) for s in isa_sources()} - set(ISA_FLAGS)
     if unknown:
         raise SystemExit(f"setup.py: no flags in ISA_FLAGS for {', '.join(sorted(unknown))}")
+    known = {source: ISA_FLAGS[os.path.basename(source)] for source in isa_sources()}
+    return {source: CFLAGS + flags for source, (machines, flags) in known.items()
+            if machines is None or platform.machine() in machines}
+
+
+def kernels():
     return Extension(
         "tinyconv.runtime._cpu",
         ["tinyconv/runtime/_cpu.pyx", *sorted(set(glob("csrc/*.c")) - set(isa_sources()))],

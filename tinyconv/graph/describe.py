@@ -19,7 +19,7 @@ def describe(op: str, args: Mapping[str, object], inputs: Sequence[Shape] = ()) 
     channels = ""
     for param in layer.signature.params:
         if param.name in needed:
-            word = _word(param, args[param.name])
+            word = _word(param, args[param.name], layer.signature.params)
             if param.name == "x" and not param.positional:
                 channels = word  # last, as papers write it
             else:
@@ -44,12 +44,13 @@ def _needed(layer: Layer, args: Mapping[str, object], inputs: tuple[Shape, ...])
     return required.union(differing)
 
 
-def _word(param: Param, value: object) -> str:
+def _word(param: Param, value: object, params: Sequence[Param]) -> str:
     if value is True and "switch" in param.kinds:
         return param.name
     sized = "size" in param.kinds and isinstance(value, tuple) and not param.positional
     text = axes(value, fold=True) if sized else _text(value)
-    if param.positional or value in param.words and isinstance(value, str) and len(param.name) > 1:
+    own = isinstance(value, str) and value in param.words and not any(value in p.words for p in params if p is not param)
+    if param.positional or own:
         return text
     if len(param.name) == 1 and text[:1].isdigit():
         return f"{param.name}{text}"
