@@ -90,7 +90,7 @@ class Net:
     def _start(self, seed, device) -> None:
         self.seed, self.backend = seed, backend(device)
         self.store = Store(self.graph, seed)
-        self._sessions = Sessions(self.graph, self.store, self.backend)
+        self.sessions = Sessions(self.graph, self.store, self.backend)
         self._unmeasured = {n for n, w in self.store.specs.items()
                             if n.startswith("input") and n.endswith((".mean", ".std")) and not w.fixed}
         self.weights = Weights(self.store, self._unmeasured.discard)
@@ -147,14 +147,14 @@ class Net:
         if not len(x):
             shape = self.graph.output
             return np.empty((0, *(n or 0 for n in shape.spatial), shape.channels), np.float32)
-        with self._sessions.session(self.request("predict", x)) as session:
+        with self.sessions.session(self.request("predict", x)) as session:
             session.run(0, len(session.plan.steps), x)
             return session.read(session.plan.output)
 
     def evaluate(self, x, labels, layout: str = "NHWC") -> tuple[float, np.ndarray]:
         """(mean loss in nats, output) in inference mode."""
         x, labels = self.batch(x, layout), np.asarray(labels)
-        with self._sessions.session(self.request("evaluate", x, labels)) as session:
+        with self.sessions.session(self.request("evaluate", x, labels)) as session:
             plan = session.plan
             session.run(0, len(plan.steps), x, self.labels(labels, plan.labels, layout))
             return mean_loss(session, plan), session.read(plan.output)
@@ -166,7 +166,7 @@ class Net:
         """
         x, labels = self.batch(x, layout), np.asarray(labels)
         running = {n: self.store.view(n).copy() for n, w in self.store.specs.items() if not w.trainable}
-        with self._sessions.session(self.request("gradients", x, labels)) as session:
+        with self.sessions.session(self.request("gradients", x, labels)) as session:
             plan = session.plan
             session.run(0, len(plan.steps), x, self.labels(labels, plan.labels, layout), seed=seed)
             for name, value in running.items():
@@ -177,7 +177,7 @@ class Net:
     def trainer(self, optimizer: str = "sgd", lr: float = 0.1, momentum: float = 0.9, decay: float = 0.0,
                 nesterov: bool = False, decay_all: bool = False, seed: int = 0) -> Trainer:
         """A trainer of this net: `trainer.step(x, labels)`."""
-        return Trainer(self, self._sessions, optimizer=optimizer, lr=lr, momentum=momentum, decay=decay,
+        return Trainer(self, self.sessions, optimizer=optimizer, lr=lr, momentum=momentum, decay=decay,
                        nesterov=nesterov, decay_all=decay_all, seed=seed)
 
     def fit(self, x, labels, *, epochs: int | None = None, batch: int | None = None, validation: tuple | None = None,

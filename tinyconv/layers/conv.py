@@ -34,7 +34,7 @@ def weight_and_bias(args: dict, shape: tuple[int, ...], fan_in: int, n_in: int, 
     if args["bias"] is False:
         return (weight,)
     start = 0.0 if args["bias"] is True else float(args["bias"])
-    return (weight, Weight("bias", (n_out,), ("constant", start)))
+    return (weight, Weight("bias", shape[:1], ("constant", start)))
 
 
 def record_forward(tape, x, params, geometry):

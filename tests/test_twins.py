@@ -1,0 +1,130 @@
+"""Every step of every kind of plan, in C and in NumPy, on the same operands; and whole runs, which also shows that no
+buffer is overwritten while it is needed."""
+
+import numpy as np
+import pytest
+
+import tinyconv
+from tinyconv.runtime.array import ArrayBackend
+from tinyconv.runtime.plan import make_plan
+from twins import run_both_ways
+
+pytest.importorskip("tinyconv.runtime._cpu", reason="the compiled backend is not built")
+
+OPTIMIZER = ("sgd", (("decay", 5e-4), ("decay_all", False), ("momentum", 0.9), ("nesterov", True)))
+
+NETS = {
+    "vgg": ("12x12 x3", "repeat 2 { conv 3x3 x16 bias=off -> bn -> relu } -> pool 2 -> conv 3 x24 -> relu\n"
+                        "pool 2 -> fc 32 -> relu -> dropout 0.4 -> fc 10 -> softmax"),
+    "residual": ("9x9 x3", "conv 3 x8 bias=off -> bn -> relu\n"
+                           "add { conv 3 x8 bias=off -> bn -> relu -> conv 3 x8 bias=off -> bn | skip } -> relu\n"
+                           "add { conv 3 s2 x16 -> bn | pool 1 s2 -> pad 0 channels=4 } -> relu\n"
+                           "pool global avg -> fc 10 -> softmax"),
+    "inception": ("11x11 x5", "conv 3 x12 as a\nconcat { conv 1 x7 | conv 1 x3 -> conv 5 x9 | pool 3 s1 p1 -> conv 1 x2 | @a }\n"
+                              "lrn 5 -> pool 3 s2 ceil -> lrn 4 alpha=0.1 -> pool 2 s1 avg -> fc 10 -> softmax"),
+    "squeeze": ("8x8 x4", "conv 3 x16 as a -> mul { skip | pool global avg -> fc 4 -> relu -> fc 16 -> sigmoid }\n"
+                          "mul { skip | conv 1 x1 -> hsigmoid } -> mul { skip | pool global } -> fc 10 -> softmax"),
+    "depthwise": ("10x10 x6", "conv 3 dw s2 x6 -> relu6 -> conv 1 x20 -> conv 5 g4 d2 x12 -> leaky -> conv 3 dw -> silu\n"
+                              "pool 2 adaptive avg -> fc 10 -> softmax"),
+    "activations": ("6x6 x3", "conv 1 x8 -> tanh -> conv 1 x8 -> elu -> conv 1 x8 -> gelu -> conv 1 x8 -> hswish\n"
+                              "conv 1 x8 -> sigmoid -> prelu -> conv 1 x8 -> leaky a=0.3 -> pool 3 adaptive -> flatten\n"
+                              "fc 12 -> softmax -> fc 10"),
+    "1-D": ("40 x2", "conv 7 s2 x8 -> bn -> relu -> pool 3 s2 p1 -> add { conv 3 d4 x8 | skip } -> pool global avg -> fc 10"),
+    "3-D": ("5x6x7 x2", "conv 3 x4 -> relu -> pool 1x2x2 -> conv 3x1x2 s1x2x1 p0 x5 -> relu -> pool 2 ceil avg -> fc 10"),
+    "one pixel": ("x20", "fc 16 -> bn -> relu -> fc 10 -> softmax"),
+    "regression": ("6x6 x2", "conv 3 x4 -> relu -> conv 1 x2"),
+    "binary": ("6x6 x2", "conv 3 x4 -> relu -> conv 1 x1 -> sigmoid"),
+    "segmentation": ("7x6 x2", "conv 3 x4 -> relu -> conv 1 x10 -> softmax"),
+    "heads": ("8x8 x3", "conv 3 x8 -> relu as a -> pool 2 -> conv 3 x8 -> relu -> fc 10 -> softmax\n"
+                        "head aux weight=0.3 { @a -> pool 4 avg -> fc 10 -> softmax }"),
+    "shared": ("6x6 x4", "conv 3 x4 share=w -> relu -> conv 3 x4 share=w -> relu -> fc 10 -> softmax"),
+}
+
+
+def example(name, batch=5, dtype=np.float32):
+    size, text = NETS[name]
+    net = tinyconv.compile(f"input {size} mean=0.4 std=0.3\n{text}", seed=1, device="cpu")
+    rng = np.random.default_rng(7)
+    for weight in net.weights:  # away from 0 and 1: a bias of 0 or a scale of 1 hides mistakes
+        if weight.endswith(("bias", "running_mean")):
+            net.weights[weight] = rng.normal(0, 0.1, net.weights[weight].shape)
+        if "bn" in weight and weight.endswith(("weight", "running_var")):
+            net.weights[weight] = rng.uniform(0.5, 1.5, net.weights[weight].shape)
+    shape = (batch, *net.input_shape)
+    x = rng.integers(0, 256, shape, np.uint8) if dtype == np.uint8 else rng.normal(0, 1, shape).astype(np.float32)
+    output = net.graph.output
+    if name in ("regression", "binary"):
+        labels = rng.random((batch, *output.spatial, output.channels), np.float32)
+    else:
+        labels = rng.integers(0, output.channels, (batch, *output.spatial)).astype(np.int32)
+    return net, x, labels
+
+
+def close(found, expected, size, what):
+    assert found.shape == expected.shape and np.isfinite(found).all(), what
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=5e-6 * (size + 1e-30), err_msg=what)
+
+
+def check_steps(net, request, x, labels):
+    for step, found, expected, sizes in run_both_ways(net, request, x, labels):
+        for have, want, size in zip(found, expected, sizes):
+            if have is not None:  # None: an optional output that nobody reads
+                close(have, want, size, f"{step.node} {step.op}")
+
+
+@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("mode", ["train", "evaluate"])
+def test_each_step(name, mode):
+    net, x, labels = example(name)
+    check_steps(net, net.request(mode, x, labels, OPTIMIZER), x, labels)
+
+
+def test_uint8_input():
+    net, x, _ = example("vgg", dtype=np.uint8)
+    check_steps(net, net.request("predict", x), x, None)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_whole_runs(name):
+    """The C backend's arena against arrays that are never reused."""
+    net, x, labels = example(name)
+    twin = ArrayBackend()
+    for mode in ("predict", "evaluate", "gradients"):
+        request = net.request(mode, x, None if mode == "predict" else labels)
+        plan = make_plan(net.graph, request, twin.lower)
+        session = twin.prepare(plan, net.store)
+        saved = net.store.memory.copy()
+        session.run(0, len(plan.steps), x, labels)
+        net.store.memory[:] = saved
+        if mode == "gradients":
+            loss, gradients = net.gradients(x, labels)
+            assert loss == pytest.approx(sum(w * session.read(b)[0] for w, b in plan.losses), rel=1e-5)
+            assert set(gradients) == set(plan.gradients)
+            norm = max(np.linalg.norm(g) for g in gradients.values())
+            for weight, found in gradients.items():
+                expected = session.read(plan.gradients[weight])
+                assert np.linalg.norm(found - expected) <= 1e-4 * np.linalg.norm(expected) + 1e-5 * norm, weight
+        else:
+            found = net(x) if mode == "predict" else net.evaluate(x, labels)[1]
+            close(found, session.read(plan.output), 1.0, mode)
+
+
+def test_gradients_leave_the_net_as_it_is():
+    net, x, labels = example("vgg")
+    before = net.store.memory.copy()
+    net.gradients(x, labels)
+    assert (net.store.memory == before).all()
+
+
+@pytest.mark.parametrize("name", ["vgg", "residual", "inception", "depthwise", "3-D"])
+def test_same_bits_for_any_thread_count(name):
+    results = []
+    for count in (1, 2, 3):
+        net, x, labels = example(name, batch=9)
+        trainer = net.trainer(lr=0.05, decay=5e-4, seed=3)
+        with tinyconv.threads(count):
+            losses = [trainer.step(x, labels) for _ in range(3)]
+        results.append((losses, net.store.memory.copy()))
+    for losses, memory in results[1:]:
+        assert losses == results[0][0]
+        assert (memory == results[0][1]).all()

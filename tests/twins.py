@@ -1,0 +1,74 @@
+"""Runs a plan on the C backend step by step and each step's NumPy twin on the same operands."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinyconv.runtime import array
+from tinyconv.runtime.cpu import CpuBackend
+from tinyconv.runtime.plan import make_plan
+from tinyconv.runtime.store import Block
+
+LR, SEED, STEP = 0.05, 12345678901, 3
+
+
+def run_both_ways(net, request, x, labels):
+    """Yields (step, what C wrote, what NumPy makes of the same operands, the size of the terms summed up for it), a list
+    of arrays each."""
+    backend = CpuBackend()
+    plan = make_plan(net.graph, request, backend.lower)
+    session = backend.prepare(plan, net.store)
+    moments = Block(net.store.specs)
+    names = {}  # packed buffer -> weight
+
+    def value(b):
+        if b is None:
+            return None
+        if b.id in names or b.role == "packed":
+            return net.store.view(names.get(b.id, b.name)).copy()
+        if b.role == "input":
+            return x if b.name == "x" else labels
+        if b.role == "weight":
+            return net.store.view(b.name).copy()
+        return moments.view(b.name).copy() if b.role == "state" else session.read(b)
+
+    for i, step in enumerate(plan.steps):
+        operands = [value(b) for b in step.inputs]
+        session.run(i, i + 1, x, labels, moments, lr=LR, seed=SEED, step=STEP)
+        if step.op == "pack":
+            names[step.outputs[0].id] = step.inputs[0].name
+            continue
+        extra = {k: {"lr": np.float32(LR), "seed": SEED, "step": STEP}[k] for k in array.RUN_TIME.get(step.op, ())}
+        twin = getattr(array, step.op)(np, step.attrs, *operands, **extra)
+        expected = list(twin) if isinstance(twin, tuple) else [] if twin is None else [twin]
+        found = [None if b is None else value(b) for b in step.outputs]
+        for j in array_updates(step.op):
+            found.append(value(step.inputs[j]))
+            expected.append(operands[j])
+        yield step, found, expected, sizes(step, operands, expected)
+
+
+LINEAR = ("conv", "conv_dx", "conv_dw", "bias_grad", "mul_reduce", "avgpool", "maxpool_grad", "avgpool_grad", "add")
+
+
+def sizes(step, operands, expected) -> list[float]:
+    """An error is measured against the largest sum of magnitudes, not against a sum that may cancel."""
+    if step.op in LINEAR:
+        rest = operands[1:] if step.op != "maxpool_grad" else []
+        sums = getattr(array, step.op)(np, step.attrs, np.abs(operands[0]),
+                                       *(b if b is None else np.abs(b) for b in rest),
+                                       *(operands[1:] if step.op == "maxpool_grad" else ()))
+        return [sums.max()]
+    if step.op in ("bn_grad", "prelu_grad"):
+        x, dy = operands[0], operands[1 if step.op == "bn_grad" else 2]
+        rows = dy.size // dy.shape[-1]
+        spread = 10.0 if step.op == "bn_grad" else np.abs(x).max()
+        total = np.abs(dy).reshape(rows, -1).sum(0).max()
+        return [np.abs(dy).max() * 100] + [total * spread] * (len(expected) - 1)
+    return [np.abs(e.astype(np.float64)).max() for e in expected]
+
+
+def array_updates(op: str) -> tuple[int, ...]:
+    from tinyconv.ops import OPS
+
+    return OPS[op].updates
