@@ -31,8 +31,7 @@ static uint64_t check_state = 1, check_sample_state = 1;
 static double check_share = 1;
 
 /* ------------------------------------------------------------------ random numbers */
-static uint64_t check_splitmix(uint64_t *state)
-{
+static uint64_t check_splitmix(uint64_t *state) {
     uint64_t z = (*state += 0x9E3779B97F4A7C15u);
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
     z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
@@ -41,12 +40,10 @@ static uint64_t check_splitmix(uint64_t *state)
 
 /* Seeds the values of what follows, so that a case is the same whichever others ran. */
 CHECK_UNUSED static void check_seed(uint64_t seed) { check_state = seed * 0xD1342543DE82EF95u + 1; }
-CHECK_UNUSED static double check_uniform(double low, double high)
-{
+CHECK_UNUSED static double check_uniform(double low, double high) {
     return low + (high - low) * (double)(check_splitmix(&check_state) >> 11) * 0x1p-53;
 }
-CHECK_UNUSED static int64_t check_integer(int64_t low, int64_t high)      /* both included */
-{
+CHECK_UNUSED static int64_t check_integer(int64_t low, int64_t high) {     /* both included */
     return low + (int64_t)(check_splitmix(&check_state) % (uint64_t)(high - low + 1));
 }
 
@@ -56,8 +53,7 @@ enum { CHECK_BLOCKS = 64 };
 static check_block check_blocks[CHECK_BLOCKS];
 
 /* `bytes` (0 allowed) filled with `fill`, aligned to whatever the end at a page leaves. */
-static void *check_alloc(size_t bytes, int fill)
-{
+static void *check_alloc(size_t bytes, int fill) {
     size_t page = (size_t)sysconf(_SC_PAGESIZE), body = (bytes + page - 1) / page * page;
     for (int i = 0; i < CHECK_BLOCKS; i++) {
         check_block *b = &check_blocks[i];
@@ -81,24 +77,35 @@ static void *check_alloc(size_t bytes, int fill)
 
 CHECK_UNUSED static void *check_scratch(int64_t bytes) { return check_alloc((size_t)(bytes + 63) / 64 * 64, 0xA5); }
 CHECK_UNUSED static float *check_output(int64_t n) { return check_alloc((size_t)n * sizeof(float), 0xFF); }  /* NaN */
-CHECK_UNUSED static float *check_input(int64_t n, double low, double high)
-{
+CHECK_UNUSED static float *check_input(int64_t n, double low, double high) {
     float *x = check_alloc((size_t)n * sizeof(float), 0);
     for (int64_t i = 0; i < n; i++)
         x[i] = (float)check_uniform(low, high);
     return x;
 }
-CHECK_UNUSED static float *check_copy(const float *from, int64_t n)
-{
+CHECK_UNUSED static float *check_copy(const float *from, int64_t n) {
     float *x = check_alloc((size_t)n * sizeof(float), 0);
     memcpy(x, from, (size_t)n * sizeof(float));
     return x;
 }
 CHECK_UNUSED static double *check_doubles(int64_t n) { return check_alloc((size_t)n * sizeof(double), 0xFF); }
 
+CHECK_UNUSED static double *check_widen(const float *from, int64_t n) {
+    double *x = check_doubles(n);
+    for (int64_t i = 0; i < n; i++)
+        x[i] = from[i];
+    return x;
+}
+/* Small integers: sums of them are exact, and equal values are many. */
+CHECK_UNUSED static float *check_integers(int64_t n, int low, int high) {
+    float *x = check_alloc((size_t)n * sizeof(float), 0);
+    for (int64_t i = 0; i < n; i++)
+        x[i] = (float)check_integer(low, high);
+    return x;
+}
+
 /* ------------------------------------------------------------------ verdicts */
-__attribute__((format(printf, 2, 3))) static int check_true(int ok, const char *format, ...)
-{
+__attribute__((format(printf, 2, 3))) static int check_true(int ok, const char *format, ...) {
     if (ok) {
         check_passed++;
         return 1;
@@ -115,8 +122,7 @@ __attribute__((format(printf, 2, 3))) static int check_true(int ok, const char *
 }
 
 /* Frees every buffer; one failure for each whose slack was written to. */
-CHECK_UNUSED static void check_free_all(const char *what)
-{
+CHECK_UNUSED static void check_free_all(const char *what) {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     for (int i = 0; i < CHECK_BLOCKS; i++) {
         check_block *b = &check_blocks[i];
@@ -134,8 +140,7 @@ CHECK_UNUSED static void check_free_all(const char *what)
 
 /* |got - want| <= bound[i] (bound NULL: `tol` everywhere). NaN must meet NaN, infinity itself. */
 CHECK_UNUSED static int check_close(const char *what, int64_t n, const float *got, const double *want,
-                                    const double *bound, double tol)
-{
+                                    const double *bound, double tol) {
     for (int64_t i = 0; i < n; i++) {
         double g = got[i], w = want[i], b = bound ? bound[i] : tol;
         int same = isnan(w) ? isnan(g) : isinf(w) ? g == w : fabs(g - w) <= b;
@@ -146,8 +151,7 @@ CHECK_UNUSED static int check_close(const char *what, int64_t n, const float *go
     return check_true(1, "%s", what);
 }
 
-CHECK_UNUSED static int check_same(const char *what, size_t bytes, const void *got, const void *want)
-{
+CHECK_UNUSED static int check_same(const char *what, size_t bytes, const void *got, const void *want) {
     const unsigned char *a = got, *b = want;
     for (size_t i = 0; i < bytes; i++)
         if (a[i] != b[i])
@@ -157,13 +161,11 @@ CHECK_UNUSED static int check_same(const char *what, size_t bytes, const void *g
 
 /* ------------------------------------------------------------------ the frame of a test program */
 /* Whether this case of a sweep runs, by CHECK_SAMPLE and CHECK_SEED. */
-CHECK_UNUSED static int check_pick(void)
-{
+CHECK_UNUSED static int check_pick(void) {
     return check_share >= 1 || (double)(check_splitmix(&check_sample_state) >> 11) * 0x1p-53 < check_share;
 }
 
-CHECK_UNUSED static void check_begin(const char *program)
-{
+CHECK_UNUSED static void check_begin(const char *program) {
     const char *isa = getenv("TINYCONV_ISA"), *share = getenv("CHECK_SAMPLE"), *seed = getenv("CHECK_SEED");
     if (isa && *isa && strcmp(isa, tc_isa_name())) {
         printf("%s: skipped, this machine or build has no %s\n", program, isa);
@@ -176,8 +178,7 @@ CHECK_UNUSED static void check_begin(const char *program)
 }
 
 /* return check_end(); from main */
-CHECK_UNUSED static int check_end(void)
-{
+CHECK_UNUSED static int check_end(void) {
     printf("%ld checks passed, %ld failed\n", check_passed, check_failed);
     return check_failed != 0 || check_passed == 0;
 }

@@ -1,0 +1,194 @@
+/* Softmax, losses and the optimiser against ref.c. */
+#include "check.h"
+#include "ref.h"
+
+static const double EPS = 0x1p-24;
+static const int64_t classes[] = {1, 2, 3, 7, 8, 9, 10, 15, 16, 17, 33, 64, 100, 1000};
+static const int64_t row_counts[] = {1, 2, 5, 64, 129};
+enum { CLASSES = sizeof classes / sizeof *classes, ROWS = sizeof row_counts / sizeof *row_counts };
+
+static char label[128];
+static const char *name(const char *what, int64_t rows, int64_t c) {
+    snprintf(label, sizeof label, "%s %lldx%lld", what, (long long)rows, (long long)c);
+    return label;
+}
+
+static void check_softmax(int64_t rows, int64_t c, double range) {
+    const int64_t n = rows * c;
+    float *x = check_input(n, -range, range), *dy = check_input(n, -1, 1), *y[4], *dx[4];
+    double *want = check_doubles(n), *bound = check_doubles(n), *want_dx = check_doubles(n), *bound_dx = check_doubles(n);
+    ref_softmax(rows, c, check_widen(x, n), want);
+    for (int t = 1; t <= 3; t++) {
+        y[t] = check_output(n);
+        tc_softmax(rows, c, x, y[t], t);
+    }
+    ref_softmax_grad(rows, c, check_widen(y[1], n), check_widen(dy, n), want_dx);
+    for (int64_t i = 0; i < n; i++) {
+        bound[i] = (4e-7 + EPS * 2 * range + EPS * (double)c / 8) * want[i] + 1e-37;
+        bound_dx[i] = y[1][i] * EPS * (8 + (double)c / 8) + 1e-37;
+    }
+    for (int t = 1; t <= 3; t++) {
+        dx[t] = check_output(n);
+        tc_softmax_grad(rows, c, y[1], dy, dx[t], t);
+    }
+    check_close(name("softmax", rows, c), n, y[1], want, bound, 0);
+    check_close(name("softmax_grad", rows, c), n, dx[1], want_dx, bound_dx, 0);
+    for (int t = 2; t <= 3; t++) {
+        check_same(name("softmax threads", rows, c), (size_t)n * 4, y[t], y[1]);
+        check_same(name("softmax_grad threads", rows, c), (size_t)n * 4, dx[t], dx[1]);
+    }
+    check_free_all(name("softmax", rows, c));
+}
+
+static void check_xent(int64_t rows, int64_t c, double smoothing, double scale, double range) {
+    const int64_t n = rows * c;
+    float *x = check_input(n, -range, range), *dx[4], *loss[4];
+    int32_t *labels = check_alloc((size_t)rows * sizeof *labels, 0);
+    for (int64_t r = 0; r < rows; r++)
+        labels[r] = (int32_t)check_integer(0, c - 1);
+    double *want_dx = check_doubles(n), *bound = check_doubles(n);
+    const double want = ref_xent(rows, c, (float)smoothing, (float)scale, check_widen(x, n), labels, want_dx);
+    for (int t = 1; t <= 3; t++) {
+        dx[t] = check_output(n);
+        loss[t] = check_output(1);
+        tc_xent(rows, c, (float)smoothing, (float)scale, x, labels, loss[t], dx[t], check_alloc((size_t)rows * 8, 0xA5), t);
+    }
+    float *alone = check_output(1);
+    tc_xent(rows, c, (float)smoothing, (float)scale, x, labels, alone, NULL, check_alloc((size_t)rows * 8, 0xA5), 2);
+    for (int64_t i = 0; i < n; i++)      /* softmax - target: relative to both, which may cancel */
+        bound[i] = (1e-6 + EPS * (2 * range + (double)c / 8)) * scale / (double)rows;
+    check_close(name("xent", rows, c), 1, loss[1], &want, NULL, 2e-6 * (1 + range) + EPS * (double)c / 8);
+    check_close(name("xent dx", rows, c), n, dx[1], want_dx, bound, 0);
+    check_same(name("xent without dx", rows, c), 4, alone, loss[1]);
+    for (int t = 2; t <= 3; t++) {
+        check_same(name("xent threads", rows, c), 4, loss[t], loss[1]);
+        check_same(name("xent dx threads", rows, c), (size_t)n * 4, dx[t], dx[1]);
+    }
+    check_free_all(name("xent", rows, c));
+}
+
+typedef void (*loss_kernel)(int64_t, float, const float *, const float *, float *, float *, void *, int);
+typedef double (*loss_reference)(int64_t, double, const double *, const double *, double *);
+
+static void check_elementwise(const char *what, loss_kernel kernel, loss_reference reference, int64_t n, double scale, double range) {
+    float *x = check_input(n, -range, range), *target = check_input(n, 0, 1), *dx[4], *loss[4];
+    double *want_dx = check_doubles(n);
+    const double want = reference(n, (float)scale, check_widen(x, n), check_widen(target, n), want_dx);
+    for (int t = 1; t <= 3; t++) {
+        dx[t] = check_output(n);
+        loss[t] = check_output(1);
+        kernel(n, (float)scale, x, target, loss[t], dx[t], check_alloc(64 * 8, 0xA5), t);
+    }
+    float *alone = check_output(1);
+    kernel(n, (float)scale, x, target, alone, NULL, check_alloc(64 * 8, 0xA5), 2);
+    check_close(name(what, n, 1), 1, loss[1], &want, NULL, 20 * EPS * (fabs(want) + range));
+    check_close(name("its dx", n, 1), n, dx[1], want_dx, NULL, 8 * EPS * scale / (double)n * (1 + range));
+    check_same(name("it without dx", n, 1), 4, alone, loss[1]);
+    for (int t = 2; t <= 3; t++) {
+        check_same(name("its threads", n, 1), 4, loss[t], loss[1]);
+        check_same(name("its dx threads", n, 1), (size_t)n * 4, dx[t], dx[1]);
+    }
+    check_free_all(name(what, n, 1));
+}
+
+static void check_sgd(int64_t n, double momentum, double decay, int nesterov) {
+    float *w = check_input(n, -1, 1), *g = check_input(n, -1, 1), *v = check_input(n, -1, 1), *w_t[4], *v_t[4];
+    double *want_w = check_widen(w, n), *want_v = check_widen(v, n), *wide_g = check_widen(g, n);
+    const float lr = 0.1f, m = (float)momentum, d = (float)decay;
+    for (int step = 0; step < 3; step++)
+        ref_sgd(n, lr, m, d, nesterov, want_w, wide_g, want_v);
+    for (int t = 1; t <= 3; t++) {
+        w_t[t] = check_copy(w, n);
+        v_t[t] = check_copy(v, n);
+        for (int step = 0; step < 3; step++)
+            tc_sgd(n, lr, m, d, nesterov, w_t[t], g, v_t[t], t);
+    }
+    check_close(name("sgd w", n, nesterov), n, w_t[1], want_w, NULL, 20 * EPS);
+    check_close(name("sgd v", n, nesterov), n, v_t[1], want_v, NULL, 30 * EPS);
+    for (int t = 2; t <= 3; t++) {
+        check_same(name("sgd w threads", n, nesterov), (size_t)n * 4, w_t[t], w_t[1]);
+        check_same(name("sgd v threads", n, nesterov), (size_t)n * 4, v_t[t], v_t[1]);
+    }
+    check_free_all(name("sgd", n, nesterov));
+}
+
+/* The references' gradients by central differences. */
+static void check_references(void) {
+    enum { R = 3, C = 5, N = R * C };
+    const double h = 1e-5;
+    const int32_t labels[R] = {0, 4, 2};
+    double x[N], target[N], dy[N], y[N], dx[4][N], up[N], down[N];
+    for (int i = 0; i < N; i++)
+        x[i] = check_uniform(-2, 2), target[i] = check_uniform(0, 1), dy[i] = check_uniform(-1, 1);
+    ref_softmax(R, C, x, y);
+    ref_softmax_grad(R, C, y, dy, dx[0]);
+    ref_xent(R, C, 0.1, 1.5, x, labels, dx[1]);
+    ref_bce(N, 1.5, x, target, dx[2]);
+    ref_mse(N, 1.5, x, target, dx[3]);
+    for (int i = 0; i < N; i++) {
+        const double before = x[i];
+        double loss[4][2] = {{0}};
+        for (int side = 0; side < 2; side++) {
+            x[i] = before + (side ? h : -h);
+            ref_softmax(R, C, x, side ? up : down);
+            for (int j = 0; j < N; j++)
+                loss[0][side] += dy[j] * (side ? up : down)[j];
+            loss[1][side] = 1.5 * ref_xent(R, C, 0.1, 1, x, labels, NULL);
+            loss[2][side] = 1.5 * ref_bce(N, 1, x, target, NULL);
+            loss[3][side] = 1.5 * ref_mse(N, 1, x, target, NULL);
+        }
+        x[i] = before;
+        for (int k = 0; k < 4; k++) {
+            const double slope = (loss[k][1] - loss[k][0]) / (2 * h);
+            check_true(fabs(slope - dx[k][i]) < 1e-8, "reference gradient %d.%d: %g, by differences %g", k, i, dx[k][i], slope);
+        }
+    }
+}
+
+static void check_limits(void) {
+    float x[6] = {1000, -1000, 0, -INFINITY, 3, 3}, y[6], dx[6], loss;
+    double scratch[2];
+    tc_softmax(2, 3, x, y, 1);
+    check_close("softmax far apart", 6, y, (double[]){1, 0, 0, 0, 0.5, 0.5}, NULL, 1e-7);
+    tc_xent(2, 3, 0, 1, x, (int32_t[]){1, 2}, &loss, dx, scratch, 1);
+    check_close("xent far apart", 1, &loss, (double[]){(2000 + log(2)) / 2}, NULL, 1e-3);
+    check_close("xent dx far apart", 6, dx, (double[]){0.5, -0.5, 0, 0, 0.25, -0.25}, NULL, 1e-7);
+    x[5] = NAN;
+    tc_softmax(2, 3, x, y, 1);
+    check_close("softmax with NaN", 6, y, (double[]){1, 0, 0, NAN, NAN, NAN}, NULL, 1e-7);
+    tc_xent(2, 3, 0, 1, x, (int32_t[]){0, 1}, &loss, dx, scratch, 1);
+    check_true(isnan(loss) && !isnan(dx[0]) && isnan(dx[4]), "xent with NaN");
+    float wide[3] = {500, -500, 0}, target[3] = {1, 0, 1};
+    double sums[64];
+    tc_bce(3, 1, wide, target, &loss, dx, sums, 1);
+    check_close("bce far out", 1, &loss, (double[]){log(2) / 3}, NULL, 1e-7);
+}
+
+int main(void) {
+    check_begin("test_loss");
+    check_seed(4);
+    check_references();
+    check_limits();
+    for (int i = 0; i < CLASSES; i++)
+        for (int r = 0; r < ROWS; r++) {
+            if (!check_pick())
+                continue;
+            const int64_t rows = row_counts[r], c = classes[i];
+            check_softmax(rows, c, 3);
+            check_softmax(rows, c, 40);
+            check_xent(rows, c, 0, 1, 4);
+            check_xent(rows, c, 0.1, 0.4, 30);
+        }
+    check_softmax(3001, 21, 5);
+    check_xent(3001, 21, 0.1, 1, 5);
+    static const int64_t lengths[] = {1, 7, 8, 9, 64, 65, 640, 4097, 50021};
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        check_elementwise("bce", tc_bce, ref_bce, lengths[i], 1, 8);
+        check_elementwise("bce", tc_bce, ref_bce, lengths[i], 0.3, 30);
+        check_elementwise("mse", tc_mse, ref_mse, lengths[i], 0.7, 2);
+        check_sgd(lengths[i], 0, 0, 0);
+        check_sgd(lengths[i], 0.9, 5e-4, 0);
+        check_sgd(lengths[i], 0.9, 5e-4, 1);
+    }
+    return check_end();
+}
