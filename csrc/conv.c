@@ -175,11 +175,15 @@ static void box_depthwise(const tc_igemm *g, const schedule *p, const tc_box *bo
 static void run_igemm(const tc_igemm *g, const float *x, const float *packed, const float *bias, float *y,
                       char *scratch, int threads) {
     const int64_t panels = g->groups * tc_ceil_div(g->kg, tc_isa_now()->gemm.panel);
+    const int team = tc_threads_for(threads, 2.0 * (double)(g->n * g->out[0] * g->out[1] * g->out[2]) *
+                                                 (double)g->reduction * (double)g->k);
+    if (tc_small_chosen(g)) {
+        tc_small_run(g, x, packed, bias, y, scratch, team);
+        return;
+    }
     schedule p;
     make_schedule(g, threads, &p);
-    threads = tc_threads_for(threads, 2.0 * (double)(g->n * g->out[0] * g->out[1] * g->out[2]) * (double)g->reduction *
-                                          (double)g->k);
-#pragma omp parallel num_threads(threads)
+#pragma omp parallel num_threads(team)
     {
         unsigned ftz = tc_ftz_set();
         char *own = scratch + p.bytes * tc_thread_index();
@@ -205,8 +209,6 @@ static void run_igemm(const tc_igemm *g, const float *x, const float *packed, co
 }
 
 /* ------------------------------------------------------------------ the passes */
-int64_t tc_weight_grad_scratch(const tc_conv_shape *s, int threads);
-
 int64_t tc_conv_scratch(const tc_conv_shape *s, int pass, int threads) {
     int64_t bytes = 0;
     threads = threads > 1 ? threads : 1;
@@ -219,7 +221,7 @@ int64_t tc_conv_scratch(const tc_conv_shape *s, int pass, int threads) {
         schedule p;
         tc_igemm_get(s, pass, i, &g);
         make_schedule(&g, threads, &p);
-        bytes = tc_max(bytes, p.bytes * threads);
+        bytes = tc_max(bytes, (tc_small_chosen(&g) ? tc_small_scratch(&g) : p.bytes) * threads);
     }
     return bytes;
 }

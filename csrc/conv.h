@@ -44,6 +44,18 @@ void tc_box_rows(const tc_igemm *g, const tc_boxes *b, const tc_box *box, const 
                  const float **row);
 /* Floats from a position's first tap to tap (jd, jh, jw), in the band of the box or in `in`. */
 int64_t tc_tap_offset(const tc_igemm *g, const tc_boxes *b, const tc_box *box, int64_t jd, int64_t jh, int64_t jw);
+/* Taps [*first, *end) of axis a that output o reads inside `in`. */
+void tc_valid_taps(const tc_igemm *g, int a, int64_t o, int64_t *first, int64_t *end);
+double tc_valid_share(const tc_igemm *g); /* of the products of positions and taps, those that are not with padding */
 int64_t tc_run_length(const tc_igemm *g); /* floats that are contiguous in the input and in a weight's row */
+
+/* conv_small.c: small maps, a position at a time over many images, so that taps on padding are left out */
+int tc_small_chosen(const tc_igemm *g);
+int64_t tc_small_scratch(const tc_igemm *g); /* bytes a thread */
+void tc_small_run(const tc_igemm *g, const float *x, const float *packed, const float *bias, float *y, char *scratch,
+                  int threads);
+
+/* conv_weights.c */
+int64_t tc_weight_grad_scratch(const tc_conv_shape *s, int threads);
 
 #endif

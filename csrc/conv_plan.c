@@ -181,3 +181,23 @@ int64_t tc_tap_offset(const tc_igemm *g, const tc_boxes *b, const tc_box *box, i
     const int64_t columns = b->banded ? extent(g, 2, box->size[3]) : g->in[2];
     return ((jd * g->d[0] * rows + jh * g->d[1]) * columns + jw * g->d[2]) * g->c;
 }
+
+void tc_valid_taps(const tc_igemm *g, int a, int64_t o, int64_t *first, int64_t *end) {
+    const int64_t at = o * g->s[a] - g->p[a]; /* of tap 0 */
+    *first = at < 0 ? tc_min(tc_ceil_div(-at, g->d[a]), g->taps[a]) : 0;
+    *end = at >= g->in[a] ? 0 : tc_min(g->taps[a], (g->in[a] - 1 - at) / g->d[a] + 1);
+    *end = tc_max(*end, *first);
+}
+
+double tc_valid_share(const tc_igemm *g) {
+    double share = 1;
+    for (int a = 0; a < 3 && g->reduction; a++) {
+        int64_t sum = 0, first, end;
+        for (int64_t o = 0; o < g->out[a]; o++) {
+            tc_valid_taps(g, a, o, &first, &end);
+            sum += end - first;
+        }
+        share *= (double)sum / (double)tc_max(g->out[a] * g->taps[a], 1);
+    }
+    return share;
+}

@@ -12,9 +12,10 @@ enum { ROUNDS = 15 };
 
 static int threads = 2;
 
+/* With one thread its processor time, which other programs' turns do not count in. */
 static double now(void) {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(threads == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
