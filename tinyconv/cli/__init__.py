@@ -13,14 +13,9 @@ import click
 
 from .._version import __version__
 from ..errors import NetError
-from .bench import bench
-from .check import check
+from . import bench, check, info, predict, summary, train
+from . import eval as evaluate
 from .common import BadInput, report
-from .eval import evaluate
-from .info import info
-from .predict import predict
-from .summary import summary
-from .train import train
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -34,7 +29,7 @@ def tinyconv() -> None:
     """
 
 
-for command in (train, evaluate, predict, summary, check, bench, info):
+for command in (train.train, evaluate.evaluate, predict.predict, summary.summary, check.check, bench.bench, info.info):
     tinyconv.add_command(command)
 
 

@@ -12,7 +12,7 @@ from .common import (BadInput, data_option, define, device, input_option, json_o
 
 
 @click.command()
-@click.argument("net", metavar="NET", required=False)
+@click.argument("net", metavar="[NET]", required=False)
 @options(data_option)
 @click.option("--epochs", type=click.IntRange(1), help="In place of the net's `epochs`.")
 @click.option("--seed", type=click.IntRange(0), help="In place of the net's `seed`.")
