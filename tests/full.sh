@@ -1,0 +1,39 @@
+#!/bin/bash
+# Everything that takes longer than .ci/run may: the C tests under sanitizers and without OpenMP, the Python tests on every
+# instruction set of this machine, on a build without OpenMP, and with many more random examples. Run it in the background.
+#   PYTHON=.venv/bin/python tests/full.sh
+set -eu
+cd "$(dirname "$0")/.."
+python=$(realpath -s "${PYTHON:-.venv/bin/python}")
+
+echo "== C tests, sanitizers"
+make -s -C csrc/tests check SANITIZE=1
+echo "== C tests, no OpenMP"
+make -s -C csrc/tests check NO_OPENMP=1
+
+isas=$("$python" -c 'from tinyconv.runtime import _cpu; print(*_cpu.isas())')
+for isa in $isas; do
+    echo "== Python tests, $isa"
+    TINYCONV_ISA=$isa "$python" -m pytest -q
+done
+
+for threads in 1 3; do
+    echo "== Python tests, $threads threads"
+    OMP_NUM_THREADS=$threads "$python" -m pytest -q
+done
+
+echo "== Python tests, no OpenMP"
+temporary=$(mktemp -d)
+trap 'rm -rf "$temporary"' EXIT
+git ls-files -z --cached --others --exclude-standard | tar --null --ignore-failed-read -cf - -T - | tar -xf - -C "$temporary"
+(
+    cd "$temporary"
+    python3 -m venv .venv
+    TINYCONV_NO_OPENMP=1 .venv/bin/pip install -q -e '.[test]'
+    .venv/bin/python -c 'from tinyconv.runtime import _cpu; assert not _cpu.has_openmp()'
+    .venv/bin/python -m pytest -q
+)
+
+echo "== Python tests, many random examples"
+"$python" -m pytest -q --hypothesis-profile=full
+echo "all is well"
