@@ -9,6 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -184,6 +185,7 @@ def test_a_finished_run_says_so_and_changes_nothing(tmp_path, whole):
     assert contents(tmp_path / "run") == whole
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # the child touches no thread of the parent
 def test_killed_at_every_system_call_that_writes_then_resumed(tmp_path, whole):
     """The process kills itself with SIGKILL before its k-th fsync or rename, for every k; then one resumes."""
     counted = 0
@@ -260,6 +262,21 @@ def test_killed_from_outside_then_resumed(tmp_path, whole, delay):
     child.stdout.close()
     go_on(tmp_path / "run")
     assert contents(tmp_path / "run") == whole
+
+
+def test_outside_the_main_thread_signals_are_left_alone(tmp_path, whole):
+    failures = []
+
+    def work():
+        try:
+            run_all(tmp_path / "run")
+        except Exception as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert not failures and contents(tmp_path / "run") == whole
 
 
 def test_a_second_signal_ends_the_process_at_once(tmp_path):
@@ -519,6 +536,20 @@ def test_ensembles_average_probabilities():
         [net.evaluate(split.images, split.labels)[0] for net in nets])
 
 
+def test_ensembles_need_equal_classes():
+    with pytest.raises(NetError, match="differ in their classes: 3 and 4"):
+        train.evaluate([FakeNet(), FakeNet(classes=4)], dataset().val, 4)
+
+
+def test_logits_become_probabilities_in_ensembles():
+    nets, split = [FakeNet(1), FakeNet(2)], dataset(val=30).val
+    wanted = train.evaluate(nets, split, 30)["loss"]
+    for net in nets:
+        net.graph.nodes[0].op = "fc"
+        net.evaluate = lambda x, labels, of=net.evaluate: (of(x, labels)[0], np.log(of(x, labels)[1]) + 3)
+    assert train.evaluate(nets, split, 30)["loss"] == pytest.approx(wanted, rel=1e-5)
+
+
 def test_empty_splits_cannot_be_evaluated():
     with pytest.raises(NetError, match="empty"):
         train.evaluate([FakeNet()], Split(np.zeros((0, 4, 4, 1), "u1"), []), 4)
@@ -561,6 +592,7 @@ def test_the_log_is_cut_to_the_checkpoint(tmp_path):
         assert (run.folder / "log.jsonl").read_bytes().count(b"\n") == 2
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_run_lock_is_dropped_with_the_process(tmp_path):
     child = os.fork()
     if child == 0:

@@ -23,6 +23,9 @@ def evaluate(nets: Sequence, split, batch: int = 32, steps: Sequence = (),
     """
     if not len(split):
         raise NetError("the data set is empty: there is nothing to evaluate")
+    counts = {net.classes for net in nets}
+    if len(counts) > 1:
+        raise NetError(f"nets of one ensemble differ in their classes: {' and '.join(map(str, sorted(counts)))}")
     sums = np.zeros((len(nets) + 1, 3))  # rows: each net, then all together; columns: loss, first, among the first five
     count = n = 0
     batches = Batches(split, batch, steps, seed=0, epoch=0, shuffle=False, augment=False,
