@@ -1,0 +1,172 @@
+"""Two programs measured in turns, so that a noisy machine is noisy for both.
+
+Every side is a process of its own, started once and driven over a pipe; those that wait are stopped (SIGSTOP), for thread
+pools spin for milliseconds after a call and the next one would pay. In each round every side has one turn, in shuffled
+order; what is reported are medians of the ratios within a round, never of times from different minutes.
+
+A script using this is both: `main` is the driver, and started with `--worker SIDE` it serves as that side.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from statistics import median
+
+TURN = 0.05  # seconds a turn lasts at least
+WARMUP = 2  # calls before the first turn
+PEAK_SECONDS = 0.02
+
+
+# -- the side
+
+def serve(setup: Callable[[dict], Callable[[], object]], peak: Callable[[], float] | None = None) -> None:
+    """Answers the driver on stdin and stdout. setup(case) returns what a call is; peak() is measured around a turn."""
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever a library prints does not disturb the pipe
+    call = None
+    for line in sys.stdin:
+        message = json.loads(line)
+        if "case" in message:
+            call = setup(message["case"])
+            for _ in range(WARMUP):
+                call()
+            reply = {"calls": _calls(call)}
+        else:
+            reply = _turn(call, message["calls"], peak)
+        replies.write(json.dumps(reply) + "\n")
+        replies.flush()
+
+
+def _calls(call: Callable[[], object]) -> int:
+    begin = time.perf_counter()
+    call()
+    return max(1, int(TURN / max(time.perf_counter() - begin, 1e-6)))
+
+
+def _turn(call, calls: int, peak) -> dict:
+    before = peak() if peak else 0
+    begin = time.perf_counter()
+    for _ in range(calls):
+        call()
+    seconds = (time.perf_counter() - begin) / calls
+    return {"seconds": seconds, "peak": max(before, peak()) if peak else None}
+
+
+def tinyconv_peak() -> float:
+    """GFLOP/s of fused multiply-adds on the threads in use."""
+    from tinyconv.runtime import _cpu, threads
+
+    return _cpu.measure_fma(threads.get(), PEAK_SECONDS)
+
+
+# -- the driver
+
+class Side:
+    """A worker process, stopped whenever it is not asked."""
+
+    def __init__(self, name: str, python: str, arguments: list[str], threads: int):
+        self.name = name
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("OPENBLAS_", "NVPL_", "MKL_", "OMP_", "GOMP_"))}
+        environment["OMP_NUM_THREADS"] = str(threads)
+        command = [python, os.path.abspath(sys.argv[0]), "--worker", name, *arguments]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+        self.process.send_signal(signal.SIGSTOP)
+
+    def ask(self, message: dict) -> dict:
+        self.process.send_signal(signal.SIGCONT)
+        self.process.stdin.write(json.dumps(message) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"the side {self.name} ended with code {self.process.wait()}")
+        self.process.send_signal(signal.SIGSTOP)
+        return json.loads(line)
+
+    def close(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+        self.process.stdin.close()
+        self.process.wait()
+
+
+@dataclass
+class Result:
+    """One case. ms: {side: median}. ratio: median over rounds of the fastest peer's time over ours (above 1 we are faster);
+    `fastest` names the peer. peak_fraction: median of our rate over the peak measured in the same turn."""
+
+    case: str
+    ms: dict[str, float]
+    ratio: float
+    fastest: str
+    gflops: float | None = None
+    peak_fraction: float | None = None
+
+
+def compare(sides: list[Side], cases: Iterable[tuple[str, dict, float | None]], rounds: int) -> list[Result]:
+    """The first side is ours, the others its peers. A case is (name, what setup gets, floating-point operations)."""
+    shuffle = random.Random(0).sample
+    ours, *peers = sides
+    results = []
+    for name, case, work in cases:
+        calls = {side.name: side.ask({"case": case})["calls"] for side in sides}
+        turns: dict[str, list[dict]] = {side.name: [] for side in sides}
+        for _ in range(rounds):
+            for side in shuffle(sides, len(sides)):
+                turns[side.name].append(side.ask({"calls": calls[side.name]}))
+        seconds = {side: [turn["seconds"] for turn in taken] for side, taken in turns.items()}
+        ratios = {peer.name: median(p / o for p, o in zip(seconds[peer.name], seconds[ours.name])) for peer in peers}
+        fastest = min(ratios, key=ratios.get)
+        result = Result(name, {side: 1000 * median(taken) for side, taken in seconds.items()}, ratios[fastest], fastest)
+        if work:
+            result.gflops = median(work / t["seconds"] / 1e9 for t in turns[ours.name])
+            result.peak_fraction = median(work / t["seconds"] / 1e9 / t["peak"] for t in turns[ours.name])
+        results.append(result)
+        print(f"{name}: {result.ratio:.2f}x", file=sys.stderr)
+    return results
+
+
+def run(description: str, setups: dict[str, Callable], cases: Callable[[], list], ours: str = "tinyconv") -> None:
+    """The whole of a benchmark script: its options, its sides and its table. setups: {side: setup}, ours among them; those
+    of peers run under --peer-python. cases(): what `compare` takes."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--peer-python", default=sys.executable, help="the Python that has the peer installed")
+    parser.add_argument("--rounds", type=int, default=21)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--only", default="", help="cases whose name contains this")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        serve(setups[options.worker], tinyconv_peak if options.worker == ours else None)
+        return
+    chosen = [case for case in cases() if options.only in case[0]]
+    if not chosen:
+        parser.error(f"no case contains {options.only!r}")
+    order = [ours, *(name for name in setups if name != ours)]
+    sides = [Side(name, sys.executable if name == ours else options.peer_python, [], options.threads) for name in order]
+    try:
+        results = compare(sides, chosen, options.rounds)
+    finally:
+        for side in sides:
+            side.close()
+    print(json.dumps([vars(r) for r in results], indent=1) if options.json else table(results, order))
+
+
+def table(results: list[Result], sides: list[str]) -> str:
+    """ms of every side, the ratio to the fastest peer, and where known GFLOP/s and the share of the peak."""
+    lines = [["", *(f"{side} ms" for side in sides), "ratio", "GFLOP/s", "of peak"]]
+    for r in results:
+        lines.append([r.case, *(f"{r.ms[side]:.3f}" for side in sides), f"{r.ratio:.2f}",
+                      "" if r.gflops is None else f"{r.gflops:.1f}",
+                      "" if r.peak_fraction is None else f"{100 * r.peak_fraction:.0f} %"])
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    return "\n".join("  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths))).rstrip()
+                     for line in lines)
