@@ -13,6 +13,7 @@ from .suggest import foreign, nearest
 from .values import UNKNOWN, BlockValue, Fault, Init, RefValue, Size, Word, evaluate, is_number, kind_of, plain, show
 
 ANY = "any"     # the kind of a block's parameters: whatever is given
+PLAIN = "plain"     # beside ANY: the default is a number or size, so that a layer's name there is a missing arrow
 
 
 class Callee:
@@ -132,16 +133,18 @@ def fill(callee: Callee, given: dict, positionals: list[Given], scope: Scope, ar
             if "name" in param.kinds and scope.find(name) is None:
                 item.value = Word(name)
             else:
-                item.value = positional_name(callee, item, scope, args)
+                item.value = positional_name(callee, param, item, scope, args)
         given[param.name] = item
 
 
-def positional_name(callee: Callee, item: Given, scope: Scope, args):
+def positional_name(callee: Callee, param: Param, item: Given, scope: Scope, args):
     name = item.node.name
     value = scope.find(name)
     if value is not None or name == "in":
         return scope.lookup(item.node)
     if scope.table.is_layer(name):
+        if PLAIN in param.kinds:
+            raise Fault("E140", f"an `->` is missing before `{name}`", item.arg, f"write `-> {name}`")
         return BlockValue(name)
     if name in ("on", "off") or (name in scope.table.words and callee.what == "block"):
         return scope.lookup(item.node)
@@ -210,13 +213,13 @@ def unknown_word(callee: Callee, arg: ast.Positional, scope: Scope, args) -> Fau
     if name in callee.params:
         return Fault("E146", f"`{name}` of `{callee.name}` is given no value", arg,
                      f"write `{name}8`, or `{name}=…`" if len(name) == 1 else f"write `{name}=…`")
-    near = nearest(name, [*words_of(callee), *callee.params, *scope.visible()])
+    near = nearest(name, [*words_of(callee), *callee.params, *scope.visible()]) or foreign(name, words_of(callee))
     if not near:
         # A layer that is near by name means that an arrow is missing as well.
         layer = nearest(name, scope.table.layers()) or foreign(name, scope.table.signatures)
         if layer:
             return Fault("E146", f"`{callee.name}` does not know the word `{name}`", arg,
-                         f"did you mean `-> {layer.format('2')}`?")
+                         f"did you mean `-> {layer.format('…')}`?")
     split = split_name(name, scope)
     if split:
         return Fault("E146", f"`{callee.name}` does not know the word `{name}`", arg, f"did you mean `-> {split}`?")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from ..errors import Diagnostic, Label
 from . import ast
-from .binding import ANY, Callee, Given, bind, convert
+from .binding import ANY, PLAIN, Callee, Given, bind, convert
 from .checks import warnings_of
 from .errors import LayerError, SourceError
 from .parser import MAX_DEPTH
@@ -383,7 +383,7 @@ class Expander:
         if isinstance(passed, BlockValue):
             name = passed.name
         elif not self.table.is_layer(name):
-            raise self.unknown_layer(stage.callee, passed, scope)
+            raise self.unknown_layer(stage.callee, passed, scope, stage)
         signature = self.builder.signatures.get(name)
         if signature is not None and signature.merge:
             return self.merge(name, stage, value, scope)
@@ -427,7 +427,8 @@ class Expander:
         kept = [a for a in stage.args if isinstance(a, ast.Keyword) and a.name not in named | {"k", "x"}]
         return ast.Layer(given.source, given.start, given.end, given.callee, given.args + kept, None, stage.alias)
 
-    def unknown_layer(self, ident: ast.Ident, passed=None, scope: Scope | None = None) -> Fault:
+    def unknown_layer(self, ident: ast.Ident, passed=None, scope: Scope | None = None,
+                      stage: ast.Layer | None = None) -> Fault:
         name = ident.name
         if passed is not None:
             return Fault("E120", f"`{name}` is {kind_of(passed)} here, not a layer", ident)
@@ -435,8 +436,8 @@ class Expander:
             return Fault("E120", f"unknown layer `{name}`", ident, f"write `@{name}` for the output of that name")
         help = foreign(name, self.builder.signatures)
         if help:
-            return Fault("E120", f"unknown layer `{name}`", ident,
-                         f"write `{help.format('2' if 'pool' in help or 'up' in help else '…')}`")
+            args = ident.source.text[ident.end:stage.end].strip() if stage is not None else ""
+            return Fault("E120", f"unknown layer `{name}`", ident, f"write `{help.format(args or '…')}`")
         from .binding import split_name
 
         split = split_name(name, self.file)
@@ -568,7 +569,11 @@ class Expander:
 
 
 def block_callee(block: ast.Block) -> Callee:
-    params = [Param(p.name, ANY, REQUIRED if p.default is None else None, positional=True) for p in block.params]
+    def kind(default) -> str:
+        return f"{ANY}|{PLAIN}" if isinstance(default, (ast.Number, ast.SizeLiteral)) else ANY
+
+    params = [Param(p.name, kind(p.default), REQUIRED if p.default is None else None, positional=True)
+              for p in block.params]
     return Callee(block.name.name, params, "block")
 
 

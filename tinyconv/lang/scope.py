@@ -132,7 +132,8 @@ class Scope:
         if isinstance(value, RefValue) or value is UNKNOWN:
             return value
         near = nearest(node.name, self.visible_names())
-        raise Fault("E124", f"there is no `@{node.name}` here", node, f"did you mean `@{near}`?" if near else "")
+        raise Fault("E124", f"there is no `@{node.name}` here", node, f"did you mean `@{near}`?" if near
+                    else f"name a layer above with `as {node.name}`")
 
     def unknown(self, node: ast.Name) -> Fault:
         near = nearest(node.name, [*self.visible(), *self.table.layers(), *self.table.words, "in", "on", "off"])

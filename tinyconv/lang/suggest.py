@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 # What other tools and papers call things; offered only where the first word is something the reader knows.
 FOREIGN = {
-    "maxpool": "pool", "avgpool": "pool {} avg", "averagepool": "pool {} avg", "meanpool": "pool {} avg",
+    "maxpool": "pool {}", "avgpool": "pool {} avg", "averagepool": "pool {} avg", "meanpool": "pool {} avg",
     "globalavgpool": "pool global avg", "globalaveragepool": "pool global avg", "gap": "pool global avg",
     "globalpool": "pool global avg", "globalmaxpool": "pool global", "adaptiveavgpool": "pool {} adaptive avg",
     "adaptivepool": "pool {} adaptive", "batchnorm": "bn", "batchnormalization": "bn", "batchnormalisation": "bn",
@@ -14,7 +14,7 @@ FOREIGN = {
     "dense": "fc {}", "linear": "fc {}", "fullyconnected": "fc {}", "convolution": "conv {}", "convtranspose": "deconv {}",
     "transposedconv": "deconv {}", "convolutiontranspose": "deconv {}", "upconv": "deconv {}", "depthwise": "conv {} dw",
     "depthwiseconv": "conv {} dw", "dwconv": "conv {} dw", "upsample": "up {}", "upsampling": "up {}", "interpolate": "up {}",
-    "resize": "up {}", "concatenate": "concat", "cat": "concat", "merge": "concat", "sum": "add", "plus": "add",
+    "resize": "up {}", "average": "avg", "mean": "avg", "concatenate": "concat", "cat": "concat", "merge": "concat", "sum": "add", "plus": "add",
     "multiply": "mul", "identity": "skip", "lrelu": "leaky", "leakyrelu": "leaky", "swish": "silu", "hardswish": "hswish",
     "hardsigmoid": "hsigmoid", "logistic": "sigmoid", "dropout2d": "dropout {}", "spatialdropout": "dropout {}",
     "stochasticdepth": "droppath {}", "channelshuffle": "shuffle {}", "zeropad": "pad {}", "padding": "pad {}",

@@ -46,8 +46,11 @@ def parse_source(source: Source) -> tuple[list[ast.Item], list[Diagnostic]]:
         except UnexpectedInput as error:
             items = []
             start, expected = place_of(error, text)
-            problems.append(Explainer(source, text, start, expected).explain())
+            problem = Explainer(source, text, start, expected).explain()
             extra = list(PARSER.builder.problems)
+            if problems and problem.line <= problems[-1].line:
+                break       # blanking the line did not mend it
+            problems.append(problem)
             text = blanked(text, start)
             if text is None or len(problems) >= MAX_ERRORS:
                 break
@@ -97,7 +100,7 @@ def blanked(text: str, at: int) -> str | None:
     if depth:
         return None
     lead = re.match(r"\s*(?:->|\||let\b|block\b|include\b|default\b|head\b)?", line).group()
-    word = lead.strip()
+    word = lead.strip() if at - start >= len(lead) else ""
     filler = {"": "a", "->": "-> a", "|": "| a", "let": "let a=0", "block": "block a{a}", "include": 'include""',
               "default": "default a a", "head": "head a{a}"}[word]
     # Places in the text must not move.
@@ -130,7 +133,7 @@ class Explainer:
                           help=help, labels=labels)
 
     def explain(self) -> Diagnostic:
-        for step in (self.at_end, self.lookalike, self.wrong_arrow, self.brace, self.bar, self.arrow, self.keyword,
+        for step in (self.at_end, self.lookalike, self.wrong_arrow, self.let_without_value, self.brace, self.bar, self.arrow, self.keyword,
                      self.text_literal, self.assignment, self.call, self.operator, self.punctuation, self.malformed,
                      self.missing_arrow):
             found = step()
@@ -234,6 +237,11 @@ class Explainer:
 
     def lookalike(self):
         c = self.text[self.at]
+        left = re.search(r"[0-9?]+$", self.text[max(0, self.at - 20):self.at])
+        right = re.match(r"[0-9?]+", self.text[self.at + 1:self.at + 20])
+        if c in "×✕" and left and right:
+            a, b = left.group(), right.group()
+            return self.report(f"`{a}{c}{b}` is not a size", f"write `{a}x{b}`", self.at - len(a), self.at + 1 + len(b), "E107")
         if c in LOOKALIKES:
             return self.report(f"`{c}` is not part of the language", f"write `{LOOKALIKES[c]}`", end=self.at + 1, code="E107")
         # The bad letter may stand inside what looks like a word: `3×3`, `3X3`.
@@ -292,6 +300,8 @@ class Explainer:
             return self.missing_report(word)
         if word == "else":
             return self.report("this `else` has no `when` before it", "write `when CONDITION { … } else { … }`")
+        if word == "as" and len(self.bits) > 1 and self.bits[-2][0] == "as":
+            return self.report("this layer is named already", "give it one name")
         if word == "as":
             return self.report("`as` names the layer before it, and there is none", "write `LAYER as NAME`")
         if word in ("and", "or", "not"):
@@ -324,10 +334,12 @@ class Explainer:
             return self.missing_report(self.word)
         if self.word.startswith("@") and self.same_line() and "ARROW" in self.expected:
             return self.missing_report(self.word)
-        if _WORD.fullmatch(self.word) and self.before == "let":
-            return None
-        if self.before == "let" or (len(self.bits) > 1 and self.bits[-2][0] == "let"):
-            return self.report("this `let` has no `=`", "write `let NAME = VALUE`")
+        return None
+
+    def let_without_value(self):
+        if len(self.bits) > 1 and self.bits[-2][0] == "let" and self.word != "=" and _WORD.fullmatch(self.before):
+            rest = self.text[self.at:self.at + 60].split("\n")[0].split(";")[0].strip()
+            return self.report("this `let` has no `=`", f"write `let {self.before} = {rest or 'VALUE'}`")
         return None
 
     def section_before(self) -> bool:
@@ -383,17 +395,22 @@ class Explainer:
         return re.search(rf"\b{word}\b", line) is not None
 
     def call(self):
-        m = re.match(r"([A-Za-z_]\w*)\(", self.text[self.at:self.at + 100])
-        if not m:
+        name, start = self.bits[-1] if self.bits else ("", 0)
+        if self.word == "(" and _WORD.fullmatch(name) and start + len(name) == self.at:
+            pass
+        elif re.match(r"[A-Za-z_]\w*\(", self.text[self.at:self.at + 100]):
+            name, start = self.word, self.at
+        else:
             return None
-        name = m.group(1)
-        if "NAME" in self.expected and "FLAG" not in self.expected and "EQUAL" not in self.expected:
-            inside = re.match(r"\(([^()\n]*)\)?", self.text[self.at + len(name):self.at + 200]).group(1)
+        opening = start + len(name)
+        before = next((bit for bit, at in reversed(self.bits) if at < start), "")
+        if self.starts_line(start) or before in ("", "->", "{", "|", ";"):
+            inside = re.match(r"\(([^()\n]*)", self.text[opening:opening + 200]).group(1)
+            args = " ".join(inside.replace(",", " ").split())
             return self.report("a layer's arguments stand after a space, without parentheses",
-                               f"write `{name} {' '.join(inside.replace(',', ' ').split())}`".replace(" `", "`"),
-                               end=self.at + len(name) + 1)
+                               f"write `{name} {args}`" if args else f"write `{name}`", start, opening + 1)
         return self.report("a function stands only after `=`, `let`, `repeat` or `when`",
-                           f"write it after a key, as in `x={name}(…)`", end=self.at + len(name) + 1, code="E109")
+                           f"write it after a key, as in `x={name}(…)`", start, opening + 1, "E109")
 
     def operator(self):
         if self.word[:1] not in ("+", "*", "/", "^", "(", ")", "<", ">", "!", "%", "-", "==") or not self.bits:
