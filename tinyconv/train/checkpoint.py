@@ -79,7 +79,7 @@ def load_training(path: str | os.PathLike, net, trainer) -> Progress:
     state = {name: array for name, array in tensors.items() if name.startswith(weights.TRAINING)}
     try:
         progress = Progress.of(state)
+        trainer.load_state({name: array for name, array in state.items() if not name.startswith(LOOP)})
     except (KeyError, TypeError, ValueError) as error:
         raise NetError(f"cannot resume from {os.fspath(path)}: it holds weights but no state of training") from error
-    trainer.load_state({name: array for name, array in state.items() if not name.startswith(LOOP)})
     return progress
