@@ -261,9 +261,12 @@ def too_many(callee: Callee, item: Given, index: int, positionals: list[Given], 
     if isinstance(node, (ast.Number, ast.SizeLiteral)) and isinstance(before, ast.Positional) \
             and isinstance(before.value, ast.Name) and before.value.name in callee.params:
         return split_flag(callee, before.value.name, before, arg)
-    limit = sum(1 for p in callee.params.values() if p.positional)
-    if limit == 0 and not callee.params:
+    places = [p for p in callee.params.values() if p.positional]
+    limit = len(places)
+    if not callee.params:
         return Fault("E142", f"`{callee.name}` takes no arguments", arg, "remove it")
+    if index == 0 and limit == 1:
+        return Fault("E141", f"`{places[0].name}` of `{callee.name}` is given twice", arg, "remove one of them")
     numbers = [p.node.value for p in positionals if isinstance(p.node, ast.Number)]
     takes = f"`{callee.name}` takes {limit} positional argument{'s' if limit != 1 else ''}"
     if callee.params.get("x") is not None and len(numbers) == len(positionals) and 2 <= len(numbers) <= 4 \

@@ -181,6 +181,8 @@ class Expander:
         def build():
             given = bind(HEAD, head.args, self.file, head.name)
             weight = convert(HEAD, HEAD.params["weight"], given["weight"]) if "weight" in given else 1
+            if weight is not UNKNOWN and weight < 0:
+                raise Fault("E147", f"`weight` of a head must not be negative, this is {weight:g}", given["weight"].arg)
             scope, value = Scope(self.file), start
             self.lets(head.body, scope)
             stages = head.body.chain
@@ -357,8 +359,9 @@ class Expander:
             if condition is UNKNOWN:
                 return self.both(branch, value, scope)
             if not isinstance(condition, bool):
+                text = branch.source.text[branch.condition.start:branch.condition.end]
                 raise Fault("E137", f"a condition is on or off, this is {kind_of(condition)}", branch.condition,
-                            "compare it, as in `x == 1`")
+                            f"compare it, as in `{text} == 1`")
             if condition:
                 return self.chain_of(branch.body, value, Scope(scope))
             branch = branch.otherwise
@@ -451,13 +454,11 @@ class Expander:
     def arguments(self, name: str, callee: Callee, given: dict[str, Given]) -> dict[str, object]:
         """Every parameter: as given, else from `default`, else the signature's default."""
         defaults = self.defaults.get(name, {})
-        args = {}
-        for param in callee.params.values():
-            if param.name in given:
-                args[param.name] = convert(callee, param, given[param.name])
-            else:
-                args[param.name] = defaults.get(param.name, param.default)
-        return args
+        # In the order of the text, so that the first mistake is the one reported.
+        values = {key: convert(callee, callee.params[key], item)
+                  for key, item in sorted(given.items(), key=lambda pair: pair[1].arg.start)}
+        return {key: values[key] if key in values else defaults.get(key, param.default)
+                for key, param in callee.params.items()}
 
     def build(self, name: str, args: dict, inputs: list, stage: ast.Layer, scope: Scope, given=None, labels=()):
         self.layers += 1

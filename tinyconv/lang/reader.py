@@ -12,6 +12,7 @@ from . import ast
 from .ast import Source
 from .errors import SourceError
 from .parser import MAX_TEXT
+from .suggest import nearest
 from .syntax import parse_source
 
 MAX_FILES = 100
@@ -92,7 +93,15 @@ def unreadable(path: str, error: Exception, at=None) -> Diagnostic:
     else:
         reason = (getattr(error, "strerror", None) or str(error)).lower()
     place = at.span if at is not None else (path, 0, 0, 0)
-    return Diagnostic("E001", f"cannot read {path}: {reason}", *place)
+    near = nearest(os.path.basename(path), _beside(path)) if at is not None else ""
+    return Diagnostic("E001", f"cannot read {path}: {reason}", *place, help=f"did you mean `{near}`?" if near else "")
+
+
+def _beside(path: str) -> list[str]:
+    try:
+        return sorted(name for name in os.listdir(os.path.dirname(path) or ".") if name.endswith(".net"))
+    except (OSError, ValueError):
+        return []
 
 
 def decode(data: bytes, file: str) -> str:

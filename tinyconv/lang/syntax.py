@@ -133,7 +133,7 @@ class Explainer:
                           help=help, labels=labels)
 
     def explain(self) -> Diagnostic:
-        for step in (self.at_end, self.lookalike, self.wrong_arrow, self.let_without_value, self.brace, self.bar, self.arrow, self.keyword,
+        for step in (self.unclosed, self.at_end, self.lookalike, self.wrong_arrow, self.let_without_value, self.brace, self.bar, self.arrow, self.keyword,
                      self.text_literal, self.assignment, self.call, self.operator, self.punctuation, self.malformed,
                      self.missing_arrow):
             found = step()
@@ -169,6 +169,16 @@ class Explainer:
             elif m.group(1) == "}" and stack:
                 stack.pop()
         return stack
+
+    def unclosed(self):
+        """A brace left open before something that can only stand at the top of a file, and starts its line there."""
+        stack = self.open_braces()
+        item = re.compile(r"(?:block|head|default|include|data\s*\{|train\s*\{)")
+        for outer, inner in zip(stack, [*stack[1:], self.at]):
+            line = self.text.rfind("\n", 0, inner) + 1
+            if line > outer and item.match(self.text, line) and (inner != self.at or line == self.at):
+                return self.report("this `{` is never closed", "add the missing `}`", outer, outer + 1, "E112")
+        return None
 
     def at_end(self):
         if self.at < len(self.text) and self.text[self.at:].strip():

@@ -71,7 +71,7 @@ def is_number(value) -> bool:
 
 def kind_of(value) -> str:
     if isinstance(value, bool):
-        return "on/off"
+        return "an on/off value"
     if is_number(value):
         return "a number"
     names = {Size: "a size", Word: "a word", BlockValue: "a block", RefValue: "an @name", Init: "an initialisation",
