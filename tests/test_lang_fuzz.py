@@ -1,0 +1,124 @@
+"""No text ends in anything but a program or a NetError, in bounded time."""
+
+import random
+import re
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lang_fakes import FakeBuilder
+
+from tinyconv import lang
+from tinyconv.errors import NetError
+
+TEXTS = [p.read_text() for p in sorted(Path(__file__).with_name("lang_cases").glob("*.net")) if "include" not in p.read_text()]
+PIECES = sorted({t for text in TEXTS for t in re.findall(r'"[^"\n]*"|->|==|[\w.]+|[^\w\s]|\n', text)} | set(
+    "let default include block head repeat when else as and or not in on off min( round( normal( ? ?x? 3X3 → × => ^ 1e9 99999999999999999999 "
+    "0.1 x3 s2 g0 s0 @a skip as|n { } ( ) = , ; : \" ' # \\ \x00 \u00a0 日".split(" ")))
+
+
+def run(text):
+    """Parses and expands; returns the expanded calls, None after an error that is one of ours."""
+    builder = FakeBuilder()
+    try:
+        program = lang.parse(text, "f.net")
+        lang.expand(program, builder)
+    except NetError as error:
+        assert error.diagnostics and str(error)
+        for d in error.diagnostics:
+            if d.line:
+                assert 1 <= d.line <= text.count("\n") + text.count("\r") + 1 and 1 <= d.column < d.end_column
+        return None
+    return [(c[0], {k: str(v) for k, v in c[1].items()}, c[3]) for c in builder.calls]
+
+
+@given(st.text())
+def test_any_text(text):
+    run(text)
+
+
+@given(st.binary())
+def test_any_bytes(tmp_path_factory, data):
+    path = tmp_path_factory.getbasetemp() / "fuzz.net"
+    path.write_bytes(data)
+    try:
+        lang.load(path)
+    except NetError as error:
+        assert error.diagnostics
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=60))
+def test_any_sequence_of_words(pieces):
+    run(" ".join(pieces))
+
+
+def mutated(seed):
+    rng = random.Random(seed)
+    words = re.findall(r'"[^"\n]*"|->|==|[\w.]+|[^\w\s]|\s+', rng.choice(TEXTS))
+    for _ in range(rng.randint(1, 4)):
+        at = rng.randrange(len(words))
+        words[at:at + rng.choice((0, 1, 1, 2))] = rng.choice(([], [rng.choice(PIECES)], [words[rng.randrange(len(words))], " "]))
+    return "".join(words)
+
+
+@given(st.integers(0, 10**9))
+def test_mutated_programs(seed):
+    text = mutated(seed)
+    calls = run(text)
+    if calls is not None:
+        assert run(lang.inline(lang.parse(text))) == calls
+
+
+HOSTILE = {
+    "rulers": ("#" * 80 + "\n") * 2000 + "input 8 x1\n",
+    "blank lines": "input 8 x1" + "\n" * 200_000 + "relu",
+    "blank lines, then a brace": "input 8 x1" + "\n" * 200_000 + "}",
+    "comment lines, then an arrow": "input 8 x1" + "\n# -" * 40_000 + "\n-> relu",
+    "one long comment": "#" * 200_000,
+    "spaces": "input 8 x1 " + " " * 200_000 + "relu x",
+    "flags before spaces": ("conv x3" + " " * 500) * 400,
+    "data words": "data \n" * 20_000,
+    "open braces": "repeat 2 {" * 20_000,
+    "open parentheses": "let a = " + "(" * 100_000,
+    "minus signs": "let a = " + "-" * 100_000 + "1",
+    "powers": "let a = " + "2^" * 10_000 + "2",
+    "sums": "let a = 1" + "+1" * 50_000,
+    "nots": "when " + "not " * 10_000 + "on { skip }",
+    "else when": "input 8 x1\nwhen off { skip }" + " else when off { skip }" * 5_000,
+    "digits": "let a = " + "9" * 200_000,
+    "exponent": "let a = 1e999999999\nlet b = 10^10^10^10",
+    "negative exponent": "let a = 1e-9999999\nlet b = 3^(-1000000000000)",
+    "growing fractions": "let a0 = 1/3\n" + "".join(f"let a{i + 1} = a{i}*a{i}\n" for i in range(100)),
+    "growing numbers": "let a0 = 3\n" + "".join(f"let a{i + 1} = a{i}*a{i}\n" for i in range(100)),
+    "repeats": "input 8 x1\nrepeat 999999999999 { relu }",
+    "idle repeats": "input 8 x1\nrepeat 999999 { repeat 999999 { repeat 0 { relu } } }",
+    "doubling blocks": "".join(f"block b{i} {{ b{i + 1} -> b{i + 1} }}\n" for i in range(50)) + "block b50 { relu }\ninput 8 x1\nb0",
+    "doubling blocks, not called": "".join(f"block b{i} {{ b{i + 1} -> b{i + 1} }}\n" for i in range(50)) + "block b50 { relu }",
+    "doubling blocks after an error": "".join(f"block b{i} {{ b{i + 1} -> b{i + 1} }}\n" for i in range(50)) +
+                                      "block b50 { relu }\ninput 8 x1\nnothing -> b0",
+    "a tower of blocks": "".join(f"block b{i} {{ b{i + 1} }}\n" for i in range(3000)) + "block b3000 { relu }\ninput 8 x1\nb0",
+    "recursion by argument": "block f g { g g }\ninput 8 x1\nf f",
+    "mutual recursion": "block f { g }\nblock g { f }\n",
+    "many blocks": "".join(f"block b{i} {{ relu }}\n" for i in range(8000)),
+    "many errors": "conv 3 = \n" * 20_000,
+    "many unknown layers": "input 8 x1\n" + "foo\n" * 20_000,
+    "many branches": "input 8 x1\nadd { relu" + "|relu" * 15_000 + "}",
+    "many names": "input 8 x1\n" + "".join(f"relu as n{i}\n" for i in range(5000)),
+    "long name": "input 8 x1\n" + "a" * 200_000,
+    "sizes": "input " + "1x" * 50_000 + "1 x3",
+    "quotes": '"' * 100_000,
+    "arrows": "->" * 50_000,
+    "at signs": "@" * 50_000,
+    "too large": "relu\n" * 100_000,
+    "nul": "input 8 x1\n\0",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_texts_take_little_time(name):
+    lang.parse("input 8 x1")        # the parser itself is built once
+    start = time.process_time()
+    run(HOSTILE[name])
+    assert time.process_time() - start < 10
