@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.metadata
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -107,3 +108,23 @@ def test_the_bundled_data_are_small_and_keep_their_notice():
 
 def test_it_is_typed():
     assert (PACKAGE / "py.typed").is_file()
+
+
+def blocks_of_the_readme(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (example,) = blocks_of_the_readme("python")
+    names: dict = {}
+    exec(compile(example, "README.md", "exec"), names)
+    assert names["y"].shape == (256, 10) and len(names["history"]) == 2
+    assert "parameters" in capsys.readouterr().out
+
+
+def test_the_net_of_the_readme_is_a_resnet20():
+    (example,) = blocks_of_the_readme("net")
+    net = tinyconv.compile(example, device="numpy")
+    assert sum(node.op == "conv" for node in net.graph.nodes) == 19 + 2  # with the two projections
+    assert set(net.sections) == {"data", "train"}

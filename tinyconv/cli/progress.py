@@ -75,7 +75,7 @@ class Bar:
         self.progress.update(self.task, completed=done, loss=text)
 
     def note(self, message: str) -> None:
-        self.progress.console.print(message, markup=False)
+        self.progress.console.print(message, markup=False, soft_wrap=True)
 
     def epoch(self, event: dict) -> None:
         self.note(epoch_line(event, self.epochs))

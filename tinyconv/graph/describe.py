@@ -32,16 +32,22 @@ def _needed(layer: Layer, args: Mapping[str, object], inputs: tuple[Shape, ...])
     params = layer.signature.params
     required = {p.name for p in params if p.default is REQUIRED}
     defaults = {p.name: p.default for p in params}
-    differing = [p.name for p in params if p.name not in required and args[p.name] != p.default]
+    differing = [p.name for p in params if p.name not in required and not _equal(args[p.name], p.default)]
     for count in range(len(differing) + 1):
         for given in combinations(differing, count):
             written = required.union(given)
             try:
-                if layer.resolve(defaults | {name: args[name] for name in written}, inputs) == args:
+                found = layer.resolve(defaults | {name: args[name] for name in written}, inputs)
+                if all(_equal(found[name], value) for name, value in args.items()):
                     return written
             except LayerError:
                 continue  # too little was given: try the next set
     return required.union(differing)
+
+
+def _equal(a: object, b: object) -> bool:
+    """Python's equality, but a switch is no number: `bias=1` is not `bias=on`."""
+    return a == b and isinstance(a, bool) == isinstance(b, bool)
 
 
 def _word(param: Param, value: object, params: Sequence[Param]) -> str:

@@ -1,0 +1,30 @@
+"""The benchmark scripts work; what they measure is no test."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tinyconv.runtime.backend import compiled
+
+FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
+
+
+@pytest.mark.skipif(not compiled(), reason="the peak is measured by the compiled kernels")
+def test_a_pair_is_driven_in_turns():
+    done = subprocess.run([sys.executable, FOLDER / "gemm.py", "--rounds", "2", "--only", "256x196", "--json"],
+                          capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    (result,) = json.loads(done.stdout)
+    assert result["case"] == "256x196x2304" and set(result["ms"]) == {"tinyconv", "numpy"}
+    assert result["ratio"] > 0 and result["fastest"] == "numpy" and result["peak_fraction"] > 0
+
+
+@pytest.mark.parametrize("script", ["gemm", "layers", "training"])
+def test_options_are_explained(script):
+    done = subprocess.run([sys.executable, FOLDER / f"{script}.py", "--help"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "--peer-python" in done.stdout
