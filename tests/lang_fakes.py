@@ -72,7 +72,7 @@ class FakeBuilder:
     def window(self, args, shape, k, s, p):
         axes = len(shape.spatial)
         each = [v if isinstance(v, tuple) else (v,) * axes for v in (k, s, p)]
-        if any(len(v) != axes for v in each):
+        if any(len(v) != axes or None in v for v in each):
             raise LayerError(f"a size here must have {axes} numbers", "write one number for all axes", "E201", "k")
         sizes = []
         for n, k, s, p in zip(shape.spatial, *each):
@@ -83,6 +83,8 @@ class FakeBuilder:
 
     def conv(self, args, shapes):
         k, p, d = args["k"], args["p"], args["d"]
+        if isinstance(k, tuple) and None in k:
+            raise LayerError("a kernel has no free axis", "", "E201", "k")
         if args["g"] and shapes[0].channels % args["g"]:
             raise LayerError(f"{args['g']} groups do not divide {shapes[0].channels} channels", "", "E203", "g")
         one = isinstance(k, int)
