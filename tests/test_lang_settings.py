@@ -141,3 +141,17 @@ def test_inline_quotes_overridden_texts_and_refuses_unknown_lets():
     assert lang.inline(lang.parse('let a = "x"\n'), {"a": "y z"}) == 'let a = "y z"\n'
     with pytest.raises(NetError):
         lang.inline(lang.parse("let a = 1\n"), {"b": 2})
+
+
+@pytest.mark.parametrize("text", [
+    "# c\nlet n = 3\ninput 8x8 x1 mean=0.5 std=data as a -> relu\nadd @a\n", "let n = 3\n\nconv 3x3 x=n -> relu\n",
+    "block b { relu }\n"])
+@pytest.mark.parametrize("given", ["16x16 x2", "16x16 x2 mean=0.25"])
+def test_an_input_is_written_into_the_text(text, given):
+    for written in (lang.with_input(text, given), lang.inline(lang.parse(text), input=given)):
+        builder = FakeBuilder()
+        lang.expand(lang.parse(text), builder, input=given)
+        if text.startswith("block"):
+            assert written == f"{text}input {given}\n"
+        else:
+            assert expanded(written) == [(c[0], {k: str(v) for k, v in c[1].items()}, c[3]) for c in builder.calls]

@@ -14,7 +14,7 @@ _HOME = {
     "parse": "reader", "load": "reader", "Program": "reader",
     "expand": "expander",
     "sections": "settings",
-    "inline": "inliner",
+    "inline": "inliner", "with_input": "inliner",
     "render": "renderer",
     "LayerError": "errors", "SourceError": "errors",
     "Shape": "shape",

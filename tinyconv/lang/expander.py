@@ -9,9 +9,10 @@ from collections.abc import Mapping
 
 from ..errors import Diagnostic, Label
 from . import ast
-from .binding import ANY, PLAIN, Callee, Given, bind, convert
-from .checks import warnings_of
+from .binding import ANY, PLAIN, Callee, Given, bind, convert, split_name
+from .checks import aliases, call_cycle, warnings_of
 from .errors import LayerError, SourceError
+from .lets import bind_lets, merged_input, parse_input
 from .parser import MAX_DEPTH
 from .reader import Program
 from .scope import Scope, Table
@@ -67,6 +68,7 @@ class Expander:
         self.entered: set[str] = set()
         self.depth = self.steps = self.layers = 0
         self.named_input = False
+        self.given: ast.Layer | None = None     # in place of the program's own input
 
     # The whole
 
@@ -74,8 +76,8 @@ class Expander:
         value = None
         try:
             self.check_items()
-            self.bind_lets(overrides)
-            value = self.flow(self.input_stage(input))
+            bind_lets(self.program, self.file, overrides, self.fault, self.files)
+            value = self.flow(None if input is None else parse_input(input, self.files))
             self.check_unused_blocks()
         except Stop:
             pass
@@ -114,18 +116,6 @@ class Expander:
                 self.fault(Fault("E121", f"`{param.name}` has a meaning of its own and cannot be a parameter", ident,
                                  "choose another name"))
             taken.add(param.name)
-
-    def bind_lets(self, overrides: Mapping[str, object]) -> None:
-        from .lets import bind_lets
-
-        bind_lets(self.program, self.file, overrides, self.fault, self.files)
-
-    def input_stage(self, input: str | None) -> ast.Layer | None:
-        if input is None:
-            return None
-        from .lets import parse_input
-
-        return parse_input(input, self.files)
 
     def flow(self, given: ast.Layer | None):
         """The top-level layers, then the heads; returns the net's output, None where there are no layers."""
@@ -216,8 +206,6 @@ class Expander:
 
     def recursion(self, name: str, block: ast.Block) -> None:
         """Reports a block that reaches itself by name, without expanding anything."""
-        from .checks import call_cycle
-
         found = call_cycle(name, self.table.blocks)
         if found:
             chain, at = found
@@ -316,8 +304,6 @@ class Expander:
 
     def early_name(self, fault: Fault, ref: ast.Ref) -> Fault:
         """A better word for an `@name` that is named elsewhere."""
-        from .checks import aliases
-
         place = next((a for a in aliases(self.program) if a.name == ref.name), None)
         if place is None:
             return fault
@@ -422,13 +408,10 @@ class Expander:
         self.named_input = True
         if value is not None and value is not UNKNOWN:
             raise Fault("E153", "`input` must be the first layer", stage, "move it up")
-        given = getattr(self, "given", None)
-        if given is None:
+        given = self.given
+        if given is None or stage is given:
             return stage
-        # What --input gives replaces the sizes; `mean` and `std` stay unless given as well.
-        named = {a.name for a in given.args if isinstance(a, (ast.Keyword, ast.Flag))}
-        kept = [a for a in stage.args if isinstance(a, ast.Keyword) and a.name not in named | {"k", "x"}]
-        return ast.Layer(given.source, given.start, given.end, given.callee, given.args + kept, None, stage.alias)
+        return ast.Layer(given.source, given.start, given.end, given.callee, merged_input(stage, given), None, stage.alias)
 
     def unknown_layer(self, ident: ast.Ident, passed=None, scope: Scope | None = None,
                       stage: ast.Layer | None = None) -> Fault:
@@ -441,8 +424,6 @@ class Expander:
         if help:
             args = ident.source.text[ident.end:stage.end].strip() if stage is not None else ""
             return Fault("E120", f"unknown layer `{name}`", ident, f"write `{help.format(args or '…')}`")
-        from .binding import split_name
-
         split = split_name(name, self.file)
         if split:
             return Fault("E120", f"unknown layer `{name}`", ident, f"write `{split}`")

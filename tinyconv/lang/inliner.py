@@ -5,24 +5,43 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from . import ast
-from .lets import check_overrides, override_expr
+from .lets import check_overrides, merged_input, override_expr, parse_input
 from .reader import Program, parse
 from .settings import Schema, setting_lines
 from .values import Fault, evaluate
 
 
 def inline(program: Program, overrides: Mapping[str, object] | None = None, set: Mapping[str, object] | None = None,
-           schema: Schema | None = None) -> str:
+           schema: Schema | None = None, input: str | None = None) -> str:
     """The program as one text that parses to the same net, comments and layout kept where nothing changed.
 
-    `schema` tells which absent settings are pipelines; without it a setting that `set` adds is none.
+    `schema` tells which absent settings are pipelines; without it a setting that `set` adds is none. `input`: as in
+    `expand`, written into the text.
     """
     overrides, set, files = overrides or {}, set or {}, dict(program.files)
     check_overrides([item for item in program.items if isinstance(item, ast.Let)], overrides, files)
     text = _module(program, program.root, program.source, overrides, files)
     if set:
         text = _with_settings(parse(text, program.file), set, schema, files)
-    return text
+    return text if input is None else with_input(text, input)
+
+
+def with_input(text: str, input: str) -> str:
+    """The text of a net with this input (`32x32 x3`) in place of its own; in a fragment, before the first layer."""
+    given = parse_input(input, {})
+    program = parse(text)
+    pipes = [item for item in program.root if isinstance(item, ast.Pipe)]
+    for stage in (stage for pipe in pipes for stage in pipe.stages):
+        if isinstance(stage, ast.Layer) and stage.callee.name == "input":
+            args = merged_input(stage, given)
+            return _edited(text, [(stage.start, stage.end, " ".join(["input", *map(_text_of, args)]))])
+    line = " ".join(["input", *map(_text_of, given.args)])
+    at = pipes[0].start if pipes else len(text)
+    return f"{text[:at]}{line}\n{text[at:]}"
+
+
+def _text_of(node: ast.Node) -> str:
+    return node.source.text[node.start:node.end]
 
 
 def _module(program: Program, items, source: ast.Source, overrides, files: dict[str, str]) -> str:
@@ -56,7 +75,7 @@ def _override_text(let: ast.Let, given, files: dict[str, str]) -> str:
     if isinstance(written, str) and isinstance(given, str) and not given.strip().startswith('"'):
         return f'"{given}"'
     expr = override_expr(let.name.name, given, files)
-    return expr.source.text[expr.start:expr.end]
+    return _text_of(expr)
 
 
 def _no_names(node):
@@ -84,8 +103,8 @@ def _section_text(name: str, lines: list[ast.SettingLine]) -> str:
 
 def _line_text(line: ast.SettingLine) -> str:
     if line.stages is not None:
-        return f"{line.name.name}: " + " -> ".join(s.source.text[s.start:s.end] for s in line.stages)
-    return " ".join([line.name.name, *(a.source.text[a.start:a.end] for a in line.args)])
+        return f"{line.name.name}: " + " -> ".join(map(_text_of, line.stages))
+    return " ".join([line.name.name, *map(_text_of, line.args)])
 
 
 def _edited(text: str, edits: list[tuple[int, int, str]]) -> str:

@@ -79,6 +79,12 @@ def parse_input(text: str, files: dict[str, str]) -> ast.Layer:
     return stages[0]
 
 
+def merged_input(stage: ast.Layer, given: ast.Layer) -> list[ast.Arg]:
+    """What is given replaces the sizes of the net's own input; its other keys stay unless given as well."""
+    named = {a.name for a in given.args if isinstance(a, (ast.Keyword, ast.Flag))}
+    return given.args + [a for a in stage.args if isinstance(a, ast.Keyword) and a.name not in named | {"k", "x"}]
+
+
 def parse_or_raise(source: Source, files: Mapping[str, str]) -> list[ast.Item]:
     items, problems = parse_source(source)
     if problems:
