@@ -17,29 +17,20 @@ from .parser import MAX_DEPTH
 from .reader import Program
 from .scope import Scope, Table
 from .signature import REQUIRED, Param
-from .span import Call, Span
+from .span import Call
 from .suggest import foreign, nearest
+from .trace import Level, branch_label, chain_lines, shape_trace
 from .values import UNKNOWN, BlockValue, Fault, RefValue, evaluate, is_number, kind_of, show
 
 MAX_LAYERS = 20_000
 MAX_STEPS = 100_000     # stages visited, those that build nothing included
 MAX_ERRORS = 20
-MAX_SHOWN = 8           # stages of a shape trace
 
 HEAD = Callee("head", (Param("weight", "number", 1),), "head")
 
 
 class Stop(Exception):
     """Expansion ends here: a bound was met or enough errors were found. The diagnostics say why."""
-
-
-class Level:
-    """The stages done so far in one body, for shape traces: (label, value, whether it is worth showing)."""
-
-    def __init__(self, start, block: str = ""):
-        self.start = start
-        self.block = block
-        self.steps: list[tuple[str, object, bool]] = []
 
 
 def expand(program: Program, builder, overrides: Mapping[str, object] | None = None,
@@ -455,23 +446,9 @@ class Expander:
 
     def layer_error(self, error: LayerError, stage: ast.Layer, scope: Scope, given: dict[str, Given], labels) -> None:
         node = given[error.param].arg if error.param in given else stage.callee if labels else stage
-        shapes = () if labels else self.shape_trace(stage)
+        shapes = () if labels else shape_trace(self.levels, stage.callee.name)
         self.report(Diagnostic(error.code, error.message, *node.span, help=error.help, labels=tuple(labels),
                                trace=shapes + chain_lines(scope.trail)))
-
-    def shape_trace(self, stage: ast.Layer) -> tuple[str, ...]:
-        """The shapes on the way here: whole blocks of the outer levels, each layer of the innermost."""
-        steps = [step for level in self.levels for step in level.steps]
-        if not steps:
-            return ()
-        shown, before = [], None
-        for label, value, worth in steps:
-            if worth or before is None or value.shape != before:
-                shown.append(f"{label} {brief(value.shape, before)}" if label != "input" else str(value.shape))
-            before = value.shape
-        if len(shown) > MAX_SHOWN:
-            shown = ["…", *shown[-MAX_SHOWN:]]
-        return (f"shapes: {' -> '.join([*shown, stage.callee.name])}",)
 
     def call(self, name: str, callee: Callee, given: dict[str, Given], stage: ast.Layer, value, scope: Scope):
         block = self.table.blocks[name]
@@ -557,40 +534,3 @@ def block_callee(block: ast.Block) -> Callee:
     params = [Param(p.name, kind(p.default), REQUIRED if p.default is None else None, positional=True)
               for p in block.params]
     return Callee(block.name.name, params, "block")
-
-
-def branch_label(index: int, chain: list[ast.Stage], level: Level, stage: ast.Layer) -> Label:
-    """`branch 1: 56x56 x64 -> cb x64 -> cb x256`; the first stands at the merge's own name."""
-    place: Span = stage.callee.span if index == 0 else chain[0].span
-    if level.start is UNKNOWN:
-        return Label(*place, f"branch {index + 1}")
-    before, shown = level.start.shape, [str(level.start.shape)]
-    for label, value, worth in level.steps:
-        if worth or value.shape != before or len(level.steps) == 1:
-            shown.append(f"{label} {brief(value.shape, before)}")
-        before = value.shape
-    if len(shown) > MAX_SHOWN:
-        shown = [shown[0], "…", *shown[-MAX_SHOWN + 1:]]
-    return Label(*place, f"branch {index + 1}: {' -> '.join(shown)}")
-
-
-def brief(shape, before) -> str:
-    """The shape, without its spatial sizes where they are as before."""
-    return f"x{shape.channels}" if before is not None and shape.spatial == before.spatial else str(shape)
-
-
-def chain_lines(trail: tuple[Call, ...]) -> tuple[str, ...]:
-    """The calls that lead to a place: the innermost with its values and its callers, then each caller's values."""
-    if not trail:
-        return ()
-
-    def values(call: Call) -> str:
-        return " with " + ", ".join(f"{k}={v}" for k, v in call.args.items()) if call.args else ""
-
-    inner, *outer = reversed(trail)
-    place = trail[0].span
-    callers = "".join(f", {'called ' if i == 0 else ''}from `{c.block}`" for i, c in enumerate(outer))
-    called = "" if outer else ", called"
-    lines = [f"in `{inner.block}`{values(inner)}{callers}{called}{',' if outer else ''} from "
-             f"{place.file}:{place.line}:{place.column}"]
-    return tuple(lines + [f"`{c.block}`{values(c)}" for c in outer if c.args])
