@@ -10,7 +10,11 @@ enum {
     BAND_FLOATS = 64 * 1024,
     PARTS = 8,               /* a small dw is summed in so many parts, in order, so that threads can share the positions */
     PARTS_MOST = 64 * 1024,  /* floats of a dw that is small */
-    DIRECT_ROWS = 32         /* up to so many rows of dw a panel is read in place: gathering would cost as much */
+    DIRECT_ROWS = 32,        /* up to so many rows of dw a panel is read in place: gathering would cost as much */
+    TOGETHER = 64,           /* panels used at once, at most */
+    GATHER = -1,             /* in the place of a panel's offset: it was gathered */
+    GATHERED = 32 * 1024,    /* floats of panels gathered at once: rows of dw are then written in long stretches */
+    DIRECT_PANELS = 3        /* up to so many panels dy is read in place */
 };
 
 typedef struct {
@@ -18,8 +22,9 @@ typedef struct {
     tc_boxes boxes;
     int64_t panels, parts, weights;  /* panels of a group's columns; floats of dw */
     int64_t splits, row_splits;      /* of the panels of all groups and of the rows of dw, among threads */
-    int whole;                       /* every panel is 16 floats in a row of x: may be read in place */
-    int64_t rows_at, dy_at, panel_at, band_at, bytes, parts_at;
+    int by_tap;                      /* a panel is of one tap, and too much of it is padding to be summed */
+    int64_t together;                /* panels gathered before they are used */
+    int64_t rows_at, inside_at, dy_at, panel_at, band_at, bytes, parts_at;
 } plan;
 
 static void make_plan(const tc_conv_shape *s, int threads, plan *p) {
@@ -27,9 +32,16 @@ static void make_plan(const tc_conv_shape *s, int threads, plan *p) {
     tc_igemm *g = &p->g;
     tc_igemm_get(s, TC_FORWARD, 0, g);
     const int64_t positions = g->n * g->out[0] * g->out[1] * g->out[2];
-    p->whole = tc_run_length(g) % isa->panel == 0;
     const int64_t pixels = tc_ceil_div(positions, tc_max(tc_ceil_div(positions, BOX_PIXELS), 1));
-    tc_boxes_choose(g, pixels, BAND_FLOATS, !p->whole && !tc_is_depthwise(g), &p->boxes);
+    /* By taps dy is packed for each anew: about a quarter of a step for each of its channels, besides the pointers. */
+    const double packing = (0.25 * (double)g->kg + 3) * (double)isa->panel / (double)(g->cg * g->kg);
+    p->by_tap = g->padded && g->cg % isa->panel == 0 && tc_valid_share(g) * (1 + packing) < 0.95;
+    tc_boxes_choose(g, pixels, BAND_FLOATS, 0, &p->boxes);
+    if (p->by_tap) { /* nothing outside the input is read */
+        p->boxes.banded = 0;
+        p->boxes.band = 0;
+    } else if (tc_run_length(g) % isa->panel && !tc_is_depthwise(g)) /* vectors read past the ends of rows into a band's */
+        tc_boxes_choose(g, pixels, BAND_FLOATS, 1, &p->boxes);
     p->panels = tc_ceil_div(g->reduction, isa->panel);
     p->weights = g->k * g->reduction;
     p->parts = p->weights <= PARTS_MOST ? tc_max(tc_min(PARTS, p->boxes.boxes), 1) : 1;
@@ -41,10 +53,12 @@ static void make_plan(const tc_conv_shape *s, int threads, plan *p) {
     if (tc_is_depthwise(g))
         p->splits = p->row_splits = 1;
     const int64_t f = sizeof(float), n = p->boxes.pixels;
+    p->together = tc_max(tc_min(tc_min(GATHERED / tc_max(n * isa->panel, 1), TOGETHER), panels), 1);
     p->rows_at = 0;
-    p->dy_at = tc_round_up(n * (int64_t)sizeof(float *), TC_ALIGN);
+    p->inside_at = tc_round_up(n * (int64_t)sizeof(float *), TC_ALIGN);
+    p->dy_at = 3 * p->inside_at; /* rows of x; of those a tap reads, rows of x and of dy */
     p->panel_at = p->dy_at + tc_round_up(n * tc_round_up(g->kg, isa->rows) * f, TC_ALIGN);
-    p->band_at = p->panel_at + tc_round_up((n * isa->panel + TC_SLACK) * f, TC_ALIGN);
+    p->band_at = p->panel_at + tc_round_up((p->together * n * isa->panel + TC_SLACK) * f, TC_ALIGN);
     p->bytes = p->band_at + tc_round_up(p->boxes.band * f, TC_ALIGN);
     p->parts_at = p->bytes * threads;
 }
@@ -57,20 +71,19 @@ int64_t tc_weight_grad_scratch(const tc_conv_shape *s, int threads) {
 }
 
 /* Columns [k0, k1) of dy's rows, in tiles [tile][position][rows]; the last is as narrow as what is left. */
-static void pack_dy(int64_t count, int64_t rows, const float *dy, int64_t ld, int64_t k0, int64_t k1, float *to) {
+static void pack_dy(int64_t count, int64_t rows, const float *const *dy, int64_t k0, int64_t k1, float *to) {
     for (int64_t k = k0; k < k1; k += rows) {
         const int64_t r = tc_min(rows, k1 - k);
-        const float *from = dy + k;
         if (r == 6)
-            for (int64_t p = 0; p < count; p++, from += ld, to += 6)
-                memcpy(to, from, 24);
+            for (int64_t p = 0; p < count; p++, to += 6)
+                memcpy(to, dy[p] + k, 24);
         else if (r == 4)
-            for (int64_t p = 0; p < count; p++, from += ld, to += 4)
-                memcpy(to, from, 16);
+            for (int64_t p = 0; p < count; p++, to += 4)
+                memcpy(to, dy[p] + k, 16);
         else
-            for (int64_t p = 0; p < count; p++, from += ld, to += r)
+            for (int64_t p = 0; p < count; p++, to += r)
                 for (int64_t i = 0; i < r; i++)
-                    to[i] = from[i];
+                    to[i] = dy[p][k + i];
     }
 }
 
@@ -88,30 +101,74 @@ static int64_t make_pieces(const plan *p, const tc_box *box, int64_t group, int6
     return count;
 }
 
+/* The rows of x and dy of those positions of the box for which the tap is inside the input. */
+static int64_t inside(const plan *p, const tc_box *box, int64_t tap, const float *const *row, const float *dy,
+                      const float **x_rows, const float **dy_rows) {
+    const tc_igemm *g = &p->g;
+    const int64_t j[3] = {tap / g->taps[2] / g->taps[1], tap / g->taps[2] % g->taps[1], tap % g->taps[2]};
+    int64_t first[3], end[3], count = 0; /* outputs o of each axis with 0 <= o*s - p + j*d < in */
+    for (int a = 0; a < 3; a++) {
+        const int64_t at = g->p[a] - j[a] * g->d[a], last = g->in[a] - 1 + at;
+        first[a] = tc_max(at > 0 ? tc_ceil_div(at, g->s[a]) : 0, box->first[a + 1]);
+        end[a] = tc_min(last < 0 ? 0 : last / g->s[a] + 1, box->first[a + 1] + box->size[a + 1]);
+    }
+    for (int64_t n = 0; n < box->size[0]; n++)
+        for (int64_t z = first[0]; z < end[0]; z++)
+            for (int64_t y = first[1]; y < end[1]; y++) {
+                const int64_t line = (n * box->size[1] + z - box->first[1]) * box->size[2] + y - box->first[2];
+                for (int64_t x = first[2]; x < end[2]; x++, count++) {
+                    const int64_t at = line * box->size[3] + x - box->first[3];
+                    x_rows[count] = row[at];
+                    dy_rows[count] = dy + at * g->k;
+                }
+            }
+    return count;
+}
+
 /* Adds one box to panels [q0, q1) and rows [k0, k1) of dw (or writes them, if it is the first). */
 static void add_box(const plan *p, const tc_box *box, const float *dy, int64_t q0, int64_t q1, int64_t k0, int64_t k1,
                     int add, float *dw, char *scratch) {
     const tc_gemm_isa *isa = &tc_isa_now()->gemm;
     const tc_igemm *g = &p->g;
     const float **row = (const float **)(scratch + p->rows_at);
-    float *tiles = (float *)(scratch + p->dy_at), *panel = (float *)(scratch + p->panel_at);
-    const int64_t count = box->pixels, kg = tc_min(k1, g->kg);
-    int64_t group = -1;
+    const float **x_rows = (const float **)(scratch + p->inside_at), **dy_rows = (const float **)((char *)x_rows + p->inside_at);
+    float *tiles = (float *)(scratch + p->dy_at), *gathered = (float *)(scratch + p->panel_at);
+    const int64_t per_tap = p->by_tap ? g->cg / isa->panel : p->panels, kg = tc_min(k1, g->kg);
+    int64_t count = box->pixels;
+    if (!p->by_tap) {
+        x_rows = row;
+        for (int64_t i = 0; i < count; i++)
+            dy_rows[i] = dy + i * g->k;
+    }
     tc_piece piece[64];
-    for (int64_t q = q0; q < q1; q++) {
-        if (q / p->panels != group) {
-            group = q / p->panels;
-            pack_dy(count, isa->rows, dy + group * g->kg, g->k, k0, kg, tiles);
-        }
-        const int64_t j = q % p->panels * isa->panel, width = tc_min(isa->panel, g->reduction - j);
-        const int64_t pieces = make_pieces(p, box, group, j, j + width, piece);
-        const int direct = pieces == 1 && width == isa->panel && kg - k0 <= DIRECT_ROWS;
-        if (!direct)
-            isa->gather(count, row, pieces, piece, panel);
-        for (int64_t k = k0; k < kg; k += isa->rows) {
-            const int64_t rows = tc_min(isa->rows, kg - k);
-            isa->cols_form(rows, width, count, tiles + (k - k0) * count, rows, panel, direct ? row : NULL,
-                           direct ? piece[0].src : 0, add, dw + (group * g->kg + k) * g->reduction + j, g->reduction);
+    for (int64_t q = q0, next; q < q1; q = next) { /* panels of one group, or of one tap of it */
+        const int64_t group = q / p->panels;
+        next = tc_min(q1, tc_round_up(q + 1, per_tap));
+        if (p->by_tap)
+            count = inside(p, box, q % p->panels / per_tap, row, dy, x_rows, dy_rows);
+        const int in_place = !p->by_tap && next - q <= DIRECT_PANELS;
+        if (!in_place)
+            pack_dy(count, isa->rows, dy_rows, group * g->kg + k0, group * g->kg + kg, tiles);
+        for (int64_t first = q; first < next; first += p->together) {
+            const int64_t last = tc_min(first + p->together, next);
+            int64_t offset[TOGETHER];
+            for (int64_t i = first; i < last; i++) {
+                const int64_t j = i % p->panels * isa->panel, width = tc_min(isa->panel, g->reduction - j);
+                const int64_t pieces = make_pieces(p, box, group, j, j + width, piece);
+                const int direct = pieces == 1 && width == isa->panel && kg - k0 <= DIRECT_ROWS;
+                offset[i - first] = direct ? piece[0].src : GATHER;
+                if (!direct)
+                    isa->gather(count, x_rows, pieces, piece, gathered + (i - first) * count * isa->panel);
+            }
+            for (int64_t k = k0; k < kg; k += isa->rows)
+                for (int64_t i = first; i < last; i++) {
+                    const int64_t rows = tc_min(isa->rows, kg - k), j = i % p->panels * isa->panel;
+                    const float *a = in_place ? dy + group * g->kg + k : tiles + (k - k0) * count;
+                    isa->cols_form(rows, tc_min(isa->panel, g->reduction - j), count, a, in_place ? g->k : rows,
+                                   gathered + (i - first) * count * isa->panel,
+                                   offset[i - first] == GATHER ? NULL : x_rows, offset[i - first], add, dw + (group * g->kg + k) * g->reduction + j,
+                                   g->reduction);
+                }
         }
     }
 }

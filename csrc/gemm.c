@@ -9,8 +9,9 @@ enum {
     CHUNK = 192,             /* rows of A a task takes at once: CHUNK x TC_REDUCTION floats stay in L2 */
     GROUP = 32,              /* panels between two passes over a chunk: their part of C stays in L2 too */
     SHARED = 2 * 1024 * 1024, /* floats of B packed at once for all threads: within L3 */
-    SKINNY = 24,             /* up to so many rows B is packed, used and forgotten by one thread, within L2 */
-    SKINNY_PANELS = 8
+    FEW = 320,               /* up to so many rows of C, B is packed, used and forgotten by one thread, within L2 */
+    STRIP = 32 * 1024,       /* floats of such a piece of B: wide and low where A has so few rows that reading B is all */
+    STRIP_PANELS = 8         /* the work, else as high as a part of the reduction; a page holds 64 panels' rows */
 };
 
 /* ------------------------------------------------------------------ packed B */
@@ -96,69 +97,83 @@ void tc_gemm_packed(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda
 }
 
 /* ------------------------------------------------------------------ row-major B */
-/* Rows [0, k) of columns [j, j + NR), j + NR may pass n: then zeros. */
-static void pack_panel(int64_t k, int64_t n, int64_t nr, const float *b, int64_t ldb, float *to) {
-    if (n >= nr && nr == 16) {
-        for (int64_t i = 0; i < k; i++)
-            memcpy(to + i * 16, b + i * ldb, 64);
-        return;
-    }
-    const int64_t w = tc_min(n, nr);
-    for (int64_t i = 0; i < k; i++) {
-        memcpy(to + i * nr, b + i * ldb, (size_t)w * sizeof(float));
-        memset(to + i * nr + w, 0, (size_t)(nr - w) * sizeof(float));
+/* Rows [0, k) of `columns` columns of B into panels `step` floats apart; along B's rows, as memory likes to be read.
+ * The last panel is filled up with zeros. */
+static void pack_strip(int64_t k, int64_t columns, int64_t nr, const float *b, int64_t ldb, float *to, int64_t step) {
+    const int64_t whole = columns / nr, rest = columns % nr;
+    for (int64_t i = 0; i < k; i++, b += ldb, to += nr) {
+        if (nr == 16)
+            for (int64_t q = 0; q < whole; q++)
+                memcpy(to + q * step, b + q * 16, 64);
+        else
+            for (int64_t q = 0; q < whole; q++)
+                memcpy(to + q * step, b + q * nr, (size_t)nr * sizeof(float));
+        if (rest) {
+            memcpy(to + whole * step, b + whole * nr, (size_t)rest * sizeof(float));
+            memset(to + whole * step + rest, 0, (size_t)(nr - rest) * sizeof(float));
+        }
     }
 }
 
-/* A shared block is k x `columns` of B, all of k unless that leaves too few columns. */
+/* A shared block is `rows` x `columns` of B: all of k unless that leaves too few columns. */
 static void shared_block(int64_t n, int64_t k, int64_t nr, int64_t *rows, int64_t *columns) {
     *rows = tc_min(k, TC_REDUCTION * 48);
     *columns = tc_min(tc_round_up(n, nr), tc_max(SHARED / tc_max(*rows, 1) / nr, 1) * nr);
     *columns = tc_round_up(tc_ceil_div(n, tc_ceil_div(n, *columns)), nr);
 }
 
+/* Steps of the reduction and panels of a strip. */
+static void strip(int64_t m, int64_t n, int64_t k, int64_t nr, int64_t *part, int64_t *panels) {
+    *part = m <= 16 ? tc_min(k, 32) : tc_reduction_part(k);
+    *panels = tc_min(tc_ceil_div(n, nr), m <= 16 ? STRIP / (32 * nr) : STRIP_PANELS);
+}
+
+static int64_t few_bytes(int64_t m, int64_t n, int64_t k, int64_t nr) {
+    int64_t part, panels;
+    strip(m, n, k, nr, &part, &panels);
+    return tc_round_up(m * 2 * (int64_t)sizeof(float *), TC_ALIGN) +
+           tc_round_up(part * panels * nr * (int64_t)sizeof(float), TC_ALIGN);
+}
+
 int64_t tc_gemm_scratch(int64_t m, int64_t n, int64_t k, int threads) {
     const int64_t nr = tc_isa_now()->gemm.panel;
     if (m <= 0 || n <= 0)
         return 0;
-    if (m <= SKINNY)
-        return (SKINNY_PANELS * nr * TC_REDUCTION + 32 * SKINNY) * (int64_t)sizeof(float) * tc_max(threads, 1);
+    if (m <= FEW)
+        return few_bytes(m, n, k, nr) * tc_max(threads, 1);
     int64_t rows, columns;
     shared_block(n, k, nr, &rows, &columns);
     return tc_round_up(rows * columns * (int64_t)sizeof(float), TC_ALIGN) + tc_gemm_packed_scratch(m, rows, threads);
 }
 
-/* Few rows: reading B is all the work, so it passes through once, a block in L2 at a time. */
-static void skinny(const product *g, const float *b, int64_t ldb, void *scratch, int threads) {
+static void few_rows(const product *g, const float *b, int64_t ldb, char *scratch, int threads) {
     const tc_gemm_isa *isa = &tc_isa_now()->gemm;
-    const int64_t nr = isa->panel, part = tc_reduction_part(g->k);
-    const int64_t panels = tc_ceil_div(g->n, nr), groups = tc_ceil_div(panels, SKINNY_PANELS);
-    const int64_t floats = SKINNY_PANELS * nr * TC_REDUCTION + 32 * SKINNY;
+    const int64_t nr = isa->panel, bytes = few_bytes(g->m, g->n, g->k, nr), all = tc_ceil_div(g->n, nr);
+    int64_t part, wide;
+    strip(g->m, g->n, g->k, nr, &part, &wide);
+    const int64_t strips = tc_max(tc_ceil_div(all, wide), tc_min(all, threads));
 #pragma omp parallel num_threads(threads)
     {
         unsigned ftz = tc_ftz_set();
-        float *own = (float *)scratch + floats * tc_thread_index();
-        const float *row[SKINNY];
-        float *out[SKINNY];
+        char *mine = scratch + bytes * tc_thread_index();
+        const float **row = (const float **)mine;
+        float **out = (float **)(row + g->m);
+        float *own = (float *)(mine + tc_round_up(g->m * 2 * (int64_t)sizeof(float *), TC_ALIGN));
         for (int64_t r = 0; r < g->m; r++)
             out[r] = g->c + r * g->ldc;
 #pragma omp for schedule(dynamic)
-        for (int64_t t = 0; t < groups; t++)
+        for (int64_t t = 0; t < strips; t++) {
+            const int64_t q0 = all * t / strips, q1 = all * (t + 1) / strips;
             for (int64_t i = 0; i < tc_max(g->k, 1); i += part ? part : 1) {
                 const tc_run run = {0, 0, tc_min(part, g->k - i)};
-                const int64_t q0 = panels * t / groups, q1 = panels * (t + 1) / groups;
                 for (int64_t r = 0; r < g->m; r++)
                     row[r] = g->a + r * g->lda + i;
-                const int64_t whole = tc_min(q1, g->n / nr) - q0;
-                for (int64_t x = 0; x < run.len; x++) /* along B's rows, as memory likes to be read */
-                    for (int64_t q = 0; q < whole; q++)
-                        memcpy(own + (q * part + x) * nr, b + (i + x) * ldb + (q0 + q) * nr, (size_t)nr * sizeof(float));
-                if (whole < q1 - q0)
-                    pack_panel(run.len, g->n % nr, nr, b + i * ldb + (q1 - 1) * nr, ldb, own + whole * part * nr);
+                pack_strip(run.len, tc_min(q1 * nr, g->n) - q0 * nr, nr, b + i * ldb + q0 * nr, ldb, own, run.len * nr);
                 for (int64_t q = q0; q < q1; q++)
-                    isa->rows_form(g->m, tc_min(nr, g->n - q * nr), row, 1, &run, own + (q - q0) * part * nr, NULL,
+                    isa->rows_form(g->m, tc_min(nr, g->n - q * nr), row, 1, &run, own + (q - q0) * run.len * nr, NULL,
                                    i > 0, out, q * nr);
             }
+        }
         tc_ftz_restore(ftz);
     }
 }
@@ -169,9 +184,9 @@ void tc_gemm(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const
     if (m <= 0 || n <= 0)
         return;
     threads = tc_threads_for(threads, 2.0 * (double)m * (double)n * (double)k);
-    if (m <= SKINNY) {
+    if (m <= FEW) {
         const product g = {m, n, k, lda, 0, ldc, a, NULL, NULL, c, 0};
-        skinny(&g, b, ldb, scratch, threads);
+        few_rows(&g, b, ldb, scratch, threads);
         return;
     }
     int64_t rows, columns;
@@ -180,10 +195,11 @@ void tc_gemm(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const
     char *rest = (char *)scratch + tc_round_up(rows * columns * (int64_t)sizeof(float), TC_ALIGN);
     for (int64_t j = 0; j < n; j += columns)
         for (int64_t i = 0; i < tc_max(k, 1); i += tc_max(rows, 1)) {
-            const int64_t len = tc_min(rows, k - i), width = tc_min(columns, n - j);
+            const int64_t len = tc_min(rows, k - i), width = tc_min(columns, n - j), panels = tc_ceil_div(width, nr);
 #pragma omp parallel for num_threads(threads) schedule(static)
-            for (int64_t q = 0; q < tc_ceil_div(width, nr); q++)
-                pack_panel(len, width - q * nr, nr, b + i * ldb + j + q * nr, ldb, packed + q * len * nr);
+            for (int64_t q = 0; q < panels; q += STRIP_PANELS)
+                pack_strip(len, tc_min(STRIP_PANELS * nr, width - q * nr), nr, b + i * ldb + j + q * nr, ldb,
+                           packed + q * len * nr, len * nr);
             tc_gemm_packed(m, width, len, a + i, lda, packed, len * nr, NULL, i > 0, c + j, ldc, rest, threads);
         }
 }

@@ -147,8 +147,15 @@ static void gemm_rows(int64_t m, int64_t n, const float *const *row, int64_t run
         init = first;
     }
     rows_function *const *table = rows_table[n > TC_WIDTH];
-    for (; m >= TC_ROWS; m -= TC_ROWS, row += TC_ROWS, out += TC_ROWS)
+    /* What stands behind these steps of the panel comes next: fetch it from afar, a share with every tile. */
+    const int64_t end = runs ? run[runs - 1].b + run[runs - 1].len : 0, lines = runs ? (end - run[0].b) * TC_PANEL / 16 : 0;
+    const int64_t share = m >= 4 * TC_ROWS ? lines / (m / TC_ROWS) + 1 : 0;
+    const float *next = b + end * TC_PANEL;
+    for (; m >= TC_ROWS; m -= TC_ROWS, row += TC_ROWS, out += TC_ROWS) {
+        for (int64_t i = 0; i < share; i++, next += 16)
+            __builtin_prefetch(next, 0, 2);
         table[TC_ROWS - 1](n, row, runs, run, b, init, add, out, column);
+    }
     if (m)
         table[m - 1](n, row, runs, run, b, init, add, out, column);
 }
