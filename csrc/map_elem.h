@@ -51,10 +51,10 @@ static inline mvf map_hswish_slope(mvf x) {
 static void map_act(int kind, int64_t n, float a, const float *x, float *y) {
     const mvf zero = mv_set(0);
     switch (kind) {      /* comparisons are such that a NaN stays one */
-    case TC_RELU: MAP_UNARY(n, x, y, v, mv_keep(~(v < zero), v)); break;
+    case TC_RELU: MAP_UNARY(n, x, y, v, mv_at_least(v, zero)); break;
     case TC_RELU6: MAP_UNARY(n, x, y, v, mv_clip(v, 0, 6)); break;
     case TC_LEAKY: MAP_UNARY(n, x, y, v, mv_select(v > zero, v, a * v)); break;
-    case TC_ELU: MAP_UNARY(n, x, y, v, mv_select(v > zero, v, a * mv_expm1_negative(v))); break;
+    case TC_ELU: MAP_UNARY(n, x, y, v, mv_select(v > zero, v, a * mv_expm1(mv_at_most(v, zero)))); break;
     case TC_GELU: MAP_UNARY(n, x, y, v, map_gelu(v)); break;
     case TC_SILU: MAP_UNARY(n, x, y, v, v * mv_sigmoid(v)); break;
     case TC_HSWISH: MAP_UNARY(n, x, y, v, v * mv_clip(v + 3.0f, 0, 6) * (1.0f / 6.0f)); break;
@@ -92,23 +92,28 @@ static void map_scale(int64_t n, float by, const float *x, float *y) {
     MAP_UNARY(n, x, y, v, v * by);
 }
 
-/* Element i is kept where the top 32 bits of splitmix64's finaliser of counter + i are at least `least`. */
+/* splitmix64's finaliser */
+static inline mvu map_mix(mvu z) {
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    return z ^ (z >> 31);
+}
+
+/* Element i is kept where the top 32 bits of the mix of counter + i are at least `least`. */
 static void map_dropout(int64_t n, uint32_t least, float scale, uint64_t counter, const float *x, float *y) {
-    enum { BLOCK = 64 };
-    for (int64_t at = 0; at < n; at += BLOCK) {
-        const int64_t m = n - at < BLOCK ? n - at : BLOCK;
-        uint32_t hash[BLOCK];
-        for (int64_t i = 0; i < BLOCK; i++) {
-            uint64_t z = counter + (uint64_t)(at + i);
-            z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-            z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-            hash[i] = (uint32_t)((z ^ (z >> 31)) >> 32);
+    const mvi sign = mv_seti(INT32_MIN), from = mv_seti((int32_t)least) ^ sign;     /* unsigned order by signed compare */
+    for (int64_t i = 0; i < n; i += MV) {
+        mvu low, high;
+        for (int j = 0; j < MV / 2; j++) {
+            low[j] = counter + (uint64_t)(i + j);
+            high[j] = counter + (uint64_t)(i + j + MV / 2);
         }
-#pragma GCC ivdep
-        for (int64_t i = 0; i < m; i++) {
-            float kept = x[at + i] * scale;
-            y[at + i] = hash[i] >= least ? kept : 0.0f;
-        }
+        const mvi hash = __builtin_shuffle((mvi)map_mix(low), (mvi)map_mix(high), MV_LANES * 2 + 1);
+        const mvi keep = (hash ^ sign) >= from;
+        if (i + MV <= n)
+            mv_store(y + i, mv_keep(keep, mv_load(x + i) * scale));
+        else
+            mv_store_part(y + i, mv_keep(keep, mv_load_part(x + i, n - i, 0) * scale), n - i);
     }
 }
 

@@ -99,7 +99,7 @@ static double map_bce(int64_t n, float scale, const float *x, const float *targe
             const mvf v = map_get(x + low + at, lanes, 0), t = map_get(target + low + at, lanes, 0);
             const mvf e = mv_exp(-mv_abs(v)), u = 1.0f + e;
             /* log(1 + e) with the rounding of 1 + e made good */
-            const mvf loss = (mv_keep(~(v < mv_set(0)), v) - v * t) + (mv_log(u) + (e - (u - 1.0f)) / u);
+            const mvf loss = (mv_at_least(v, mv_set(0)) - v * t) + (mv_log(u) + (e - (u - 1.0f)) / u);
             sum += lanes == MV ? loss : mv_load_part((const float *)&loss, lanes, 0);
             if (dx)
                 map_put(dx + low + at, (mv_select(v < mv_set(0), e, mv_set(1)) / u - t) * scale, lanes);

@@ -28,8 +28,13 @@ static void map_lrn_scale(int64_t c, int64_t low, int64_t n, int64_t size, float
     float squares[MAP_LRN + 2 * MAP_LRN_SIZE];
     const float each = alpha / (float)size;
     const int64_t first = low - size / 2;
-    for (int64_t i = 0; i < n + size + MV; i++)
-        squares[i] = first + i >= 0 && first + i < c ? x[first + i] * x[first + i] : 0;
+    const int64_t reach = n + size + MV, begin = first < 0 ? -first : 0, end = reach < c - first ? reach : c - first;
+    for (int64_t i = 0; i < begin; i++)
+        squares[i] = 0;
+    for (int64_t i = begin; i < end; i++)
+        squares[i] = x[first + i] * x[first + i];
+    for (int64_t i = end; i < reach; i++)
+        squares[i] = 0;
     map_slide(n, size, squares, scale);
     for (int64_t i = 0; i < n; i++)
         scale[i] = k + each * scale[i];
@@ -74,8 +79,13 @@ static void map_lrn_grad_chunk(int64_t c, int64_t low, int64_t n, int64_t size, 
         mv_store(power + i, p);
         mv_store(t + i, p / s);
     }
-    for (int64_t i = 0; i < m + MV; i++)       /* beyond the row, and in the lanes past m: nothing */
-        t[i] = i < m && from + i >= 0 && from + i < c ? t[i] * (dy[from + i] * x[from + i]) : 0;
+    const int64_t begin = from < 0 ? -from : 0, end = m < c - from ? m : c - from;
+    for (int64_t i = 0; i < begin; i++)        /* beyond the row, and in the lanes past m: nothing */
+        t[i] = 0;
+    for (int64_t i = begin; i < end; i++)
+        t[i] *= dy[from + i] * x[from + i];
+    for (int64_t i = end; i < m + MV; i++)
+        t[i] = 0;
     map_slide(n, size, t, sum);
     for (int64_t i = 0; i < n; i++)
         dx[low + i] = dy[low + i] * power[after + i] - factor * x[low + i] * sum[i];

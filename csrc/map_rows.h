@@ -7,8 +7,7 @@
 
 #include <math.h>
 
-#include "map_vec.h"
-#include "tinyconv.h"
+#include "map_elem.h"
 
 enum { MAP_WIDE = 1024 };
 
@@ -68,25 +67,25 @@ static void map_prelu(int64_t rows, int64_t c, const float *x, const float *a, f
     float slope[MAP_WIDE];
     MAP_COLUMNS(c, m) {
         map_widen(m, a, slope);
-        MAP_STRIPS(m, rows, c, o, wide) {
-#pragma GCC ivdep
-            for (int64_t i = 0; i < wide; i++) {
-                float v = x[o + i], below = v * slope[i];
-                y[o + i] = v > 0 ? v : below;
-            }
-        }
+        MAP_STRIPS(m, rows, c, o, wide)
+            MAP_BINARY(wide, x + o, slope, y + o, v, by, mv_select(v > mv_set(0), v, v * by));
     }
 }
 
+/* dx = dy where x > 0, else a dy */
 static void map_prelu_grad(int64_t rows, int64_t c, const float *x, const float *a, const float *dy, float *dx) {
     float slope[MAP_WIDE];
     MAP_COLUMNS(c, m) {
         map_widen(m, a, slope);
         MAP_STRIPS(m, rows, c, o, wide) {
-#pragma GCC ivdep
-            for (int64_t i = 0; i < wide; i++) {
-                float g = dy[o + i], below = g * slope[i];
-                dx[o + i] = x[o + i] > 0 ? g : below;
+            int64_t i = 0;
+            for (; i + MV <= wide; i += MV) {
+                const mvf g = mv_load(dy + o + i);
+                mv_store(dx + o + i, mv_select(mv_load(x + o + i) > mv_set(0), g, g * mv_load(slope + i)));
+            }
+            if (i < wide) {
+                const mvf g = mv_load_part(dy + o + i, wide - i, 0), v = mv_load_part(x + o + i, wide - i, 0);
+                mv_store_part(dx + o + i, mv_select(v > mv_set(0), g, g * mv_load_part(slope + i, wide - i, 0)), wide - i);
             }
         }
     }

@@ -99,10 +99,14 @@ static void map_block_prelu(map_columns m, int64_t c, int64_t low, int64_t high,
                             float *restrict s) {
     for (int64_t r = low; r < high; r += m.repeat) {
         const int64_t o = r * c + m.at, wide = map_strip(m, high, r);
-        for (int64_t i = 0; i < wide; i++) {
-            const float v = x[o + i], product = v * dy[o + i];
-            s[i] += v > 0 ? 0.0f : product;
+        int64_t i = 0;
+        for (; i + MV <= wide; i += MV) {
+            const mvf v = mv_load(x + o + i), product = v * mv_load(dy + o + i);
+            mv_store(s + i, mv_load(s + i) + mv_keep(~(v > mv_set(0)), product));
         }
+        for (; i < wide; i++)
+            if (!(x[o + i] > 0))
+                s[i] += x[o + i] * dy[o + i];
     }
 }
 
@@ -130,13 +134,13 @@ static void map_bn_stats(int64_t rows, int64_t c, const float *x, double *mean, 
     MAP_COLUMNS(c, m) {
         const int64_t lanes = m.width * m.repeat;
         MAP_BLOCKS(rows, map_block_rows(m), low, high) {
-            const double before = (double)low, now = (double)(high - low), after = (double)high;
+            const double now = (double)(high - low), each = 1 / now, share = now / (double)high, weight = (double)low * share;
             map_clear(lanes, s);
             map_block_sum(m, c, low, high, x, s);
             memset(sum, 0, sizeof *sum * (size_t)m.width);
             map_fold(m, s, sum);
             for (int64_t i = 0; i < m.width; i++)
-                centre[i] = (float)(sum[i] / now);
+                centre[i] = (float)(sum[i] * each);
             for (int64_t i = m.width; i < lanes; i++)
                 centre[i] = centre[i - m.width];
             map_clear(lanes, s);
@@ -147,9 +151,9 @@ static void map_bn_stats(int64_t rows, int64_t c, const float *x, double *mean, 
             map_fold(m, s, sum);
             map_fold(m, s2, sum2);
             for (int64_t i = 0; i < m.width; i++) {
-                const double off = sum[i] / now, delta = centre[i] + off - mean[m.at + i];
-                mean[m.at + i] += delta * now / after;
-                squares[m.at + i] += (sum2[i] - sum[i] * off) + delta * delta * before * now / after;
+                const double off = sum[i] * each, delta = centre[i] + off - mean[m.at + i];
+                mean[m.at + i] += delta * share;
+                squares[m.at + i] += (sum2[i] - sum[i] * off) + delta * delta * weight;
             }
         }
     }

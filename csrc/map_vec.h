@@ -18,6 +18,7 @@
 
 typedef float mvf __attribute__((vector_size(4 * MV)));
 typedef int32_t mvi __attribute__((vector_size(4 * MV)));
+typedef uint64_t mvu __attribute__((vector_size(4 * MV)));     /* MV / 2 lanes */
 typedef uint8_t mvb __attribute__((vector_size(MV)));
 typedef float mvf_mem __attribute__((vector_size(4 * MV), aligned(4), may_alias));
 typedef int32_t mvi_mem __attribute__((vector_size(4 * MV), aligned(4), may_alias));
@@ -28,25 +29,39 @@ static inline void mv_store(float *p, mvf v) { *(mvf_mem *)p = v; }
 static inline mvf mv_set(float a) { return a - (mvf){0}; }
 static inline mvi mv_seti(int32_t a) { return a - (mvi){0}; }
 
-/* The first n < MV lanes; the others read as `rest` and are not stored. */
-static inline mvf mv_load_part(const float *p, int64_t n, float rest)
-{
+#if MV == 16
+#define MV_LANES ((mvi){0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15})
+#elif MV == 8
+#define MV_LANES ((mvi){0, 1, 2, 3, 4, 5, 6, 7})
+#else
+#define MV_LANES ((mvi){0, 1, 2, 3})
+#endif
+/* -1 in the first n lanes, else 0 */
+static inline mvi mv_first(int64_t n) { return MV_LANES < mv_seti((int32_t)n); }
+
+/* The first n < MV lanes; the others read as `rest` and are neither touched in memory nor stored. */
+static inline mvf mv_load_part(const float *p, int64_t n, float rest) {
+#if defined(__AVX2__) && MV == 8
+    const mvf v = __builtin_ia32_maskloadps256((const mvf *)p, mv_first(n));
+    return __builtin_ia32_blendvps256(mv_set(rest), v, (mvf)mv_first(n));
+#else
     float lanes[MV];
     for (int64_t i = 0; i < MV; i++)
         lanes[i] = i < n ? p[i] : rest;
     return mv_load(lanes);
+#endif
 }
-static inline void mv_store_part(float *p, mvf v, int64_t n)
-{
-    float lanes[MV];
-    mv_store(lanes, v);
+static inline void mv_store_part(float *p, mvf v, int64_t n) {
+#if defined(__AVX2__) && MV == 8
+    __builtin_ia32_maskstoreps256((mvf *)p, mv_first(n), v);
+#else
     for (int64_t i = 0; i < n; i++)
-        p[i] = lanes[i];
+        p[i] = v[i];
+#endif
 }
 
 /* mask lanes are 0 or -1, as comparisons give them */
-static inline mvf mv_select(mvi mask, mvf yes, mvf no)
-{
+static inline mvf mv_select(mvi mask, mvf yes, mvf no) {
 #if defined(__AVX2__) && MV == 8
     return __builtin_ia32_blendvps256(no, yes, (mvf)mask);
 #else
@@ -56,40 +71,44 @@ static inline mvf mv_select(mvi mask, mvf yes, mvf no)
 static inline mvi mv_selecti(mvi mask, mvi yes, mvi no) { return (mvi)mv_select(mask, (mvf)yes, (mvf)no); }
 static inline mvf mv_keep(mvi mask, mvf v) { return (mvf)(mask & (mvi)v); }          /* v or 0 */
 static inline mvf mv_abs(mvf v) { return (mvf)((mvi)v & 0x7fffffff); }
-static inline mvf mv_like_sign(mvf v, mvf sign) { return (mvf)((mvi)v | ((mvi)sign & (int32_t)0x80000000)); }  /* v >= 0 */
-/* a NaN in v stays */
-static inline mvf mv_clip(mvf v, float low, float high)
-{
-    v = mv_select(v < mv_set(low), mv_set(low), v);
-    return mv_select(v > mv_set(high), mv_set(high), v);
+/* The larger of the two, v where it is NaN: the operands' order matters. */
+static inline mvf mv_at_least(mvf v, mvf low) {
+#if defined(__AVX2__) && MV == 8
+    return __builtin_ia32_maxps256(low, v);
+#elif defined(__SSE__) && MV == 4
+    return __builtin_ia32_maxps(low, v);
+#else
+    return mv_select(v < low, low, v);
+#endif
 }
+static inline mvf mv_at_most(mvf v, mvf high) {
+#if defined(__AVX2__) && MV == 8
+    return __builtin_ia32_minps256(high, v);
+#elif defined(__SSE__) && MV == 4
+    return __builtin_ia32_minps(high, v);
+#else
+    return mv_select(v > high, high, v);
+#endif
+}
+static inline mvf mv_clip(mvf v, float low, float high) { return mv_at_most(mv_at_least(v, mv_set(low)), mv_set(high)); }
 
 /* Lanes combined pairwise, always in the same order. */
-static inline float mv_sum(mvf v)
-{
-    float lanes[MV];
-    mv_store(lanes, v);
+static inline float mv_sum(mvf v) {
     for (int half = MV / 2; half; half /= 2)
-        for (int i = 0; i < half; i++)
-            lanes[i] += lanes[i + half];
-    return lanes[0];
+        v += __builtin_shuffle(v, MV_LANES ^ half);
+    return v[0];
 }
-static inline float mv_largest(mvf v)
-{
-    float lanes[MV];
-    mv_store(lanes, v);
+static inline float mv_largest(mvf v) {
     for (int half = MV / 2; half; half /= 2)
-        for (int i = 0; i < half; i++)
-            lanes[i] = lanes[i] > lanes[i + half] ? lanes[i] : lanes[i + half];
-    return lanes[0];
+        v = mv_at_least(v, __builtin_shuffle(v, MV_LANES ^ half));
+    return v[0];
 }
 
 /* The polynomials below are near-minimax fits made for this file; the bound is on the fit alone. */
 
 /* exp(a + b) = 2^n (1 + q) with |b| small beside a (b is the rounding error of a, or 0).
  * r = a + b - n ln 2, |r| <= 0.347;  q = r + r^2 P(r), 3e-9 */
-static inline mvf mv_exp_parts(mvf a, mvf b, mvi *n)
-{
+static inline mvf mv_exp_parts(mvf a, mvf b, mvi *n) {
     const mvf magic = mv_set(0x1.8p23f);              /* adding it rounds to an integer in the low bits */
     mvf x = mv_clip(a, -105.0f, 89.0f), t = x * 1.44269504f + magic, k = t - magic;
     mvf r = ((x - k * 0x1.63p-1f) + b) + k * 2.12194440e-4f;      /* ln 2 = 0x1.63p-1 - 2.1219444e-4 */
@@ -103,8 +122,7 @@ static inline mvf mv_exp_parts(mvf a, mvf b, mvi *n)
 }
 static inline mvf mv_power_of_2(mvi n) { return (mvf)((n + 127) << 23); }
 /* In two steps, so that denormal results and those just below infinity come out right. */
-static inline mvf mv_exp_of(mvf a, mvf b)
-{
+static inline mvf mv_exp_of(mvf a, mvf b) {
     mvi n;
     mvf q = mv_exp_parts(a, b, &n);
     mvi half = n >> 1;
@@ -112,19 +130,17 @@ static inline mvf mv_exp_of(mvf a, mvf b)
 }
 static inline mvf mv_exp(mvf x) { return mv_exp_of(x, (mvf){0}); }
 
-/* for x <= 0 (and NaN) */
-static inline mvf mv_expm1_negative(mvf x)
-{
+/* exp(x) - 1 = 2^n q + (2^n - 1), for x up to 60: no cancellation near 0 */
+static inline mvf mv_expm1(mvf x) {
     mvi n;
     mvf q = mv_exp_parts(x, (mvf){0}, &n);
-    mvi far = n < -30;                                 /* exp(x) is lost beside 1 */
+    const mvi far = n < -30;                          /* exp(x) is lost beside 1 */
     mvf s = mv_power_of_2(mv_selecti(far, mv_seti(-30), n));
     return s * q + (s - 1.0f);
 }
 
 /* x > 0 and normal: x = 2^e (1 + f), log(1 + f) = f - f^2/2 + f^3 R(f) on [sqrt(1/2), sqrt(2)], 8e-10 */
-static inline mvf mv_log(mvf x)
-{
+static inline mvf mv_log(mvf x) {
     mvi bits = (mvi)x, e = (bits - 0x3f3504f3) >> 23;  /* 0x3f3504f3 is sqrt(1/2) */
     mvf f = (mvf)(bits - (e << 23)) - 1.0f, k = __builtin_convertvector(e, mvf);
     mvf r = mv_set(6.746638247e-02f);
@@ -142,24 +158,16 @@ static inline mvf mv_log(mvf x)
 
 static inline mvf mv_sigmoid(mvf x) { return 1.0f / (1.0f + mv_exp(-x)); }
 
-/* |x| < 0.625: x + x^3 P(x^2), 5e-9; else 1 - 2 / (exp(2|x|) + 1) */
-static inline mvf mv_tanh(mvf x)
-{
-    mvf z = mv_abs(x), u = x * x, p = mv_set(-5.704986326e-03f);
-    p = p * u + 2.063908657e-02f;
-    p = p * u - 5.373971485e-02f;
-    p = p * u + 1.333144219e-01f;
-    p = p * u - 3.333328194e-01f;
-    mvf near = x + x * u * p;
-    mvf far = mv_like_sign(1.0f - 2.0f / (mv_exp(2.0f * z) + 1.0f), x);
-    return mv_select(z < mv_set(0.625f), near, far);
+/* e / (e + 2) with e = exp(2x) - 1: small x keep their precision. Beyond 9.1 the result is 1 in float. */
+static inline mvf mv_tanh(mvf x) {
+    const mvf e = mv_expm1(2.0f * mv_clip(x, -9.1f, 9.1f));
+    return e / (e + 2.0f);
 }
 
 /* Phi(x), the normal distribution, with small relative error in both tails, and its density.
  * Phi(-a) = exp(-a^2/2) t P(t), t = 1 / (1 + 0.35 a), 3.2e-8 for 0 <= a <= 14.5; beyond, float has only 0.
  * a^2 = h^2 + (a - h)(a + h) with h of 12 bits: the exponent's rounding would cost 1e-6 in the tails. */
-static inline mvf mv_normal(mvf x, mvf *density)
-{
+static inline mvf mv_normal(mvf x, mvf *density) {
     mvf a = mv_abs(x), t = 1.0f / (1.0f + 0.35f * a);
     a = mv_select(a > mv_set(14.5f), mv_set(14.5f), a);
     mvf h = (mvf)((mvi)a & (int32_t)0xfffff000);
