@@ -102,12 +102,12 @@ static inline mvu map_mix(mvu z) {
 /* Element i is kept where the top 32 bits of the mix of counter + i are at least `least`. */
 static void map_dropout(int64_t n, uint32_t least, float scale, uint64_t counter, const float *x, float *y) {
     const mvi sign = mv_seti(INT32_MIN), from = mv_seti((int32_t)least) ^ sign;     /* unsigned order by signed compare */
-    for (int64_t i = 0; i < n; i += MV) {
-        mvu low, high;
-        for (int j = 0; j < MV / 2; j++) {
-            low[j] = counter + (uint64_t)(i + j);
-            high[j] = counter + (uint64_t)(i + j + MV / 2);
-        }
+    mvu low, high;                                                                  /* counters of the vector's halves */
+    for (int j = 0; j < MV / 2; j++) {
+        low[j] = counter + (uint64_t)j;
+        high[j] = low[j] + MV / 2;
+    }
+    for (int64_t i = 0; i < n; i += MV, low += MV, high += MV) {
         const mvi hash = __builtin_shuffle((mvi)map_mix(low), (mvi)map_mix(high), MV_LANES * 2 + 1);
         const mvi keep = (hash ^ sign) >= from;
         if (i + MV <= n)

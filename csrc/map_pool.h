@@ -287,6 +287,14 @@ typedef struct {
     float *dx, *dx_end;         /* dx_end: of this range of rows */
 } map_spreading;
 
+/* How a row is spread, known where the code is compiled. */
+typedef struct {
+    int max, bytes;     /* by maximum positions, held in bytes; else averages */
+    int add;            /* windows overlap */
+    int safe;           /* whole vectors may be loaded and stored everywhere in the row */
+    int64_t n;          /* inputs of every window, 0 if they differ */
+} map_spread_form;
+
 /* Which lanes of the vector at `at` count: those of this pixel, and in a sum not those the vector before had. */
 static inline mvi map_lanes(int64_t c, int64_t at, int add) {
     if (c < MV)
@@ -296,29 +304,45 @@ static inline mvi map_lanes(int64_t c, int64_t at, int add) {
 
 /* Adds to (or stores in) the inputs [ww.low, ww.high) of an input row what output `out` gives them; `tap` is that of
  * ww.low (max), `share` of each (average). */
-MAP_INLINE void map_spread(const map_spreading *p, int max, int bytes, int add, int64_t out, map_window ww, float *row,
-                           int32_t tap, float share) {
-    const int64_t c = p->s->c, n = ww.high - ww.low;
-    const int64_t load = c >= MV || p->dy + out + MV <= p->dy_end ? MV : c;
+MAP_INLINE void map_spread(const map_spreading *p, map_spread_form f, int64_t out, map_window ww, float *row, int32_t tap,
+                           float share) {
+    const int64_t c = p->s->c, n = f.n ? f.n : ww.high - ww.low;
+    const int64_t load = f.safe || p->dy + out + MV <= p->dy_end ? MV : c;
     float *dx = row + ww.low * c;
     MAP_VECTORS(c, at) {
-        mvf g = mv_keep(map_lanes(c, at, add), map_load(p->dy + out + at, load));
+        mvf g = mv_keep(map_lanes(c, at, f.add), map_load(p->dy + out + at, load));
         mvi where = mv_seti(0);
-        if (max)
-            where = map_load_index(p->index, out + at, bytes, load);
+        if (f.max)
+            where = map_load_index(p->index, out + at, f.bytes, load);
         else
             g *= share;
         for (int64_t j = 0; j < n; j++) {
             float *to = dx + j * c + at;
-            const int64_t store = c >= MV || to + MV <= p->dx_end ? MV : c;
-            const mvf part = max ? mv_keep(where == mv_seti(tap + (int32_t)j), g) : g;
-            map_store(to, add ? map_load(to, store) + part : part, store);
+            const int64_t store = f.safe || to + MV <= p->dx_end ? MV : c;
+            const mvf part = f.max ? mv_keep(where == mv_seti(tap + (int32_t)j), g) : g;
+            map_store(to, f.add ? map_load(to, store) + part : part, store);
         }
+    }
+}
+
+/* What output row `out` gives input row `row`; `tap` is that of the window's first column, `count` its clipped height. */
+MAP_INLINE void map_spread_row(const map_spreading *p, map_spread_form f, int64_t out, float *row, int64_t tap, int64_t count) {
+    const tc_pool_shape *s = p->s;
+    int64_t width = f.n;
+    float share = f.n ? 1.0f / (float)(count * f.n) : 0;
+    for (int64_t o = 0; o < s->ow; o++) {
+        const map_window ww = f.n ? (map_window){o * f.n, o * f.n + f.n, o * f.n} : map_window_of(&p->w, o);
+        if (!f.max && !f.n && ww.high - ww.low != width) {
+            width = ww.high - ww.low;
+            share = 1.0f / (float)(count * width);
+        }
+        map_spread(p, f, out + o * s->c, ww, row, (int32_t)(tap + ww.low - ww.first), share);
     }
 }
 
 MAP_INLINE void map_spread_rows(const map_spreading *p, int max, int bytes, int add, int64_t low, int64_t high) {
     const tc_pool_shape *s = p->s;
+    const int64_t reach = s->c < MV ? MV : 0;       /* of a vector beyond its pixel, at most */
     const int tiled = !s->adaptive && s->sw == s->kw && !s->pw && s->ow * s->sw >= s->iw;     /* windows fill the row */
     for (int64_t r = low; r < high; r++) {
         const map_row at = map_row_of(r, s->id, s->ih);
@@ -332,16 +356,13 @@ MAP_INLINE void map_spread_rows(const map_spreading *p, int max, int bytes, int 
                 const int64_t tap = ((at.z - wd.first) * s->kh + at.y - wh.first) * s->kw;
                 const int64_t out = ((at.image * s->od + z) * s->oh + v) * s->ow * s->c;
                 const int64_t count = (wd.high - wd.low) * (wh.high - wh.low);
-                int64_t width = 0;
-                float share = 0;
-                for (int64_t o = 0; o < s->ow; o++) {
-                    const map_window ww = map_window_of(&p->w, o);
-                    if (!max && ww.high - ww.low != width) {
-                        width = ww.high - ww.low;
-                        share = 1.0f / (float)(count * width);
-                    }
-                    map_spread(p, max, bytes, add, out + o * s->c, ww, row, (int32_t)(tap + ww.low - ww.first), share);
-                }
+                const int safe = row + s->iw * s->c + reach <= p->dx_end && p->dy + out + s->ow * s->c + reach <= p->dy_end;
+                if (safe && !add && tiled && s->kw == 2 && s->ow * 2 == s->iw)
+                    map_spread_row(p, (map_spread_form){max, bytes, 0, 1, 2}, out, row, tap, count);
+                else if (safe)
+                    map_spread_row(p, (map_spread_form){max, bytes, add, 1, 0}, out, row, tap, count);
+                else
+                    map_spread_row(p, (map_spread_form){max, bytes, add, 0, 0}, out, row, tap, count);
             }
     }
 }
