@@ -282,6 +282,22 @@ def test_a_warning_does_not_fail_a_check(folder, capsys):
     assert [d["code"][0] for d in found] == ["W"]
 
 
+def test_a_part_of_a_net_checks_with_a_warning(folder, capsys):
+    (folder / "part.net").write_text("conv 3x3 x4 -> relu\n")
+    assert main(["check", "part.net", "--json"]) == 0
+    assert [d["code"] for d in lines(capsys.readouterr().out)[0]] == ["W150"]
+    assert main(["check", "part.net", "--input", "8x8 x1", "--json"]) == 0
+    assert lines(capsys.readouterr().out) == [[]]
+    assert main(["summary", "part.net"]) == 2  # which needs shapes
+
+
+@pytest.mark.parametrize("command", [["summary"], ["summary", "--json"], ["train"], ["bench"]])
+def test_a_file_of_blocks_is_no_net(capsys, command):
+    assert main([*command, "residual"]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and "has no layers" in err
+
+
 # -- info, bench, and the streams
 
 def test_info_json(capsys):

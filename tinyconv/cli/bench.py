@@ -8,7 +8,7 @@ from statistics import median
 import click
 
 from ..errors import NetError
-from .common import (define, device, input_option, json_option, load_program, note, options, print_json, reading, settings,
+from .common import (define, device, input_option, json_option, load_program, make_net, note, options, print_json, settings,
                      threads, use_device)
 
 WARMUP, ROUNDS, SECONDS = 2, 5, 2.0  # at least so many rounds, and rounds for so many seconds
@@ -21,12 +21,7 @@ WARMUP, ROUNDS, SECONDS = 2, 5, 2.0  # at least so many rounds, and rounds for s
 @options(threads, device, define, settings, input_option, json_option)
 def bench(net, batch, training, device, define, settings, input_, as_json):
     """Time every step of a net: milliseconds, GFLOP/s, share of the measured peak, bytes moved."""
-    from ..net import Net
-
-    device = use_device(device)
-    program = load_program(net)
-    with reading():
-        model = Net(program, define, input_, 0, device, settings)
+    model = make_net(load_program(net), define, input_, settings, use_device(device))
     if None in model.input_shape:
         raise NetError(f"the input {model.graph.input} has a free size", help="give one by --input, such as '224x224 x3'")
     rows = measure(model, batch, training)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import click
 
 from ..errors import NetError
 from .common import BadInput, define, input_option, json_option, load_program, net_argument, options, print_json, settings, show
 
+NO_INPUT = "E150"
 KEYS = ("code", "message", "file", "line", "column", "end_column", "help")
 
 
@@ -43,7 +46,7 @@ def findings(program, define, settings, input_) -> list:
 
     found = []
     parts = (lambda: lang.expand(program, GraphBuilder(), define, input_),
-             lambda: lang.sections(program, {"data": DATA, "train": TRAIN}, settings) and [])
+             lambda: lang.sections(program, {"data": DATA, "train": TRAIN}, settings, define) and [])
     for part in parts:
         try:
             found += part()
@@ -51,4 +54,9 @@ def findings(program, define, settings, input_) -> list:
             if not error.diagnostics:
                 raise BadInput(error, program.files) from error
             found += error.diagnostics
-    return found
+    return [fragment(d) if d.code == NO_INPUT else d for d in found]
+
+
+def fragment(found):
+    """A net without an input is none to train, but a part of one, and parts are valid: a warning."""
+    return replace(found, code="W150", message="this net has no `input`: its shapes are not checked")

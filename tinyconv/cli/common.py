@@ -30,12 +30,12 @@ class BadInput(Exception):
 
 
 @contextmanager
-def reading() -> Iterator[None]:
+def reading(files: Mapping[str, str] | None = None) -> Iterator[None]:
     """A NetError inside this block is about what the user wrote, not about a run: exit code 2."""
     try:
         yield
     except NetError as error:
-        raise BadInput(error) from error
+        raise BadInput(error, files) from error
 
 
 # -- options
@@ -148,6 +148,23 @@ def load_program(net: str):
         from .. import weights
 
         return lang.parse(weights.read(path)[1].get("tinyconv.net", ""), path)
+
+
+def make_net(program, define: Mapping[str, str], input_: str | None, settings: Mapping[str, str], device: str, seed: int = 0):
+    """The net of a program, with fresh weights, its sections checked."""
+    from ..net import Net
+
+    with reading(program.files):
+        net = Net(program, define, input_, seed, device, settings)
+        require_layers(net.graph, program.file)
+        net.sections  # noqa: B018 -- read here, so that an error in them is one of the text
+        return net
+
+
+def require_layers(graph, file: str) -> None:
+    """NetError for a file of blocks only: fine to include, but no net."""
+    if not graph.nodes:
+        raise NetError(f"{file} has no layers", help="include it in a net that calls its blocks")
 
 
 def use_device(device: str | None) -> str:

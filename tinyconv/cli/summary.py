@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from ..errors import NetError
-from .common import BadInput, define, input_option, json_option, load_program, net_argument, options, print_json, settings
+from .common import (BadInput, define, input_option, json_option, load_program, net_argument, options, print_json, reading,
+                     require_layers, settings)
 
 
 @click.command()
@@ -27,6 +28,8 @@ def summary(net, define, settings, input_, batch, depth, as_json):
         if partial is not None and partial.nodes and not as_json:
             click.echo(Summary(partial, batch=batch, depth=depth))
         raise BadInput(error, program.files) from error
+    with reading():
+        require_layers(graph, program.file)
     table = Summary(graph, batch=batch, depth=depth)
     if as_json:
         print_json(table.to_json())

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from . import progress
-from .common import (BadInput, data_option, define, device, input_option, json_option, load_program, note, options,
+from .common import (BadInput, data_option, define, device, input_option, json_option, load_program, make_net, note, options,
                      print_json, reading, settings, skip_bad, threads, use_device)
 
 
@@ -63,17 +63,18 @@ def _no_changes(given: dict) -> None:
 
 def begin(net, data, epochs, seed, device, out, skip_bad, define, settings, input_):
     """(net, data set, run) of a new run; the folder is made when everything is known to fit."""
-    from ..net import Net
-    from ..train import Pipelines, Settings, check, fingerprint, start
+    from .. import lang
+    from ..data.steps import DATA
+    from ..train import TRAIN, Pipelines, Settings, check, fingerprint, start
     from .sources import chosen, open_data
 
     program = load_program(net)
-    with reading():
-        model = Net(program, define, input_, 0, device, settings)
-        recipe = Settings.of(model.sections.get("train"), epochs=epochs, seed=seed)
+    with reading(program.files):
+        sections = lang.sections(program, {"data": DATA, "train": TRAIN}, settings, define)
+        recipe = Settings.of(sections["train"], epochs=epochs, seed=seed)
+    model = make_net(program, define, input_, settings, device, recipe.seed)
+    with reading(program.files):
         text = model.text
-        if recipe.seed:
-            model = Net(program, define, input_, recipe.seed, device, settings)
         how = chosen(model, data, program.file, skip_bad)
     dataset = open_data(how, recipe.seed)
     check(model, dataset, recipe, Pipelines.of(model))
@@ -93,8 +94,7 @@ def go_on(net, epochs, device, folder, define, settings, input_):
     try:
         if net is not None:
             program = load_program(net)
-            with reading():
-                run.check_text(Net(program, define, input_, 0, device, settings).text)
+            run.check_text(make_net(program, define, input_, settings, device).text)
         model = Net(lang.parse(run.text, str(run.folder / "net.net")), seed=run.settings.seed, device=device)
         dataset = open_data(run.data, run.settings.seed)
     except BaseException:
