@@ -77,7 +77,10 @@ class FakeBuilder:
         sizes = []
         for n, k, s, p in zip(shape.spatial, *each):
             if n is not None and n + 2 * p < k:
-                raise LayerError(f"kernel {k} is larger than its padded input {n + 2 * p}", "use a smaller kernel", "E202")
+                raise LayerError(
+    f"kernel {k} is larger than its padded input {n + 2 * p}",
+    "use a smaller kernel",
+     "E202")
             sizes.append(None if n is None else (n + 2 * p - k) // max(1, s) + 1)
         return tuple(sizes)
 

@@ -68,7 +68,11 @@ def test_long_lines_are_cut_around_the_caret():
 
 
 def test_edit_distance_counts_swaps_and_has_a_limit():
-    assert [distance(a, b, 2) for a, b in [("relu", "relu"), ("rleu", "relu"), ("rel", "relu"), ("conv", "pool")]] == [0, 1, 1, 3]
+    assert [
+    distance(
+        a, b, 2) for a, b in [
+            ("relu", "relu"), ("rleu", "relu"), ("rel", "relu"), ("conv", "pool")]] == [
+                0, 1, 1, 3]
     assert nearest("cnov", ["concat", "conv"]) == "conv"
     assert nearest("b", ["bn", "a"]) == "" or nearest("b", ["bn"]) == "bn"
     assert nearest("xyzzy", ["conv"]) == ""

@@ -13,9 +13,11 @@ from lang_fakes import FakeBuilder
 from tinyconv import lang
 from tinyconv.errors import NetError
 
-TEXTS = [p.read_text() for p in sorted(Path(__file__).with_name("lang_cases").glob("*.net")) if "include" not in p.read_text()]
+CASES = Path(__file__).with_name("lang_cases")
+TEXTS = [text for text in (p.read_text() for p in sorted(CASES.glob("*.net"))) if "include" not in text]
 PIECES = sorted({t for text in TEXTS for t in re.findall(r'"[^"\n]*"|->|==|[\w.]+|[^\w\s]|\n', text)} | set(
-    "let default include block head repeat when else as and or not in on off min( round( normal( ? ?x? 3X3 → × => ^ 1e9 99999999999999999999 "
+    "let default include block head repeat when else as and or not in on off min( round( normal( ? ?x? 3X3 → × "
+    "=> ^ 1e9 99999999999999999999 "
     "0.1 x3 s2 g0 s0 @a skip as|n { } ( ) = , ; : \" ' # \\ \x00 \u00a0 日".split(" ")))
 
 
@@ -59,7 +61,8 @@ def mutated(seed):
     words = re.findall(r'"[^"\n]*"|->|==|[\w.]+|[^\w\s]|\s+', rng.choice(TEXTS))
     for _ in range(rng.randint(1, 4)):
         at = rng.randrange(len(words))
-        words[at:at + rng.choice((0, 1, 1, 2))] = rng.choice(([], [rng.choice(PIECES)], [words[rng.randrange(len(words))], " "]))
+        words[at:at + rng.choice((0, 1, 1, 2))] = rng.choice(([], [rng.choice(PIECES)],
+                                 [words[rng.randrange(len(words))], " "]))
     return "".join(words)
 
 
@@ -71,6 +74,9 @@ def test_mutated_programs(seed):
         assert run(lang.inline(lang.parse(text))) == calls
 
 
+# b0 holds b1 twice, b1 holds b2 twice, …: 2^50 layers.
+DOUBLING = "".join(f"block b{i} {{ b{i + 1} -> b{i + 1} }}\n" for i in range(50)) + "block b50 { relu }\n"
+TOWER = "".join(f"block b{i} {{ b{i + 1} }}\n" for i in range(3000)) + "block b3000 { relu }\n"
 HOSTILE = {
     "rulers": ("#" * 80 + "\n") * 2000 + "input 8 x1\n",
     "blank lines": "input 8 x1" + "\n" * 200_000 + "relu",
@@ -94,11 +100,10 @@ HOSTILE = {
     "growing numbers": "let a0 = 3\n" + "".join(f"let a{i + 1} = a{i}*a{i}\n" for i in range(100)),
     "repeats": "input 8 x1\nrepeat 999999999999 { relu }",
     "idle repeats": "input 8 x1\nrepeat 999999 { repeat 999999 { repeat 0 { relu } } }",
-    "doubling blocks": "".join(f"block b{i} {{ b{i + 1} -> b{i + 1} }}\n" for i in range(50)) + "block b50 { relu }\ninput 8 x1\nb0",
-    "doubling blocks, not called": "".join(f"block b{i} {{ b{i + 1} -> b{i + 1} }}\n" for i in range(50)) + "block b50 { relu }",
-    "doubling blocks after an error": "".join(f"block b{i} {{ b{i + 1} -> b{i + 1} }}\n" for i in range(50)) +
-                                      "block b50 { relu }\ninput 8 x1\nnothing -> b0",
-    "a tower of blocks": "".join(f"block b{i} {{ b{i + 1} }}\n" for i in range(3000)) + "block b3000 { relu }\ninput 8 x1\nb0",
+    "doubling blocks": DOUBLING + "input 8 x1\nb0",
+    "doubling blocks, not called": DOUBLING,
+    "doubling blocks after an error": DOUBLING + "input 8 x1\nnothing -> b0",
+    "a tower of blocks": TOWER + "input 8 x1\nb0",
     "recursion by argument": "block f g { g g }\ninput 8 x1\nf f",
     "mutual recursion": "block f { g }\nblock g { f }\n",
     "many blocks": "".join(f"block b{i} {{ relu }}\n" for i in range(8000)),

@@ -123,8 +123,8 @@ def test_a_bare_word_is_first_the_parameter_of_that_name():
 
 
 def test_blocks_are_passed_and_called():
-    text = "block cb k x act=relu { conv k x -> act }\nblock twice unit { unit x4 -> unit x8 }\nblock u x { cb 3 x %s }\n" \
-           "input 8 x1\ntwice u"
+    text = "block cb k x act=relu { conv k x -> act }\nblock twice unit { unit x4 -> unit x8 }\n" \
+           "block u x { cb 3 x %s }\ninput 8 x1\ntwice u"
     assert names(text % "") == ["input", "conv", "relu", "conv", "relu"]
     assert names(text % "tanh") == ["input", "conv", "tanh", "conv", "tanh"]
 
@@ -198,7 +198,8 @@ def test_repeat_counts_from_zero():
 
 
 def test_when_takes_the_first_condition_that_holds():
-    text = "input 8 x1\nrepeat 4 as i { when i == 0 { relu } else when i < 2 and not i == 3 { bn } else when i > 2 or off { tanh } }"
+    text = "input 8 x1\nrepeat 4 as i { when i == 0 { relu } else when i < 2 and not i == 3 { bn }\n" \
+           "else when i > 2 or off { tanh } }"
     assert names(text) == ["input", "relu", "bn", "tanh"]
     error("input 8 x1\nwhen 1 { relu }", "E137")
 

@@ -8,7 +8,11 @@ from tinyconv.errors import NetError
 from tinyconv.lang import Param, Setting, Signature
 
 N = (Param("n", "whole", positional=True),)
-SGD = Signature("sgd", (Param("lr", "number", 0.1), Param("momentum", "number", 0.9), Param("nesterov", "switch", False)))
+SGD = Signature(
+    "sgd", (Param(
+        "lr", "number", 0.1), Param(
+            "momentum", "number", 0.9), Param(
+                "nesterov", "switch", False)))
 ADAM = Signature("adam", (Param("lr", "number", 1e-3),))
 STEP = Signature("step", (Param("at", "list"), Param("factor", "number", 0.1)))
 STEPS = {"pad": Signature("pad", N), "crop": Signature("crop", N), "flip": Signature("flip")}
@@ -52,7 +56,8 @@ def test_settings_come_as_their_schema_says():
         "epochs": 5, "batch": 32, "optimizer": ("sgd", {"lr": 0.2, "momentum": 0.9, "nesterov": True}),
         "schedule": ("step", {"at": (2, 4), "factor": 0.1}), "loss": [("ce", {"weight": 1}), ("bce", {"weight": 0.5})]}
     assert got["data"]["source"] == ("text", "some/where", True)
-    assert [(name, args) for name, args, _ in got["data"]["augment"]] == [("pad", {"n": 4}), ("crop", {"n": 32}), ("flip", {})]
+    assert [(name, args) for name, args, _ in got["data"]["augment"]] == [
+             ("pad", {"n": 4}), ("crop", {"n": 32}), ("flip", {})]
     assert got["data"]["augment"][1][2][1:] == (5, 26, 33)
     assert read("data { source mnist }")["data"]["source"] == ("text", "mnist", False)
     assert read("input 8 x1") == {"data": {}, "train": {}}
@@ -79,7 +84,8 @@ def test_set_replaces_positionals_keys_and_whole_lines():
     ("train { epochs }", "E143"), ("train { epochs 1 2 }", "E142"), ("train { epochs 1.5 }", "E147"),
     ("train { optimizer }", "E305"), ("train { optimizer sdg }", "E305"), ("train { optimizer sgd rl=1 }", "E145"),
     ("train { schedule step }", "E143"), ("data { augment flip }", "E304"), ("data { augment: flop }", "E305"),
-    ("data { augment: pad }", "E143"), ("data { augment: repeat 2 { flip } }", "E304"), ("train { batch: pad 4 }", "E304"),
+    ("data { augment: pad }", "E143"), ("data { augment: repeat 2 { flip } }", "E304"),
+    ("train { batch: pad 4 }", "E304"),
     ("train { epochs nothing }", "E146"), ("train { batch relu }", "E146")])
 def test_wrong_settings_are_errors_at_their_place(text, expected):
     assert codes(text) == [(expected, 1)]

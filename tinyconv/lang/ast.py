@@ -1,4 +1,4 @@
-"""The program as plain data. Every node knows its place in the source; a formatter finds the comments with `comments`."""
+"""The program as plain data. Every node knows its place in its source, and the source knows its comments."""
 
 from __future__ import annotations
 

@@ -170,8 +170,11 @@ def unknown_flag(callee: Callee, arg: ast.Flag, scope: Scope) -> Fault:
     text = arg.source.text[arg.start:arg.end]
     if scope.find(text) is not None:
         open_params = [p.name for p in callee.params.values() if p.positional or p.kind == ANY]
-        return Fault("E144", f"`{text}` here is the flag `{arg.name}` with {show_flag(arg)}, not the value `{text}`", arg,
-                     f"write `{open_params[0]}={text}`" if open_params else "give it by its key, after `=`")
+        return Fault(
+    "E144",
+    f"`{text}` here is the flag `{arg.name}` with {show_flag(arg)}, not the value `{text}`",
+    arg,
+     f"write `{open_params[0]}={text}`" if open_params else "give it by its key, after `=`")
     flags = [p for p in callee.params if len(p) == 1]
     if not callee.params:
         return Fault("E144", f"`{callee.name}` takes no arguments", arg, f"remove `{text}`")
@@ -275,7 +278,10 @@ def too_many(callee: Callee, item: Given, index: int, positionals: list[Given], 
         return Fault("E142", takes, arg, f"write `{'x'.join(kernel)} x{last}`")
     text = arg.source.text[arg.start:arg.end]
     free = [p.name for p in callee.params.values() if not p.positional and len(p.name) == 1]
-    if isinstance(node, (ast.Number, ast.Name)) and "x" in free and not any(a for a in args if getattr(a, "name", "") == "x"):
+    if isinstance(
+    node, (ast.Number, ast.Name)) and "x" in free and not any(
+        a for a in args if getattr(
+            a, "name", "") == "x"):
         return Fault("E142", takes, arg, f"write `x{text}`" if isinstance(node, ast.Number) else f"write `x={text}`")
     return Fault("E142", takes, arg, f"it takes `{callee.usage()}`")
 
@@ -325,17 +331,27 @@ def convert_number(callee: Callee, param: Param, item: Given):
         help = f"write `{param.name}=round({text})`" if isinstance(item.arg, ast.Keyword) else "round it: `round(…)`"
         if isinstance(item.node, ast.Number):
             help = f"write {int(value + Fraction(1, 2))}"
-        raise Fault("E147", f"`{param.name}` of `{callee.name}` must be a whole number, this is {show(value)}", item.arg,
-                    help)
+        raise Fault(
+    "E147",
+    f"`{param.name}` of `{callee.name}` must be a whole number, this is {show(value)}",
+    item.arg,
+     help)
     if value < 0:
         raise Fault("E147", f"`{param.name}` of `{callee.name}` must not be negative, this is {show(value)}", item.arg)
     return value
 
 
 WANTS = {
-    "whole": "a whole number", "number": "a number", "size": "a size", "switch": "on or off", "text": "a text in quotes",
-    "value": "an @name", "list": "numbers with commas", "name": "a name", "init": "he, xavier, zeros or normal(σ)",
-}
+    "whole": "a whole number",
+    "number": "a number",
+    "size": "a size",
+    "switch": "on or off",
+    "text": "a text in quotes",
+    "value": "an @name",
+    "list": "numbers with commas",
+    "name": "a name",
+    "init": "he, xavier, zeros or normal(σ)",
+     }
 
 
 def mismatch(callee: Callee, param: Param, item: Given) -> Fault:

@@ -132,7 +132,12 @@ class Expander:
         seen = {}
         for head, start in heads:
             if head.name.name in seen:
-                self.fault(Fault("E122", f"the head `{head.name.name}` is defined twice", head.name, "choose another name"))
+                self.fault(
+    Fault(
+        "E122",
+        f"the head `{head.name.name}` is defined twice",
+        head.name,
+         "choose another name"))
             seen[head.name.name] = head
             self.head(head, start)
         self.levels.pop()
@@ -402,7 +407,16 @@ class Expander:
         given = self.given
         if given is None or stage is given:
             return stage
-        return ast.Layer(given.source, given.start, given.end, given.callee, merged_input(stage, given), None, stage.alias)
+        return ast.Layer(
+    given.source,
+    given.start,
+    given.end,
+    given.callee,
+    merged_input(
+        stage,
+        given),
+        None,
+         stage.alias)
 
     def unknown_layer(self, ident: ast.Ident, passed=None, scope: Scope | None = None,
                       stage: ast.Layer | None = None) -> Fault:
@@ -508,7 +522,8 @@ class Expander:
 
     def merge_references(self, name: str, stage: ast.Layer, value, scope: Scope):
         if not stage.args:
-            raise Fault("E152", f"`{name}` has nothing to merge", stage, f"write `{name} {{ … | … }}` or `{name} @name`")
+            raise Fault("E152", f"`{name}` has nothing to merge", stage,
+                        f"write `{name} {{ … | … }}` or `{name} @name`")
         values = [value]
         shape = "?" if value is UNKNOWN else value.shape
         labels = [Label(*stage.callee.span, f"the flow: {shape}")]

@@ -14,10 +14,36 @@ from .ast import Source
 MARKS = re.compile(r'"[^"\n]*"|#[^\n]*|([{}()])')
 KEYWORDS = ("let", "default", "include", "block", "head", "repeat", "when", "else", "as", "and", "or", "not")
 LOOKALIKES = {
-    "→": "->", "⇒": "->", "⟶": "->", "➔": "->", "➜": "->", "×": "x", "✕": "x", "·": "*", "−": "-", "–": "-", "—": "-", "“": '"', "”": '"',
-    "„": '"', "‘": '"', "’": '"', "，": ",", "；": ";", "：": ":", "（": "(", "）": ")", "｛": "{", "｝": "}", "≤": "<=",
-    "≥": ">=", "≠": "!=", "÷": "/", "∗": "*", "′": '"',
-}
+    "→": "->",
+    "⇒": "->",
+    "⟶": "->",
+    "➔": "->",
+    "➜": "->",
+    "×": "x",
+    "✕": "x",
+    "·": "*",
+    "−": "-",
+    "–": "-",
+    "—": "-",
+    "“": '"',
+    "”": '"',
+    "„": '"',
+    "‘": '"',
+    "’": '"',
+    "，": ",",
+    "；": ";",
+    "：": ":",
+    "（": "(",
+    "）": ")",
+    "｛": "{",
+    "｝": "}",
+    "≤": "<=",
+    "≥": ">=",
+    "≠": "!=",
+    "÷": "/",
+    "∗": "*",
+    "′": '"',
+     }
 NAMED_SPACES = {"\u00a0": "a no-break space", "\u3000": "a wide space", "\u200b": "a zero-width space",
                 "\ufeff": "a byte-order mark", "\u2028": "a line separator", "\u2003": "an em space",
                 "\u2009": "a thin space", "\u202f": "a narrow no-break space"}
@@ -48,13 +74,27 @@ class Explainer:
                labels: tuple[Label, ...] = ()) -> Diagnostic:
         start = self.at if start is None else start
         end = start + max(1, len(self.word)) if end is None else end
-        return Diagnostic(code, message, *self.source.span(start, min(end, len(self.text)) if start < len(self.text) else end),
-                          help=help, labels=labels)
+        return Diagnostic(code, message, *self.source.span(start, min(end, len(self.text))
+                          if start < len(self.text) else end), help=help, labels=labels)
 
     def explain(self) -> Diagnostic:
-        for step in (self.unclosed, self.at_end, self.lookalike, self.wrong_arrow, self.let_without_value, self.brace, self.bar, self.arrow, self.keyword,
-                     self.text_literal, self.assignment, self.call, self.operator, self.punctuation, self.malformed,
-                     self.missing_arrow):
+        for step in (
+    self.unclosed,
+    self.at_end,
+    self.lookalike,
+    self.wrong_arrow,
+    self.let_without_value,
+    self.brace,
+    self.bar,
+    self.arrow,
+    self.keyword,
+    self.text_literal,
+    self.assignment,
+    self.call,
+    self.operator,
+    self.punctuation,
+    self.malformed,
+     self.missing_arrow):
             found = step()
             if found:
                 return found
@@ -123,7 +163,8 @@ class Explainer:
             if self.before == "=" or (self.bits and self.bits[-1][0] in ("data", "train")):
                 return self.report("`{` is not expected here", self.wanted())
             if not self.before:
-                return self.report("braces need a word before them", "write `block NAME { … }`, `repeat n { … }` or `add { … }`")
+                return self.report("braces need a word before them",
+     "write `block NAME { … }`, `repeat n { … }` or `add { … }`")
             return self.report("`{` is not expected here", self.wanted())
         if not stack:
             return self.report("this `}` closes nothing", "remove it, or add the `{` that it should close", code="E112")
@@ -131,8 +172,11 @@ class Explainer:
             return self.report("these braces are empty", "write `skip`, which passes its input on", self.bits[-1][1],
                                self.at + 1, "E113")
         if self.before == "->":
-            return self.report("nothing follows this `->`", "remove it, or write the next layer after it", self.bits[-1][1],
-                               self.bits[-1][1] + 2, "E111")
+            return self.report("nothing follows this `->`",
+    "remove it, or write the next layer after it",
+    self.bits[-1][1],
+    self.bits[-1][1] + 2,
+     "E111")
         if self.before == "|":
             return self.report("this branch is empty", "write `skip`, which passes its input on", self.bits[-1][1],
                                self.at + 1, "E113")
@@ -147,8 +191,11 @@ class Explainer:
             return self.report("this branch is empty", "write `skip`, which passes its input on", self.bits[-1][1],
                                self.at + 1, "E113")
         if self.before == "->":
-            return self.report("nothing follows this `->`", "remove it, or write the next layer after it", self.bits[-1][1],
-                               self.bits[-1][1] + 2, "E111")
+            return self.report("nothing follows this `->`",
+    "remove it, or write the next layer after it",
+    self.bits[-1][1],
+    self.bits[-1][1] + 2,
+     "E111")
         return self.report("`|` separates branches, and this is not among any",
                            "write `add { … | … }`, `concat { … | … }` or `mul { … | … }`")
 
@@ -170,21 +217,40 @@ class Explainer:
         right = re.match(r"[0-9?]+", self.text[self.at + 1:self.at + 20])
         if c in "×✕" and left and right:
             a, b = left.group(), right.group()
-            return self.report(f"`{a}{c}{b}` is not a size", f"write `{a}x{b}`", self.at - len(a), self.at + 1 + len(b), "E107")
+            return self.report(
+    f"`{a}{c}{b}` is not a size",
+    f"write `{a}x{b}`",
+    self.at - len(a),
+    self.at + 1 + len(b),
+     "E107")
         if c in LOOKALIKES:
-            return self.report(f"`{c}` is not part of the language", f"write `{LOOKALIKES[c]}`", end=self.at + 1, code="E107")
+            return self.report(
+    f"`{c}` is not part of the language",
+    f"write `{LOOKALIKES[c]}`",
+    end=self.at + 1,
+     code="E107")
         # The bad letter may stand inside what looks like a word: `3×3`, `3X3`.
         run = re.match(r"[\w.?×✕]+", self.text[self.at:self.at + 100])
         if run and re.fullmatch(r"(?:\d+|\?)(?:[xX×✕*](?:\d+|\?))+", run.group()):
             fixed = re.sub("[X×✕*]", "x", run.group())
             if fixed != run.group():
-                return self.report(f"`{run.group()}` is not a size", f"write `{fixed}`", end=self.at + run.end(), code="E107")
+                return self.report(
+    f"`{run.group()}` is not a size",
+    f"write `{fixed}`",
+    end=self.at + run.end(),
+     code="E107")
         if c in NAMED_SPACES or (c.isspace() and c not in " \t\n"):
-            return self.report(f"{NAMED_SPACES.get(c, 'an unusual space')} (U+{ord(c):04X}) is not part of the language",
-                               "write a plain space", end=self.at + 1, code="E107")
+            return self.report(
+    f"{NAMED_SPACES.get(c, 'an unusual space')} (U+{ord(c):04X}) is not part of the language",
+    "write a plain space",
+    end=self.at + 1,
+     code="E107")
         if not c.isprintable():
-            return self.report(f"the character U+{ord(c):04X} is not part of the language", "remove it", end=self.at + 1,
-                               code="E107")
+            return self.report(
+    f"the character U+{ord(c):04X} is not part of the language",
+    "remove it",
+    end=self.at + 1,
+     code="E107")
         if ord(c) > 127:
             return self.report(f"`{c}` is not part of the language", "names have the letters a-z, digits and _",
                                end=self.at + 1, code="E107")
@@ -196,10 +262,14 @@ class Explainer:
             at, rest = at - 1, self.text[at - 1:at + 3]
         for wrong in ("=>", "-->", "~>", "->>", "|>", ">>", "»", "<-"):
             if rest.startswith(wrong):
-                return self.report(f"`{wrong}` is not an arrow of the language", "write `->`", at, at + len(wrong), "E108")
+                return self.report(f"`{wrong}` is not an arrow of the language",
+                                   "write `->`", at, at + len(wrong), "E108")
         if self.word in ("-", ">") and not self.in_expression() and self.before not in ("=", ""):
-            return self.report(f"`{self.word}` is not expected here", "write `->` for the next layer; arithmetic stands only "
-                               "after `=`", code="E108")
+            return self.report(
+    f"`{self.word}` is not expected here",
+    "write `->` for the next layer; arithmetic stands only "
+    "after `=`",
+     code="E108")
         return None
 
     def in_expression(self) -> bool:
@@ -219,8 +289,11 @@ class Explainer:
         word = self.word
         if word in ("data", "train") and re.match(r"\s*\{", self.text[self.at + len(word):self.at + 200]):
             if self.open_braces():
-                return self.report(f"the section `{word}` cannot stand inside braces", "close the braces before it, with `}`",
-                                   code="E112", labels=self.opened())
+                return self.report(
+    f"the section `{word}` cannot stand inside braces",
+    "close the braces before it, with `}`",
+    code="E112",
+     labels=self.opened())
             return self.report(f"`{word}` must start a line", "put it on a line of its own")
         if word not in KEYWORDS:
             return None
@@ -240,8 +313,11 @@ class Explainer:
         if word == "let" and self.open_braces():
             return self.report("a `let` stands first in its braces", "move it up, before the layers")
         if self.open_braces():
-            return self.report(f"`{word}` cannot stand inside braces", "close the braces before it, with `}`", code="E112",
-                               labels=self.opened())
+            return self.report(
+    f"`{word}` cannot stand inside braces",
+    "close the braces before it, with `}`",
+    code="E112",
+     labels=self.opened())
         if self.same_line() and self.bits:
             return self.report(f"`{word}` must start a line", "put it on a line of its own")
         return None
@@ -290,8 +366,12 @@ class Explainer:
             end = self.text.find("\n", self.at)
             closing = self.text.find('"', self.at + 1, end if end >= 0 else len(self.text))
             if closing < 0:
-                return self.report("this text has no closing quote", 'add the `"`', end=end if end >= 0 else len(self.text),
-                                   code="E104")
+                return self.report(
+    "this text has no closing quote",
+    'add the `"`',
+    end=end if end >= 0 else len(
+        self.text),
+         code="E104")
             return self.report("a text in quotes is not expected here", self.wanted(), end=closing + 1)
         if c in "'`":
             return self.report(f"texts stand in double quotes, not in {c}", 'write `"…"`', end=self.at + 1, code="E107")
@@ -313,8 +393,16 @@ class Explainer:
                 return self.report(f"a setting has no `=`: `{name} = {rest}`", f"write `{name} {rest}`", code="E109")
             before = self.bits[-2][0] if len(self.bits) > 1 else ""
             if before != "->" and self.starts_line(start):
-                return self.report("a constant is given with `let`", f"write `let {name} = {rest}`", start, self.at + 1, "E109")
-        return self.report("`=` follows the name of a parameter, and there is none here", "write `key=value`", code="E109")
+                return self.report(
+    "a constant is given with `let`",
+    f"write `let {name} = {rest}`",
+    start,
+    self.at + 1,
+     "E109")
+        return self.report(
+    "`=` follows the name of a parameter, and there is none here",
+    "write `key=value`",
+     code="E109")
 
     def starts_line(self, at: int) -> bool:
         return not self.text[self.text.rfind("\n", 0, at) + 1:at].strip()
@@ -350,7 +438,8 @@ class Explainer:
         if self.word == "!":
             return self.report("`!` is not an operator of the language", "write `not`", code="E109")
         if self.word == "*" and self.before == "*":
-            return self.report("`**` is not an operator of the language", "write `^`", self.bits[-1][1], self.at + 1, "E109")
+            return self.report("`**` is not an operator of the language",
+                               "write `^`", self.bits[-1][1], self.at + 1, "E109")
         if self.word == ")":
             return self.report("this `)` closes nothing" if "RPAR" not in self.expected else "`)` is not expected here",
                                self.wanted())
@@ -360,18 +449,24 @@ class Explainer:
             start = start if joined else self.at
             run = re.match(r"[^\s{}|;#]*(?:\s*[-+*/^]\s*[^\s{}|;#]+)*", self.text[start:start + 80]).group().rstrip()
             run = run.split("->")[0].rstrip()
-            return self.report("arithmetic stands only after `=`", f"write `x={run}`, with the parameter's name before it",
-                               start, start + max(1, len(run)), "E109")
+            return self.report("arithmetic stands only after `=`",
+    f"write `x={run}`, with the parameter's name before it",
+    start,
+    start + max(1,
+    len(run)),
+     "E109")
         return self.report(f"a value is missing before `{self.printable()}`" if "LPAR" in self.expected
                            else f"`{self.printable()}` is not expected here", self.wanted(), code="E109")
 
     def punctuation(self):
         if self.word == ",":
-            return self.report("arguments are separated by spaces", "remove the comma; lists stand only after `=`, as in "
-                               "`mean=0.5,0.5,0.5`")
+            return self.report(
+    "arguments are separated by spaces",
+    "remove the comma; lists stand only after `=`, as in "
+    "`mean=0.5,0.5,0.5`")
         if self.word == ":":
-            return self.report("`:` stands only after the name of a pipeline in `data`", "write `augment: pad 4 -> flip`, or "
-                               "remove the `:`")
+            return self.report("`:` stands only after the name of a pipeline in `data`",
+                               "write `augment: pad 4 -> flip`, or " "remove the `:`")
         if self.word == "@":
             return self.report("`@` needs a name", "write `@name`, with the name given by `as name`")
         if self.word == "\\":
@@ -385,12 +480,18 @@ class Explainer:
         word = m.group()
         if not re.match(r"[\d.?]", word):
             if "." in word:
-                return self.report(f"`{self.short(word)}` is not a name", "names have letters, digits and _", end=self.at + len(word),
-                                   code="E103")
+                return self.report(
+    f"`{self.short(word)}` is not a name",
+    "names have letters, digits and _",
+    end=self.at + len(word),
+     code="E103")
             return None
         if re.fullmatch(r"\d+(?:\.\d+)?(?:e[-+]?\d+)?|\.\d+|(?:\d+|\?)(?:x(?:\d+|\?))*", word):
             if self.before in ("block", "let", "as", "head", "default"):
-                return self.report(f"a name is missing after `{self.before}`", "names start with a letter", end=self.at + len(word))
+                return self.report(
+    f"a name is missing after `{self.before}`",
+    "names start with a letter",
+     end=self.at + len(word))
             if "ARROW" in self.expected and self.same_line():
                 return self.report(f"`{self.short(word)}` follows something complete",
                                    "arguments stand right after their layer's name", end=self.at + len(word))
@@ -401,7 +502,9 @@ class Explainer:
         if trail:
             follow = re.match(r"x[ \t]+(\d+)", self.text[self.at + len(trail.group(1)):self.at + 200])
             n = trail.group(1)
-            help = f"write `{n}x{n}` for a square, or `{n} x{follow.group(1)}`" if follow else f"write `{n}x{n}` or `{n}`"
+            help = f"write `{n}x{n}` or `{n}`"
+            if follow:
+                help = f"write `{n}x{n}` for a square, or `{n} x{follow.group(1)}`"
         elif re.fullmatch(r"\d+[A-Za-z_]\w*", word):
             number, name = re.fullmatch(r"(\d+)(\w+)", word).groups()
             help = f"write `{number}*{name}`" if self.in_expression() else "names start with a letter"
@@ -409,7 +512,8 @@ class Explainer:
             help = f"write `{word[:-1]}`"
         elif re.fullmatch(r"\d+(?:\.\d+)?E[-+]?\d*", word):
             help = "write the exponent with a small `e`"
-        return self.report(f"`{self.short(word)}` is neither a number nor a size nor a name", help, end=self.at + len(word), code="E103")
+        return self.report(f"`{self.short(word)}` is neither a number nor a size nor a name",
+                           help, end=self.at + len(word), code="E103")
 
     @staticmethod
     def short(word: str) -> str:

@@ -37,7 +37,8 @@ def check_overrides(lets: list[ast.Let], overrides: Mapping[str, object], files:
     for name in overrides:
         if name not in names:
             near = nearest(str(name), names)
-            help = f"did you mean `{near}`?" if near else f"its lets are {', '.join(names)}" if names else "it has no lets"
+            known = f"its lets are {', '.join(names)}" if names else "it has no lets"
+            help = f"did you mean `{near}`?" if near else known
             raise SourceError([Diagnostic("E127", f"there is no let `{name}` to override", help=help)], files)
 
 

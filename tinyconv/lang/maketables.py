@@ -28,8 +28,9 @@ def make_tables(out: str | Path) -> None:
 
     grammar = Path(__file__).with_name("net.lark").read_text(encoding="utf-8")
     data, memo = Lark(grammar, **OPTIONS).memo_serialize([TerminalDef, Rule])
-    text = f'"""Made from net.lark by maketables.py."""\n\nSTAMP = {_stamp(grammar)!r}\nDATA = {data!r}\nMEMO = {memo!r}\n'
-    Path(out).write_text(text, encoding="utf-8")
+    names = {"STAMP": _stamp(grammar), "DATA": data, "MEMO": memo}
+    lines = ['"""Made from net.lark by maketables.py."""', *(f"{name} = {value!r}" for name, value in names.items())]
+    Path(out).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def load_tables(grammar_file: Path, transformer):

@@ -91,7 +91,8 @@ class AstBuilder:
 
     def pipe(self, c):
         for arrow, stage in zip(c[1::2], c[2::2]):
-            if "\n" in self.source.text[arrow.end_pos:stage.start] or ";" in self.source.text[arrow.end_pos:stage.start]:
+            between = self.source.text[arrow.end_pos:stage.start]
+            if "\n" in between or ";" in between:
                 self.problem("E111", "a line ends with `->`", arrow.start_pos, arrow.end_pos,
                              "put the `->` at the start of the next line, or remove it")
         return ast.Pipe(self.source, c[0].start, c[-1].end, c[::2])

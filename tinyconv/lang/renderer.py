@@ -36,7 +36,8 @@ def _one(d: Diagnostic, files: Mapping[str, list[str]], color: bool) -> list[str
     kind = "warning" if d.is_warning else "error"
     out = [paint(tone, f"{kind}[{d.code}]") + paint(_BOLD, f": {printable(d.message)}")]
     groups = _groups(d, files)
-    width = max((len(str(line)) for group in groups.values() for line in group), default=len(str(d.line)) if d.line else 1)
+    width = max((len(str(line)) for group in groups.values()
+                for line in group), default=len(str(d.line)) if d.line else 1)
     bar = paint(_BLUE, " " * width + " |")
     if d.file:
         place = f"{d.file}:{d.line}:{d.column}" if d.line else d.file

@@ -140,5 +140,6 @@ class Scope:
         if near:
             return Fault("E125", f"unknown name `{node.name}`", node, f"did you mean `{near}`?")
         if self.find_name(node.name) is not None:
-            return Fault("E125", f"unknown name `{node.name}`", node, f"write `@{node.name}` for the output of that name")
+            return Fault("E125", f"unknown name `{node.name}`", node,
+                         f"write `@{node.name}` for the output of that name")
         return Fault("E125", f"unknown name `{node.name}`", node, "give it a value with `let`, above this line")

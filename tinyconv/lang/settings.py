@@ -53,7 +53,13 @@ class _Reader:
         return result
 
     def report(self, fault: Fault) -> None:
-        self.errors.append(Diagnostic(fault.code, fault.message, *fault.node.span, help=fault.help, labels=fault.labels))
+        self.errors.append(
+    Diagnostic(
+        fault.code,
+        fault.message,
+        *fault.node.span,
+        help=fault.help,
+         labels=fault.labels))
 
     def section(self, schema: Mapping[str, Setting], name: str, lines: list[ast.SettingLine], result: dict) -> None:
         first: dict[str, ast.SettingLine] = {}
@@ -82,7 +88,8 @@ class _Reader:
             near = foreign(name, schema)
             for other, settings in self.schema.items():
                 if name in settings:
-                    raise Fault("E302", f"`{section}` has no setting `{name}`", line.name, f"it belongs in `{other} {{ }}`")
+                    raise Fault("E302", f"`{section}` has no setting `{name}`",
+                                line.name, f"it belongs in `{other} {{ }}`")
         raise Fault("E302", f"`{section}` has no setting `{name}`", line.name,
                     f"did you mean `{near}`?" if near else f"its settings are {', '.join(schema)}")
 
@@ -167,8 +174,10 @@ def apply_set(lines: dict[str, list[ast.SettingLine]], key: str, value, schema: 
     known = schema.get(section, {}) if schema is not None else None
     if known is not None and name not in known:
         near = nearest(name, known) or foreign(name, known)
-        raise SourceError([Diagnostic("E306", f"`{section}` has no setting `{name}`", help=f"did you mean `{near}`?" if near
-                                      else f"its settings are {', '.join(known)}")], files)
+        raise SourceError([Diagnostic("E306",
+    f"`{section}` has no setting `{name}`",
+    help=f"did you mean `{near}`?" if near else f"its settings are {', '.join(known)}")],
+     files)
     existing = lines.setdefault(section, [])
     same = [line for line in existing if line.name.name == name]
     if len(parts) == 3:

@@ -1,6 +1,6 @@
 """Values of the language and exact arithmetic on them.
 
-A number is an int or, where it is not whole, a Fraction; on/off is a bool; a text is a str; a list is a tuple of numbers.
+A number is an int or, where it is not whole, a Fraction; on/off is a bool; a text is a str; a list is a tuple.
 """
 
 from __future__ import annotations
@@ -247,8 +247,16 @@ def function(expr: ast.Func, lookup):
     name = expr.name
     if name not in FUNCTIONS and name != "normal":
         near = nearest(name, FUNCTIONS)
-        raise Fault("E134", f"unknown function `{name}`", ast.Ident(expr.source, expr.start, expr.start + len(name), name),
-                    f"did you mean `{near}`?" if near else "the functions are min, max, floor, ceil and round")
+        raise Fault(
+    "E134",
+    f"unknown function `{name}`",
+    ast.Ident(
+        expr.source,
+        expr.start,
+        expr.start +
+        len(name),
+        name),
+         f"did you mean `{near}`?" if near else "the functions are min, max, floor, ceil and round")
     values = [evaluate(arg, lookup) for arg in expr.args]
     if UNKNOWN in values:
         return UNKNOWN
