@@ -49,6 +49,14 @@ def _load_weights(path: str, device, input, set, lets) -> "Net":
     return net
 
 
+def _schema() -> dict:
+    """What sections may hold; imported when a section is read, so that a net alone does not load the training."""
+    from .data.steps import DATA
+    from .train.settings import TRAIN
+
+    return {"data": DATA, "train": TRAIN}
+
+
 class Weights(MutableMapping):
     """{name: float32 array}. Reads give a copy; writes check the shape."""
 
@@ -115,16 +123,12 @@ class Net:
     @cached_property
     def sections(self) -> dict:
         """The `data` and `train` sections, checked: see lang.sections."""
-        from .data.steps import DATA
-        from .train.settings import TRAIN
-
-        return lang.sections(self._program, {"data": DATA, "train": TRAIN}, self._set)
+        return lang.sections(self._program, _schema(), self._set)
 
     @cached_property
     def text(self) -> str:
         """The net in one self-contained text: includes in it, lets and settings as they were replaced."""
-        text = lang.inline(self._program, self._lets, self._set)
-        return lang.with_input(text, self._input) if self._input else text
+        return lang.inline(self._program, self._lets, self._set, _schema(), self._input)
 
     def summary(self):
         """Layers with shapes, parameters, multiply-adds, receptive fields; str() is the table."""
