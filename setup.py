@@ -30,7 +30,7 @@ ISA_FLAGS = {
     "isa_avx2.c": (X86_64, ["-mavx2", "-mfma"]),
 }
 
-PYTHON_PROBE = "#include <Python.h>\n#include <math.h>\n#include <stdint.h>\nint tc_probe(void) { return PY_MAJOR_VERSION; }\n"
+PYTHON_PROBE = "#include <Python.h>\n#include <math.h>\nint tc_probe(void) { return PY_MAJOR_VERSION; }\n"
 OPENMP_PROBE = "#include <omp.h>\nint tc_probe(void) { return omp_get_max_threads(); }\n"
 
 MISSING = """
@@ -42,7 +42,7 @@ tinyconv works without it, on NumPy, many times slower. To have it:
 
 
 class BuildTables(build_py):
-    """Adds the parser's tables, made from the grammar: into the wheel, or into the source tree of an editable install."""
+    """Adds the parser's tables, made from the grammar: to the wheel, or to the source tree of an editable install."""
 
     def run(self):
         super().run()

@@ -14,7 +14,8 @@ def operands(case: dict):
     import numpy as np
 
     rng = np.random.default_rng(0)
-    return (rng.standard_normal((case["m"], case["k"]), np.float32), rng.standard_normal((case["k"], case["n"]), np.float32))
+    m, n, k = case["m"], case["n"], case["k"]
+    return rng.standard_normal((m, k), np.float32), rng.standard_normal((k, n), np.float32)
 
 
 def ours(case: dict):

@@ -64,10 +64,12 @@ def torch(memory_format: str):
         if case["which"] == "forward":
             return lambda: torch.nn.functional.conv2d(x, w, None, stride, padding)
         mask = [case["which"] == "dx", case["which"] == "dw", False]
-        return lambda: torch.ops.aten.convolution_backward(dy, x, w, None, stride, padding, [1, 1], False, [0, 0], 1, mask)
+        how = (None, stride, padding, [1, 1], False, [0, 0], 1, mask)
+        return lambda: torch.ops.aten.convolution_backward(dy, x, w, *how)
 
     return setup
 
 
 if __name__ == "__main__":
-    pairs.run(__doc__, {"tinyconv": ours, "torch": torch("contiguous_format"), "torch NHWC": torch("channels_last")}, cases)
+    sides = {"tinyconv": ours, "torch": torch("contiguous_format"), "torch NHWC": torch("channels_last")}
+    pairs.run(__doc__, sides, cases)

@@ -1,8 +1,8 @@
 """Two programs measured in turns, so that a noisy machine is noisy for both.
 
-Every side is a process of its own, started once and driven over a pipe; those that wait are stopped (SIGSTOP), for thread
-pools spin for milliseconds after a call and the next one would pay. In each round every side has one turn, in shuffled
-order; what is reported are medians of the ratios within a round, never of times from different minutes.
+Every side is a process of its own, started once and driven over a pipe; those that wait are stopped (SIGSTOP), for
+thread pools spin for milliseconds after a call and the next one would pay. In each round every side has one turn, in
+shuffled order; what is reported are medians of the ratios within a round, never of times from different minutes.
 
 A script using this is both: `main` is the driver, and started with `--worker SIDE` it serves as that side.
 """
@@ -23,6 +23,7 @@ from statistics import median
 
 TURN = 0.05  # seconds a turn lasts at least
 WARMUP = 2  # calls before the first turn
+TUNING = ("OPENBLAS_", "NVPL_", "MKL_", "OMP_", "GOMP_")  # variables that would tie a peer's hands
 PEAK_SECONDS = 0.02
 
 
@@ -75,10 +76,11 @@ class Side:
 
     def __init__(self, name: str, python: str, arguments: list[str], threads: int):
         self.name = name
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(("OPENBLAS_", "NVPL_", "MKL_", "OMP_", "GOMP_"))}
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(TUNING)}
         environment["OMP_NUM_THREADS"] = str(threads)
         command = [python, os.path.abspath(sys.argv[0]), "--worker", name, *arguments]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                        env=environment)
         self.process.send_signal(signal.SIGSTOP)
 
     def ask(self, message: dict) -> dict:
@@ -99,8 +101,8 @@ class Side:
 
 @dataclass
 class Result:
-    """One case. ms: {side: median}. ratio: median over rounds of the fastest peer's time over ours (above 1 we are faster);
-    `fastest` names the peer. peak_fraction: median of our rate over the peak measured in the same turn."""
+    """One case. ms: {side: median}. ratio: median over rounds of the fastest peer's time over ours (above 1 we are
+    faster); `fastest` names the peer. peak_fraction: median of our rate over the peak measured in the same turn."""
 
     case: str
     ms: dict[str, float]
@@ -134,8 +136,8 @@ def compare(sides: list[Side], cases: Iterable[tuple[str, dict, float | None]], 
 
 
 def run(description: str, setups: dict[str, Callable], cases: Callable[[], list], ours: str = "tinyconv") -> None:
-    """The whole of a benchmark script: its options, its sides and its table. setups: {side: setup}, ours among them; those
-    of peers run under --peer-python. cases(): what `compare` takes."""
+    """The whole of a benchmark script: its options, its sides and its table. setups: {side: setup}, ours among them;
+    those of peers run under --peer-python. cases(): what `compare` takes."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--peer-python", default=sys.executable, help="the Python that has the peer installed")
     parser.add_argument("--rounds", type=int, default=21)
@@ -168,5 +170,5 @@ def table(results: list[Result], sides: list[str]) -> str:
                       "" if r.gflops is None else f"{r.gflops:.1f}",
                       "" if r.peak_fraction is None else f"{100 * r.peak_fraction:.0f} %"])
     widths = [max(map(len, column)) for column in zip(*lines)]
-    return "\n".join("  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths))).rstrip()
-                     for line in lines)
+    aligned = [[line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:]))] for line in lines]
+    return "\n".join("  ".join(line).rstrip() for line in aligned)

@@ -100,8 +100,10 @@ def torch_net(name: str):
             return self.relu(self.body(x) + self.shortcut(x))
 
     if name == "LeNet":
-        return nn.Sequential(nn.Conv2d(1, 6, 5), nn.Tanh(), nn.AvgPool2d(2), nn.Conv2d(6, 16, 5), nn.Tanh(), nn.AvgPool2d(2),
-                             nn.Conv2d(16, 120, 5), nn.Tanh(), nn.Flatten(), nn.Linear(120, 84), nn.Tanh(), nn.Linear(84, 10))
+        return nn.Sequential(nn.Conv2d(1, 6, 5), nn.Tanh(), nn.AvgPool2d(2),
+                             nn.Conv2d(6, 16, 5), nn.Tanh(), nn.AvgPool2d(2),
+                             nn.Conv2d(16, 120, 5), nn.Tanh(), nn.Flatten(),
+                             nn.Linear(120, 84), nn.Tanh(), nn.Linear(84, 10))
     if name == "ResNet-20":
         layers, c = [*cb(3, 16, 3), nn.ReLU(inplace=True)], 16
         for x in (16, 32, 64):
@@ -117,4 +119,5 @@ def torch_net(name: str):
 
 
 if __name__ == "__main__":
-    pairs.run(__doc__, {"tinyconv": ours, "torch": torch("contiguous_format"), "torch NHWC": torch("channels_last")}, cases)
+    sides = {"tinyconv": ours, "torch": torch("contiguous_format"), "torch NHWC": torch("channels_last")}
+    pairs.run(__doc__, sides, cases)

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Everything that takes longer than .ci/run may: the C tests under sanitizers and without OpenMP, the Python tests on every
-# instruction set of this machine, on a build without OpenMP, and with many more random examples. Run it in the background.
+# Everything that takes longer than .ci/run may: the C tests under sanitizers and without OpenMP, the Python tests on
+# every instruction set of this machine, on a build without OpenMP, and with many more random examples.
 #   PYTHON=.venv/bin/python tests/full.sh
 set -eu
 cd "$(dirname "$0")/.."
@@ -25,7 +25,8 @@ done
 echo "== Python tests, no OpenMP"
 temporary=$(mktemp -d)
 trap 'rm -rf "$temporary"' EXIT
-git ls-files -z --cached --others --exclude-standard | tar --null --ignore-failed-read -cf - -T - | tar -xf - -C "$temporary"
+git ls-files -z --cached --others --exclude-standard | tar --null --ignore-failed-read -cf - -T - |
+    tar -xf - -C "$temporary"
 (
     cd "$temporary"
     python3 -m venv .venv

@@ -26,5 +26,6 @@ def test_a_pair_is_driven_in_turns():
 
 @pytest.mark.parametrize("script", ["gemm", "layers", "training"])
 def test_options_are_explained(script):
-    done = subprocess.run([sys.executable, FOLDER / f"{script}.py", "--help"], capture_output=True, text=True, timeout=60)
+    command = [sys.executable, FOLDER / f"{script}.py", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and "--peer-python" in done.stdout

@@ -105,7 +105,8 @@ def test_resume_with_another_net_is_refused(trained, capsys):
 
 
 def test_interrupting_saves_and_exits_130(folder):
-    command = [sys.executable, "-m", "tinyconv", "train", "net.net", "--data", "data.npz", "--epochs", "100000", "--out", "r"]
+    command = [sys.executable, "-m", "tinyconv", "train", "net.net", "--data", "data.npz", "--epochs", "100000",
+               "--out", "r"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     for line in process.stderr:
         if line.startswith("epoch"):
@@ -334,8 +335,8 @@ def test_a_reader_that_leaves_is_no_error():
 
 
 def test_a_net_from_standard_input():
-    done = subprocess.run([sys.executable, "-m", "tinyconv", "summary", "-", "--json"], input="input 4x4 x1\nconv 3x3 x2\n",
-                          capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-m", "tinyconv", "summary", "-", "--json"], capture_output=True, text=True,
+                          input="input 4x4 x1\nconv 3x3 x2\n", timeout=60)
     assert done.returncode == 0 and json.loads(done.stdout)["params"] == 20
 
 

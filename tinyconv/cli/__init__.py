@@ -1,7 +1,7 @@
 """The command line: `tinyconv COMMAND …`. Every command imports what it needs when it runs.
 
-Data goes to standard output, progress and errors to standard error. Exit codes: 0 done; 1 the run failed; 2 bad usage or
-a bad `.net`; 130 interrupted.
+Data goes to standard output, progress and errors to standard error. Exit codes: 0 done; 1 the run failed; 2 bad usage
+or a bad `.net`; 130 interrupted.
 """
 
 from __future__ import annotations

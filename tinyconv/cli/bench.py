@@ -8,8 +8,8 @@ from statistics import median
 import click
 
 from ..errors import NetError
-from .common import (define, device, input_option, json_option, load_program, make_net, note, options, print_json, settings,
-                     threads, use_device)
+from .common import (define, device, input_option, json_option, load_program, make_net, note, options, print_json,
+                     settings, threads, use_device)
 
 WARMUP, ROUNDS, SECONDS = 2, 5, 2.0  # at least so many rounds, and rounds for so many seconds
 
@@ -23,7 +23,8 @@ def bench(net, batch, training, device, define, settings, input_, as_json):
     """Time every step of a net: milliseconds, GFLOP/s, share of the measured peak, bytes moved."""
     model = make_net(load_program(net), define, input_, settings, use_device(device))
     if None in model.input_shape:
-        raise NetError(f"the input {model.graph.input} has a free size", help="give one by --input, such as '224x224 x3'")
+        raise NetError(f"the input {model.graph.input} has a free size",
+                       help="give one by --input, such as '224x224 x3'")
     rows = measure(model, batch, training)
     if as_json:
         print_json(rows)
@@ -34,8 +35,8 @@ def bench(net, batch, training, device, define, settings, input_, as_json):
 
 
 def measure(model, batch: int, training: bool) -> list[dict]:
-    """One row a step: layer, op, kernel, pass, ms (median), gflops, peak_fraction, bytes; None where there is nothing to
-    count (only convolution and fc have gflops) or no peak is known."""
+    """One row a step: layer, op, kernel, pass, ms (median), gflops, peak_fraction, bytes; None where there is nothing
+    to count (only convolution and fc have gflops) or no peak is known."""
     import numpy as np
 
     x = np.random.default_rng(0).random((batch, *model.input_shape), np.float32)

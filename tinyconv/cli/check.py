@@ -7,7 +7,8 @@ from dataclasses import replace
 import click
 
 from ..errors import NetError
-from .common import BadInput, define, input_option, json_option, load_program, net_argument, options, print_json, settings, show
+from .common import (BadInput, define, input_option, json_option, load_program, net_argument, options, print_json,
+                     settings, show)
 
 NO_INPUT = "E150"
 KEYS = ("code", "message", "file", "line", "column", "end_column", "help")

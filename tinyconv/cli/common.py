@@ -68,9 +68,10 @@ settings = click.option("--set", "settings", metavar="SECTION.KEY=VALUE", multip
                         help="Replace a setting: train.batch=64, train.optimizer.lr=0.1.")
 input_option = click.option("--input", "input_", metavar="SHAPE", help="Input of a net without one: '32x32 x3'.")
 device = click.option("--device", type=click.Choice(["cpu", "numpy"]),
-                      help="cpu: the compiled kernels; numpy: the readable reference.  [default: cpu where it was built]")
+                      help="cpu: the compiled kernels; numpy: the reference.  [default: cpu where it was built]")
 threads = click.option("--threads", type=click.IntRange(1), callback=lambda c, p, n: set_threads(n),
-                       expose_value=False, help="Threads to compute with.  [default: OMP_NUM_THREADS, or the CPUs allowed]")
+                       expose_value=False,
+                       help="Threads to compute with.  [default: OMP_NUM_THREADS, or the CPUs allowed]")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -79,7 +80,8 @@ def options(*given: Callable) -> Callable:
     return lambda function: reduce(lambda f, option: option(f), reversed(given), function)
 
 
-data_option = click.option("--data", metavar="PATH", help="Data set: a path, or a known name such as fashion-mnist-small.")
+data_option = click.option("--data", metavar="PATH",
+                           help="Data set: a path, or a known name such as fashion-mnist-small.")
 skip_bad = click.option("--skip-bad", is_flag=True, help="Leave out images that are truncated or corrupt.")
 
 
@@ -150,7 +152,8 @@ def load_program(net: str):
         return lang.parse(weights.read(path)[1].get("tinyconv.net", ""), path)
 
 
-def make_net(program, define: Mapping[str, str], input_: str | None, settings: Mapping[str, str], device: str, seed: int = 0):
+def make_net(program, define: Mapping[str, str], input_: str | None, settings: Mapping[str, str], device: str,
+             seed: int = 0):
     """The net of a program, with fresh weights, its sections checked."""
     from ..net import Net
 
@@ -168,7 +171,7 @@ def require_layers(graph, file: str) -> None:
 
 
 def use_device(device: str | None) -> str:
-    """The backend asked for, or the fastest there is: then a warning, with the line that mends it, where it is NumPy."""
+    """The backend asked for, or the fastest there is; where that is NumPy, a warning with the line that mends it."""
     from ..runtime.backend import compiled
 
     if device is not None:

@@ -28,8 +28,8 @@ def info(measure, as_json):
         return
     if facts["isa"] == "numpy":
         warn_slow()
-    words = {"openmp": "OpenMP", "cpu": "CPU", "isa": "instruction set", "isas": "available", "fma_gflops": "multiply-adds",
-             "read_gbs": "memory reading"}
+    words = {"openmp": "OpenMP", "cpu": "CPU", "isa": "instruction set", "isas": "available",
+             "fma_gflops": "multiply-adds", "read_gbs": "memory reading"}
     for key, value in facts.items():
         if isinstance(value, dict):
             unit = "GFLOP/s" if key == "fma_gflops" else "GB/s"
@@ -42,7 +42,8 @@ def info(measure, as_json):
 
 
 def machine() -> dict:
-    """version, cpu, isa (in use; "numpy" without the compiled kernels), isas (of build and machine), threads, openmp."""
+    """version, cpu, isa (in use; "numpy" without the compiled kernels), isas (that build and machine have), threads,
+    openmp."""
     from ..runtime import threads
     from ..runtime.backend import compiled
 

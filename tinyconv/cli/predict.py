@@ -13,7 +13,8 @@ from .progress import percent
 @click.command()
 @click.argument("weights", metavar="W")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
-@click.option("--top", type=click.IntRange(1), help="Classes to name, the likeliest first.  [default: 1; 5 with --json]")
+@click.option("--top", type=click.IntRange(1),
+              help="Classes to name, the likeliest first.  [default: 1; 5 with --json]")
 @options(threads, device, json_option)
 def predict(weights, files, top, device, as_json):
     """Classify images; one line a file. A file that cannot be read is reported and the rest go on."""

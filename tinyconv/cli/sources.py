@@ -13,8 +13,8 @@ from ..errors import NetError
 def chosen(net, data: str | None, file: str, skip_bad: bool) -> dict[str, Any]:
     """How to open the data of a net, as plain JSON data: {"source", "validation", "skip_bad"}.
 
-    data: the `--data` option. file: the `.net` file, which relative paths in its text count from. NetError where the net
-    names no data and none was given.
+    data: the `--data` option. file: the `.net` file, which relative paths in its text count from. NetError where the
+    net names no data and none was given.
     """
     section = net.sections.get("data", {})
     source = data

@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from ..errors import NetError
-from .common import (BadInput, define, input_option, json_option, load_program, net_argument, options, print_json, reading,
-                     require_layers, settings)
+from .common import (BadInput, define, input_option, json_option, load_program, net_argument, options, print_json,
+                     reading, require_layers, settings)
 
 
 @click.command()

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from . import progress
-from .common import (BadInput, data_option, define, device, input_option, json_option, load_program, make_net, note, options,
-                     print_json, reading, settings, skip_bad, threads, use_device)
+from .common import (BadInput, data_option, define, device, input_option, json_option, load_program, make_net, note,
+                     options, print_json, reading, settings, skip_bad, threads, use_device)
 
 
 @click.command()

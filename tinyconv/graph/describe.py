@@ -55,7 +55,8 @@ def _word(param: Param, value: object, params: Sequence[Param]) -> str:
         return param.name
     sized = "size" in param.kinds and isinstance(value, tuple) and not param.positional
     text = axes(value, fold=True) if sized else _text(value)
-    own = isinstance(value, str) and value in param.words and not any(value in p.words for p in params if p is not param)
+    shared = any(value in p.words for p in params if p is not param)
+    own = isinstance(value, str) and value in param.words and not shared
     if param.positional or own:
         return text
     if len(param.name) == 1 and text[:1].isdigit():

@@ -95,7 +95,8 @@ class Summary:
     def __str__(self) -> str:
         parts = [self._table(self.rows(self.graph.main)), self._totals()]
         for head in self.graph.heads:
-            parts += [f"\nhead {head.name}, weight {head.weight:g}, in training only:", self._table(self.rows(head.nodes)),
+            parts += [f"\nhead {head.name}, weight {head.weight:g}, in training only:",
+                      self._table(self.rows(head.nodes)),
                       f"{head.params:,} parameters, {_count(head.macs, exact=True)} MACs"]
         return "\n".join(parts)
 
@@ -104,8 +105,8 @@ class Summary:
         lines = [("layer", "", "output", "params", "MACs", "field", "jump", memory)]
         for row in rows:
             size = None if row.activation_bytes is None else row.activation_bytes * self.batch
-            lines.append((row.name, row.text, row.output, f"{row.params:,}", _count(row.macs), axes(row.field, True) or "-",
-                          "-" if row.jump is None else axes(row.jump, True) or "-", _bytes(size)))
+            lines.append((row.name, row.text, row.output, f"{row.params:,}", _count(row.macs),
+                          axes(row.field, True) or "-", axes(row.jump or (), True) or "-", _bytes(size)))
         widths = [max(map(len, column)) for column in zip(*lines)]
         left = 3  # columns of text; the others are numbers
         return "\n".join("  ".join(cell.ljust(w) if i < left else cell.rjust(w)
@@ -114,8 +115,8 @@ class Summary:
     def _totals(self) -> str:
         size = None if self.activation_bytes is None else self.activation_bytes * self.batch
         of = "" if self.batch == 1 else f" at batch {self.batch}"
-        return (f"{self.params:,} parameters ({_bytes(4 * self.params)}), {_count(self.macs, exact=True)} MACs a sample, "
-                f"{_bytes(size)} of activations{of}")
+        return (f"{self.params:,} parameters ({_bytes(4 * self.params)}), "
+                f"{_count(self.macs, exact=True)} MACs a sample, {_bytes(size)} of activations{of}")
 
 
 def summary(graph: Graph, **options) -> Summary:
