@@ -91,6 +91,8 @@ class Net:
 
     def __init__(self, program, lets=None, input=None, seed=0, device=None, settings=None):
         self.graph: Graph = build(program, lets, input)
+        if not self.graph.nodes:
+            raise NetError(f"{program.file} holds blocks only, no net", help="include it in a file that has layers")
         self.class_names: list[str] | None = None
         self._program, self._lets, self._input, self._set = program, dict(lets or {}), input, dict(settings or {})
         self._start(seed, device)
@@ -123,7 +125,7 @@ class Net:
     @cached_property
     def sections(self) -> dict:
         """The `data` and `train` sections, checked: see lang.sections."""
-        return lang.sections(self._program, _schema(), self._set)
+        return lang.sections(self._program, _schema(), self._set, overrides=self._lets)
 
     @cached_property
     def text(self) -> str:

@@ -160,7 +160,7 @@ class CpuSession:
     def __init__(self, plan: Plan, store: Store):
         self.plan, self.store = plan, store
         self.arena = aligned(plan.arena_bytes)
-        self.scratch = aligned(0)
+        self.scratch: dict[int, np.ndarray] = {}  # by number of threads
         self.packs: list[tuple[Step, tuple]] = []
         self.program = _cpu.Program([self._lowered(s) for s in plan.steps])
 
@@ -201,13 +201,12 @@ class CpuSession:
     def run(self, first: int, last: int, x, labels=None, moments=None, *, lr=0.0, seed=0, step=0) -> None:
         """Runs steps; x, labels: C-contiguous arrays of the plan's types; moments: the optimiser's block of memory."""
         count = threads.get()
-        needed = self.program.scratch(count)
-        if needed > self.scratch.nbytes:
-            self.scratch = aligned(needed)
+        if count not in self.scratch:
+            self.scratch[count] = aligned(self.program.scratch(count))
         packed = [self.store.packed(key, lambda p=pack: self._pack(p, count)) for pack, key in self.packs]
         bases = [address(self.arena), address(self.store.memory), address(x), 0 if labels is None else address(labels),
                  0 if moments is None else address(moments.memory), *map(address, packed)]
-        self.program.run(first, last, bases, address(self.scratch), count, lr, seed, step)
+        self.program.run(first, last, bases, address(self.scratch[count]), count, lr, seed, step)
 
     def read(self, buffer: Buffer) -> np.ndarray:
         """A copy of a buffer's values."""
