@@ -6,6 +6,8 @@ last: x (N, *spatial, C), weights (K, *kernel, C/groups), y (N, *spatial, K). 1,
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 
 from .errors import NetError
@@ -13,6 +15,8 @@ from .ops import conv_size
 from .runtime import threads
 from .runtime.array import conv as _conv_array, conv_dw as _dw_array, conv_dx as _dx_array
 from .runtime.backend import compiled
+
+_kept = threading.local()
 
 
 def gemm(a, b) -> np.ndarray:
@@ -25,8 +29,7 @@ def gemm(a, b) -> np.ndarray:
     from .runtime import _cpu
 
     c, count = np.empty((len(a), b.shape[1]), np.float32), threads.get()
-    scratch = np.empty(max(_cpu.gemm_scratch(*a.shape[:1], b.shape[1], a.shape[1], count), 1) + 64, np.uint8)
-    _cpu.gemm(a, b, c, _aligned(scratch), count)
+    _cpu.gemm(a, b, c, _room("scratch", _cpu.gemm_scratch(len(a), b.shape[1], a.shape[1], count)), count)
     return c
 
 
@@ -107,12 +110,11 @@ def _run(which, a, x_shape, y_shape, w_shape, operands, out_shape, algorithm) ->
         return twin(np, dict(a, shape=out_shape), *operands)
     from .runtime import _cpu
     from .runtime.cpu import PASSES, address, conv_shape
-    from .runtime.store import aligned
 
     ints, count = conv_shape(x_shape, y_shape, w_shape[1:-1], a), threads.get()
     out, steps, arrays = np.empty(out_shape, np.float32), [], list(operands)
     if which != "conv_dw":
-        packed = aligned(4 * _cpu.conv_packed(ints, PASSES[which]))
+        packed = _room("packed", 4 * _cpu.conv_packed(ints, PASSES[which]))
         steps.append(("pack", [(1, 0), (2, 0)], [*ints, PASSES[which]], []))
         arrays.append(packed)
         inputs = [(0, 0), (2, 0)] + [(-1, 0)] * (which == "conv")
@@ -120,8 +122,8 @@ def _run(which, a, x_shape, y_shape, w_shape, operands, out_shape, algorithm) ->
         inputs = [(0, 0), (1, 0)]
     steps.append((which, [*inputs, (len(arrays), 0)], ints, []))
     program = _cpu.Program(steps)
-    scratch = aligned(program.scratch(count))
-    program.run(0, len(steps), [*map(address, arrays), address(out)], address(scratch), count)
+    scratch = address(_room("scratch", program.scratch(count)))
+    program.run(0, len(steps), [*map(address, arrays), address(out)], scratch, count)
     return out
 
 
@@ -171,5 +173,12 @@ def _kernel_of(x, dy, a) -> tuple[int, ...]:
     return tuple(kernel)
 
 
-def _aligned(scratch: np.ndarray) -> np.ndarray:
-    return scratch[-scratch.__array_interface__["data"][0] % 64:]
+def _room(name: str, nbytes: int) -> np.ndarray:
+    """Aligned memory, this thread's, kept from call to call: fresh pages would cost more than a small product."""
+    from .runtime.store import aligned
+
+    have = getattr(_kept, name, None)
+    if have is None or have.nbytes < nbytes:
+        have = aligned(max(nbytes, 1 << 16))
+        setattr(_kept, name, have)
+    return have
