@@ -9,9 +9,10 @@ enum {
     CHUNK = 192,             /* rows of A a task takes at once: CHUNK x TC_REDUCTION floats stay in L2 */
     GROUP = 32,              /* panels between two passes over a chunk: their part of C stays in L2 too */
     SHARED = 2 * 1024 * 1024, /* floats of B packed at once for all threads: within L3 */
+    WIDE = 8,                /* up to so many rows of C, B is read once as it stands: reading it is all the work */
+    WIDE_FLOATS = 4096,      /* of C, that take part in a pass over B's columns: within L1 */
     FEW = 320,               /* up to so many rows of C, B is packed, used and forgotten by one thread, within L2 */
-    STRIP = 32 * 1024,       /* floats of such a piece of B: wide and low where A has so few rows that reading B is all */
-    STRIP_PANELS = 8         /* the work, else as high as a part of the reduction; a page holds 64 panels' rows */
+    STRIP_PANELS = 8         /* of such a piece of B, as high as a part of the reduction */
 };
 
 /* ------------------------------------------------------------------ packed B */
@@ -118,29 +119,21 @@ static void pack_strip(int64_t k, int64_t columns, int64_t nr, const float *b, i
 /* A shared block is `rows` x `columns` of B: all of k unless that leaves too few columns. */
 static void shared_block(int64_t n, int64_t k, int64_t nr, int64_t *rows, int64_t *columns) {
     *rows = tc_min(k, TC_REDUCTION * 48);
-    *columns = tc_min(tc_round_up(n, nr), tc_max(SHARED / tc_max(*rows, 1) / nr, 1) * nr);
+    *columns = tc_min(tc_round_up(n, nr), tc_max(SHARED / *rows / nr, 1) * nr);
     *columns = tc_round_up(tc_ceil_div(n, tc_ceil_div(n, *columns)), nr);
 }
 
-/* Steps of the reduction and panels of a strip. */
-static void strip(int64_t m, int64_t n, int64_t k, int64_t nr, int64_t *part, int64_t *panels) {
-    *part = m <= 16 ? tc_min(k, 32) : tc_reduction_part(k);
-    *panels = tc_min(tc_ceil_div(n, nr), m <= 16 ? STRIP / (32 * nr) : STRIP_PANELS);
-}
-
-static int64_t few_bytes(int64_t m, int64_t n, int64_t k, int64_t nr) {
-    int64_t part, panels;
-    strip(m, n, k, nr, &part, &panels);
+static int64_t few_bytes(int64_t m, int64_t k, int64_t nr) {
     return tc_round_up(m * 2 * (int64_t)sizeof(float *), TC_ALIGN) +
-           tc_round_up(part * panels * nr * (int64_t)sizeof(float), TC_ALIGN);
+           tc_round_up(tc_reduction_part(k) * STRIP_PANELS * nr * (int64_t)sizeof(float), TC_ALIGN);
 }
 
 int64_t tc_gemm_scratch(int64_t m, int64_t n, int64_t k, int threads) {
     const int64_t nr = tc_isa_now()->gemm.panel;
-    if (m <= 0 || n <= 0)
+    if (m <= WIDE || n <= 0 || k <= 0)
         return 0;
     if (m <= FEW)
-        return few_bytes(m, n, k, nr) * tc_max(threads, 1);
+        return few_bytes(m, k, nr) * tc_max(threads, 1);
     int64_t rows, columns;
     shared_block(n, k, nr, &rows, &columns);
     return tc_round_up(rows * columns * (int64_t)sizeof(float), TC_ALIGN) + tc_gemm_packed_scratch(m, rows, threads);
@@ -148,10 +141,8 @@ int64_t tc_gemm_scratch(int64_t m, int64_t n, int64_t k, int threads) {
 
 static void few_rows(const product *g, const float *b, int64_t ldb, char *scratch, int threads) {
     const tc_gemm_isa *isa = &tc_isa_now()->gemm;
-    const int64_t nr = isa->panel, bytes = few_bytes(g->m, g->n, g->k, nr), all = tc_ceil_div(g->n, nr);
-    int64_t part, wide;
-    strip(g->m, g->n, g->k, nr, &part, &wide);
-    const int64_t strips = tc_max(tc_ceil_div(all, wide), tc_min(all, threads));
+    const int64_t nr = isa->panel, bytes = few_bytes(g->m, g->k, nr), all = tc_ceil_div(g->n, nr);
+    const int64_t part = tc_reduction_part(g->k), strips = tc_max(tc_ceil_div(all, STRIP_PANELS), tc_min(all, threads));
 #pragma omp parallel num_threads(threads)
     {
         unsigned ftz = tc_ftz_set();
@@ -164,7 +155,7 @@ static void few_rows(const product *g, const float *b, int64_t ldb, char *scratc
 #pragma omp for schedule(dynamic)
         for (int64_t t = 0; t < strips; t++) {
             const int64_t q0 = all * t / strips, q1 = all * (t + 1) / strips;
-            for (int64_t i = 0; i < tc_max(g->k, 1); i += part ? part : 1) {
+            for (int64_t i = 0; i < g->k; i += part) {
                 const tc_run run = {0, 0, tc_min(part, g->k - i)};
                 for (int64_t r = 0; r < g->m; r++)
                     row[r] = g->a + r * g->lda + i;
@@ -178,15 +169,35 @@ static void few_rows(const product *g, const float *b, int64_t ldb, char *scratc
     }
 }
 
+static void wide_rows(const product *g, const float *b, int64_t ldb, int threads) {
+    const int64_t columns = tc_round_up(tc_min(WIDE_FLOATS / g->m, tc_ceil_div(g->n, threads)), 64);
+#pragma omp parallel num_threads(threads)
+    {
+        unsigned ftz = tc_ftz_set();
+#pragma omp for schedule(dynamic)
+        for (int64_t j = 0; j < g->n; j += columns)
+            tc_isa_now()->gemm.wide(g->m, tc_min(columns, g->n - j), g->k, g->a, g->lda, b + j, ldb, g->c + j, g->ldc);
+        tc_ftz_restore(ftz);
+    }
+}
+
 void tc_gemm(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb, float *c,
              int64_t ldc, void *scratch, int threads) {
     const int64_t nr = tc_isa_now()->gemm.panel;
     if (m <= 0 || n <= 0)
         return;
+    if (k <= 0) {
+        for (int64_t i = 0; i < m; i++)
+            memset(c + i * ldc, 0, (size_t)n * sizeof(float));
+        return;
+    }
     threads = tc_threads_for(threads, 2.0 * (double)m * (double)n * (double)k);
     if (m <= FEW) {
         const product g = {m, n, k, lda, 0, ldc, a, NULL, NULL, c, 0};
-        few_rows(&g, b, ldb, scratch, threads);
+        if (m <= WIDE)
+            wide_rows(&g, b, ldb, threads);
+        else
+            few_rows(&g, b, ldb, scratch, threads);
         return;
     }
     int64_t rows, columns;
@@ -194,7 +205,7 @@ void tc_gemm(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const
     float *packed = scratch;
     char *rest = (char *)scratch + tc_round_up(rows * columns * (int64_t)sizeof(float), TC_ALIGN);
     for (int64_t j = 0; j < n; j += columns)
-        for (int64_t i = 0; i < tc_max(k, 1); i += tc_max(rows, 1)) {
+        for (int64_t i = 0; i < k; i += rows) {
             const int64_t len = tc_min(rows, k - i), width = tc_min(columns, n - j), panels = tc_ceil_div(width, nr);
 #pragma omp parallel for num_threads(threads) schedule(static)
             for (int64_t q = 0; q < panels; q += STRIP_PANELS)

@@ -251,6 +251,49 @@ static void gemm_cols(int64_t m, int64_t n, int64_t count, const float *a, int64
     cols_table[n > TC_WIDTH][m - 1](n, count, a, lda, b, brow, boff, add, c, ldc);
 }
 
+/* ------------------------------------------------------------------ wide: few rows, B as it stands */
+/* K rows of B added to m rows of C: K times two vectors of B in registers serve all of them. */
+TC_INLINE void wide_rows(const int K, int64_t m, int64_t n, const float *a, int64_t lda, const float *b, int64_t ldb,
+                         int add, float *c, int64_t ldc) {
+    int64_t j = 0;
+    for (; j + TC_PANEL <= n; j += TC_PANEL) {
+        tc_vec b0[4], b1[4];
+#pragma GCC unroll 4
+        for (int i = 0; i < K; i++) {
+            b0[i] = tc_load(b + i * ldb + j);
+            b1[i] = tc_load(b + i * ldb + j + TC_WIDTH);
+        }
+        for (int64_t r = 0; r < m; r++) {
+            float *to = c + r * ldc + j;
+            tc_vec c0 = add ? tc_load(to) : (tc_vec){0}, c1 = add ? tc_load(to + TC_WIDTH) : (tc_vec){0};
+#pragma GCC unroll 4
+            for (int i = 0; i < K; i++) {
+                const tc_vec x = tc_splat(a[r * lda + i]);
+                c0 += x * b0[i];
+                c1 += x * b1[i];
+            }
+            tc_store(to, c0);
+            tc_store(to + TC_WIDTH, c1);
+        }
+    }
+    for (; j < n; j++)
+        for (int64_t r = 0; r < m; r++) {
+            float sum = add ? c[r * ldc + j] : 0;
+            for (int i = 0; i < K; i++)
+                sum += a[r * lda + i] * b[i * ldb + j];
+            c[r * ldc + j] = sum;
+        }
+}
+
+static void gemm_wide(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb, float *c,
+                      int64_t ldc) {
+    int64_t i = 0;
+    for (; i + 4 <= k; i += 4)
+        wide_rows(4, m, n, a + i, lda, b + i * ldb, ldb, i > 0, c, ldc);
+    for (; i < k; i++)
+        wide_rows(1, m, n, a + i, lda, b + i * ldb, ldb, i > 0, c, ldc);
+}
+
 static void gemm_gather(int64_t count, const float *const *row, int64_t pieces, const tc_piece *piece, float *packed) {
     if (pieces == 1) {
         const int64_t src = piece->src;
@@ -380,7 +423,8 @@ static double gemm_peak(int64_t loops, float *sink) {
 }
 
 #define TC_GEMM_TABLE                                                                                                 \
-    {.rows = TC_ROWS, .panel = TC_PANEL, .rows_form = gemm_rows, .cols_form = gemm_cols, .gather = gemm_gather,       \
+    {.rows = TC_ROWS, .panel = TC_PANEL, .rows_form = gemm_rows, .cols_form = gemm_cols, .wide = gemm_wide,           \
+     .gather = gemm_gather,                                                                                           \
      .depthwise = gemm_depthwise, .depthwise_grad = gemm_depthwise_grad, .peak = gemm_peak}
 
 #endif

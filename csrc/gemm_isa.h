@@ -25,6 +25,9 @@ typedef struct {
      * B(p) = b + p * panel, or, where brow is given, brow[p] + boff. A panel is read whole. */
     void (*cols_form)(int64_t m, int64_t n, int64_t count, const float *a, int64_t lda, const float *b,
                       const float *const *brow, int64_t boff, int add, float *c, int64_t ldc);
+    /* c[r][j] = sum over i < k of a[r * lda + i] * b[i * ldb + j], r < m, j < n: B's rows read once, as they stand */
+    void (*wide)(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb, float *c,
+                 int64_t ldc);
     /* packed[p * panel + piece.dst ..] = row[p][piece.src ..]: a panel wide each, in order, so a later piece overwrites */
     void (*gather)(int64_t count, const float *const *row, int64_t pieces, const tc_piece *piece, float *packed);
     /* Depthwise: out[r][j] = (bias ? bias[j] : 0) + sum over taps of row[r][off[t] + j] * w[t * c + j], j < c */
