@@ -6,7 +6,8 @@
 
 /* Rough floating-point operations an element beside the bytes it moves. */
 static double act_cost(int kind) {
-    const int plain = kind == TC_RELU || kind == TC_RELU6 || kind == TC_LEAKY || kind == TC_HSWISH || kind == TC_HSIGMOID;
+    const int plain = kind == TC_RELU || kind == TC_RELU6 || kind == TC_LEAKY || kind == TC_HSWISH ||
+                      kind == TC_HSIGMOID;
     return plain ? 8 : 40;
 }
 
@@ -55,15 +56,16 @@ static void mul_range(const struct tc_isa *isa, int64_t low, int64_t high, int64
     }
 }
 
-void tc_mul(int64_t n, int64_t s, int64_t c, int64_t bs, int64_t bc, const float *a, const float *b, float *y, int threads) {
+void tc_mul(int64_t n, int64_t s, int64_t c, int64_t bs, int64_t bc, const float *a, const float *b, float *y,
+            int threads) {
     const struct tc_isa *isa = tc_isa_now();
     threads = tc_threads_for(threads, 12.0 * (double)(n * s * c));
     TC_RANGES(threads, n * s, 16, low, high, mul_range(isa, low, high, s, c, bs, bc, a, b, y));
 }
 
 /* outputs of images, or of rows, [low, high) */
-static void mul_reduce_range(const struct tc_isa *isa, int64_t low, int64_t high, int64_t s, int64_t c, int64_t bs, int64_t bc,
-                             const float *dy, const float *a, float *db) {
+static void mul_reduce_range(const struct tc_isa *isa, int64_t low, int64_t high, int64_t s, int64_t c, int64_t bs,
+                             int64_t bc, const float *dy, const float *a, float *db) {
     if (bs == s && bc == c) {
         isa->map.mul((high - low) * c, dy + low * c, a + low * c, db + low * c);
     } else if (bs == s) {
@@ -78,7 +80,8 @@ static void mul_reduce_range(const struct tc_isa *isa, int64_t low, int64_t high
     }
 }
 
-void tc_mul_reduce(int64_t n, int64_t s, int64_t c, int64_t bs, int64_t bc, const float *dy, const float *a, float *db, int threads) {
+void tc_mul_reduce(int64_t n, int64_t s, int64_t c, int64_t bs, int64_t bc, const float *dy, const float *a, float *db,
+                   int threads) {
     const struct tc_isa *isa = tc_isa_now();
     threads = tc_threads_for(threads, 8.0 * (double)(n * s * c));
     TC_RANGES(threads, bs == s ? n * s : n, 1, low, high, mul_reduce_range(isa, low, high, s, c, bs, bc, dy, a, db));
@@ -86,7 +89,8 @@ void tc_mul_reduce(int64_t n, int64_t s, int64_t c, int64_t bs, int64_t bc, cons
 
 static uint64_t rotate(uint64_t v, int by) { return v << by | v >> (64 - by); }
 
-void tc_dropout(int64_t n, float p, uint64_t seed, uint64_t step, uint64_t layer, const float *x, float *y, int threads) {
+void tc_dropout(int64_t n, float p, uint64_t seed, uint64_t step, uint64_t layer, const float *x, float *y,
+                int threads) {
     const struct tc_isa *isa = tc_isa_now();
     const uint64_t counter = 0x9E3779B97F4A7C15u * (seed ^ rotate(step, 20) ^ rotate(layer, 44));
     if (p >= 1) {
@@ -171,10 +175,11 @@ void tc_place(int64_t rows, int64_t cx, int64_t cy, int64_t at, const float *x, 
     TC_RANGES(threads, rows, 16, low, high, place_rows(high - low, cx, cy, x + low * cx, y + low * cy + at));
 }
 
-void tc_input(int64_t rows, int64_t c, int is_uint8, const void *x, const float *mean, const float *std, float *y, int threads) {
+void tc_input(int64_t rows, int64_t c, int is_uint8, const void *x, const float *mean, const float *std, float *y,
+              int threads) {
     const struct tc_isa *isa = tc_isa_now();
+    const int64_t each = is_uint8 ? 1 : (int64_t)sizeof(float);
     threads = tc_threads_for(threads, 8.0 * (double)(rows * c));
     TC_RANGES(threads, rows, 16, low, high,
-              isa->map.input(high - low, c, is_uint8, (const char *)x + low * c * (is_uint8 ? 1 : (int64_t)sizeof(float)),
-                             mean, std, y + low * c));
+              isa->map.input(high - low, c, is_uint8, (const char *)x + low * c * each, mean, std, y + low * c));
 }

@@ -11,7 +11,8 @@ void tc_softmax(int64_t rows, int64_t c, const float *x, float *y, int threads) 
 void tc_softmax_grad(int64_t rows, int64_t c, const float *y, const float *dy, float *dx, int threads) {
     const struct tc_isa *isa = tc_isa_now();
     threads = tc_threads_for(threads, 12.0 * (double)(rows * (c + 8)));
-    TC_RANGES(threads, rows, 1, low, high, isa->map.softmax_grad(high - low, c, y + low * c, dy + low * c, dx + low * c));
+    TC_RANGES(threads, rows, 1, low, high,
+              isa->map.softmax_grad(high - low, c, y + low * c, dy + low * c, dx + low * c));
 }
 
 /* Eight sums side by side, for one addition would wait for the one before. */
@@ -54,12 +55,14 @@ static void elementwise_loss(loss_body body, int64_t n, float scale, const float
     *loss = (float)(sum_in_order(LOSS_PARTS, sums) / (double)n);
 }
 
-void tc_bce(int64_t n, float scale, const float *x, const float *target, float *loss, float *dx, void *scratch, int threads) {
+void tc_bce(int64_t n, float scale, const float *x, const float *target, float *loss, float *dx, void *scratch,
+            int threads) {
     threads = tc_threads_for(threads, 50.0 * (double)n);
     elementwise_loss(tc_isa_now()->map.bce, n, scale, x, target, loss, dx, scratch, threads);
 }
 
-void tc_mse(int64_t n, float scale, const float *x, const float *target, float *loss, float *dx, void *scratch, int threads) {
+void tc_mse(int64_t n, float scale, const float *x, const float *target, float *loss, float *dx, void *scratch,
+            int threads) {
     threads = tc_threads_for(threads, 12.0 * (double)n);
     elementwise_loss(tc_isa_now()->map.mse, n, scale, x, target, loss, dx, scratch, threads);
 }

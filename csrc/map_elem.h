@@ -101,8 +101,8 @@ static inline mvu map_mix(mvu z) {
 
 /* Element i is kept where the top 32 bits of the mix of counter + i are at least `least`. */
 static void map_dropout(int64_t n, uint32_t least, float scale, uint64_t counter, const float *x, float *y) {
-    const mvi sign = mv_seti(INT32_MIN), from = mv_seti((int32_t)least) ^ sign;     /* unsigned order by signed compare */
-    mvu low, high;                                                                  /* counters of the vector's halves */
+    const mvi sign = mv_seti(INT32_MIN), from = mv_seti((int32_t)least) ^ sign;     /* compared as unsigned */
+    mvu low, high;      /* counters of the vector's halves */
     for (int j = 0; j < MV / 2; j++) {
         low[j] = counter + (uint64_t)j;
         high[j] = low[j] + MV / 2;
@@ -117,7 +117,8 @@ static void map_dropout(int64_t n, uint32_t least, float scale, uint64_t counter
     }
 }
 
-static void map_sgd(int64_t n, float lr, float momentum, float decay, int nesterov, float *w, const float *g, float *v) {
+static void map_sgd(int64_t n, float lr, float momentum, float decay, int nesterov, float *w, const float *g,
+                    float *v) {
     if (nesterov) {
 #pragma GCC ivdep
         for (int64_t i = 0; i < n; i++) {

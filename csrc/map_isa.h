@@ -39,7 +39,8 @@ typedef struct {
     double (*dot)(int64_t n, const float *a, const float *b);
     /* map_pool.h: output rows, for gradients input rows, of (n, d, h) */
     void (*maxpool)(const tc_pool_shape *s, int64_t low, int64_t high, const float *x, float *y, void *index);
-    void (*maxpool_grad)(const tc_pool_shape *s, int64_t low, int64_t high, const float *dy, const void *index, float *dx);
+    void (*maxpool_grad)(const tc_pool_shape *s, int64_t low, int64_t high, const float *dy, const void *index,
+                         float *dx);
     void (*avgpool)(const tc_pool_shape *s, int64_t low, int64_t high, const float *x, float *y);
     void (*avgpool_grad)(const tc_pool_shape *s, int64_t low, int64_t high, const float *dy, float *dx);
     /* map_loss.h */

@@ -24,7 +24,8 @@ static void map_slide(int64_t n, int64_t size, const float *a, float *sum) {
 }
 
 /* scale[i] = k + alpha/size sum over the window of channel low + i, for i < n; low may be negative */
-static void map_lrn_scale(int64_t c, int64_t low, int64_t n, int64_t size, float alpha, float k, const float *x, float *scale) {
+static void map_lrn_scale(int64_t c, int64_t low, int64_t n, int64_t size, float alpha, float k, const float *x,
+                          float *scale) {
     float squares[MAP_LRN + 2 * MAP_LRN_SIZE];
     const float each = alpha / (float)size;
     const int64_t first = low - size / 2;
@@ -102,7 +103,8 @@ static void map_lrn_grad(int64_t rows, int64_t c, int64_t size, float alpha, flo
             for (int64_t j = i - (size - 1) / 2; j <= i + size / 2; j++)
                 if (j >= 0 && j < c)
                     sum += dy[j] * x[j] * pow(map_lrn_scale_of(c, j, size, alpha, k, x), -beta - 1.0);
-            dx[i] = (float)(dy[i] * pow(map_lrn_scale_of(c, i, size, alpha, k, x), -beta) - 2.0 * alpha * beta / (double)size * x[i] * sum);
+            dx[i] = (float)(dy[i] * pow(map_lrn_scale_of(c, i, size, alpha, k, x), -beta) -
+                            2.0 * alpha * beta / (double)size * x[i] * sum);
         }
     }
 }

@@ -2,7 +2,8 @@
  *
  * The last vector of a pixel begins at c - MV and overlaps the one before. With fewer than MV channels a vector
  * reaches into the next pixel: reading that is harmless, and what is written there is overwritten when its turn
- * comes; where there is no next pixel in the array, or in this thread's range, vectors are loaded and stored in part. */
+ * comes; where there is no next pixel in the array, or in this thread's range, vectors are loaded and
+ * stored in part. */
 #ifndef TINYCONV_MAP_POOL_H
 #define TINYCONV_MAP_POOL_H
 
@@ -47,7 +48,9 @@ static inline map_span map_whole(const map_axis *a) {
 #define MAP_VECTORS(c, at) \
     for (int64_t at = 0; at < (c); at = at + MV < (c) && at + 2 * MV > (c) && (c) > MV ? (c) - MV : at + MV)
 
-static inline mvf map_load(const float *p, int64_t lanes) { return lanes >= MV ? mv_load(p) : mv_load_part(p, lanes, 0); }
+static inline mvf map_load(const float *p, int64_t lanes) {
+    return lanes >= MV ? mv_load(p) : mv_load_part(p, lanes, 0);
+}
 static inline void map_store(float *p, mvf v, int64_t lanes) {
     if (lanes >= MV)
         mv_store(p, v);
@@ -101,7 +104,8 @@ typedef struct {
 } map_pooling;
 
 static map_pooling map_pooling_of(const tc_pool_shape *s, int64_t high, const float *x, float *y, void *index) {
-    map_pooling p = {.s = s, .d = MAP_AXIS(s, d), .h = MAP_AXIS(s, h), .w = MAP_AXIS(s, w), .x = x, .y = y, .index = index};
+    map_pooling p = {.s = s, .d = MAP_AXIS(s, d), .h = MAP_AXIS(s, h), .w = MAP_AXIS(s, w), .x = x, .y = y,
+                     .index = index};
     p.whole_d = map_whole(&p.d);
     p.whole_h = map_whole(&p.h);
     p.whole_w = map_whole(&p.w);
@@ -119,7 +123,8 @@ static inline mvi map_better(mvf now, mvf best) { return (now > best) | ((now !=
 
 /* Outputs [low, high) of row r, whose windows are whole; `corner` is that of output 0, maybe before x. Fewer than
  * MV channels are safe: the caller keeps the last pixels away. */
-MAP_INLINE void map_max_whole(const map_pooling *p, int64_t taps, int64_t r, int64_t low, int64_t high, int64_t corner) {
+MAP_INLINE void map_max_whole(const map_pooling *p, int64_t taps, int64_t r, int64_t low, int64_t high,
+                              int64_t corner) {
     const int64_t c = p->s->c, step = p->s->sw * c;
     for (int64_t o = low; o < high; o++) {
         const float *x = p->x + corner + o * step;
@@ -139,7 +144,8 @@ MAP_INLINE void map_max_whole(const map_pooling *p, int64_t taps, int64_t r, int
         }
     }
 }
-MAP_INLINE void map_avg_whole(const map_pooling *p, int64_t taps, int64_t r, int64_t low, int64_t high, int64_t corner) {
+MAP_INLINE void map_avg_whole(const map_pooling *p, int64_t taps, int64_t r, int64_t low, int64_t high,
+                              int64_t corner) {
     const int64_t c = p->s->c, step = p->s->sw * c;
     const float share = 1.0f / (float)taps;
     for (int64_t o = low; o < high; o++) {
@@ -172,7 +178,8 @@ static void map_max_pixel(const map_pooling *p, map_row row, map_window wd, map_
     const int64_t c = s->c, plane = s->iw * c;
     const float *image = p->x + row.image * s->id * s->ih * plane;
     const float *last = image + ((wd.high - 1) * s->ih + wh.high - 1) * plane + (ww.high - 1) * c;
-    const int64_t load = c >= MV || last + MV <= p->x_end ? MV : c, store = c >= MV || p->y + out + MV <= p->y_end ? MV : c;
+    const int64_t load = c >= MV || last + MV <= p->x_end ? MV : c;
+    const int64_t store = c >= MV || p->y + out + MV <= p->y_end ? MV : c;
     const int empty = wd.low >= wd.high || wh.low >= wh.high || ww.low >= ww.high;
     MAP_VECTORS(c, at) {
         mvf best = mv_set(empty ? 0 : -INFINITY);
@@ -198,7 +205,8 @@ static void map_avg_pixel(const map_pooling *p, map_row row, map_window wd, map_
     const int64_t c = s->c, plane = s->iw * c, count = (wd.high - wd.low) * (wh.high - wh.low) * (ww.high - ww.low);
     const float *image = p->x + row.image * s->id * s->ih * plane;
     const float *last = image + ((wd.high - 1) * s->ih + wh.high - 1) * plane + (ww.high - 1) * c;
-    const int64_t load = c >= MV || last + MV <= p->x_end ? MV : c, store = c >= MV || p->y + out + MV <= p->y_end ? MV : c;
+    const int64_t load = c >= MV || last + MV <= p->x_end ? MV : c;
+    const int64_t store = c >= MV || p->y + out + MV <= p->y_end ? MV : c;
     const float share = count > 0 ? 1.0f / (float)count : 0;
     MAP_VECTORS(c, at) {
         mvf sum = mv_set(0);
@@ -304,8 +312,8 @@ static inline mvi map_lanes(int64_t c, int64_t at, int add) {
 
 /* Adds to (or stores in) the inputs [ww.low, ww.high) of an input row what output `out` gives them; `tap` is that of
  * ww.low (max), `share` of each (average). */
-MAP_INLINE void map_spread(const map_spreading *p, map_spread_form f, int64_t out, map_window ww, float *row, int32_t tap,
-                           float share) {
+MAP_INLINE void map_spread(const map_spreading *p, map_spread_form f, int64_t out, map_window ww, float *row,
+                           int32_t tap, float share) {
     const int64_t c = p->s->c, n = f.n ? f.n : ww.high - ww.low;
     const int64_t load = f.safe || p->dy + out + MV <= p->dy_end ? MV : c;
     float *dx = row + ww.low * c;
@@ -325,8 +333,10 @@ MAP_INLINE void map_spread(const map_spreading *p, map_spread_form f, int64_t ou
     }
 }
 
-/* What output row `out` gives input row `row`; `tap` is that of the window's first column, `count` its clipped height. */
-MAP_INLINE void map_spread_row(const map_spreading *p, map_spread_form f, int64_t out, float *row, int64_t tap, int64_t count) {
+/* What output row `out` gives input row `row`; `tap` is that of the windows' first column, `count` their clipped
+ * height. */
+MAP_INLINE void map_spread_row(const map_spreading *p, map_spread_form f, int64_t out, float *row, int64_t tap,
+                               int64_t count) {
     const tc_pool_shape *s = p->s;
     int64_t width = f.n;
     float share = f.n ? 1.0f / (float)(count * f.n) : 0;
@@ -356,7 +366,8 @@ MAP_INLINE void map_spread_rows(const map_spreading *p, int max, int bytes, int 
                 const int64_t tap = ((at.z - wd.first) * s->kh + at.y - wh.first) * s->kw;
                 const int64_t out = ((at.image * s->od + z) * s->oh + v) * s->ow * s->c;
                 const int64_t count = (wd.high - wd.low) * (wh.high - wh.low);
-                const int safe = row + s->iw * s->c + reach <= p->dx_end && p->dy + out + s->ow * s->c + reach <= p->dy_end;
+                const int safe = row + s->iw * s->c + reach <= p->dx_end &&
+                                 p->dy + out + s->ow * s->c + reach <= p->dy_end;
                 if (safe && !add && tiled && s->kw == 2 && s->ow * 2 == s->iw)
                     map_spread_row(p, (map_spread_form){max, bytes, 0, 1, 2}, out, row, tap, count);
                 else if (safe)
@@ -367,16 +378,18 @@ MAP_INLINE void map_spread_rows(const map_spreading *p, int max, int bytes, int 
     }
 }
 
-static map_spreading map_spreading_of(const tc_pool_shape *s, int64_t high, const float *dy, const void *index, float *dx) {
-    return (map_spreading){s, MAP_AXIS(s, d), MAP_AXIS(s, h), MAP_AXIS(s, w), dy, dy + s->n * s->od * s->oh * s->ow * s->c,
-                           index, dx, dx + high * s->iw * s->c};
+static map_spreading map_spreading_of(const tc_pool_shape *s, int64_t high, const float *dy, const void *index,
+                                      float *dx) {
+    return (map_spreading){s, MAP_AXIS(s, d), MAP_AXIS(s, h), MAP_AXIS(s, w), dy,
+                           dy + s->n * s->od * s->oh * s->ow * s->c, index, dx, dx + high * s->iw * s->c};
 }
 
 static int map_overlaps(const tc_pool_shape *s) {
     return s->adaptive || s->sd < s->kd || s->sh < s->kh || s->sw < s->kw;
 }
 
-static void map_maxpool_grad(const tc_pool_shape *s, int64_t low, int64_t high, const float *dy, const void *index, float *dx) {
+static void map_maxpool_grad(const tc_pool_shape *s, int64_t low, int64_t high, const float *dy, const void *index,
+                             float *dx) {
     const map_spreading p = map_spreading_of(s, high, dy, index, dx);
     if (s->kd * s->kh * s->kw > 256)
         map_spread_rows(&p, 1, 0, 1, low, high);

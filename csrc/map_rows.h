@@ -40,7 +40,8 @@ static inline int64_t map_strip(map_columns m, int64_t rows, int64_t r) {
 #define MAP_COLUMNS(c, m) \
     for (map_columns m = map_columns_at(c, 0); m.at < (c); m = map_columns_at(c, m.at + m.width))
 #define MAP_STRIPS(m, rows, c, o, wide) \
-    for (int64_t r_ = 0, o = m.at, wide; r_ < (rows) && (wide = map_strip(m, rows, r_), 1); r_ += m.repeat, o = r_ * (c) + m.at)
+    for (int64_t r_ = 0, o = m.at, wide; r_ < (rows) && (wide = map_strip(m, rows, r_), 1); \
+         r_ += m.repeat, o = r_ * (c) + m.at)
 
 static void map_mul_channels(int64_t rows, int64_t c, const float *a, const float *b, float *y) {
     float by[MAP_WIDE];
@@ -85,14 +86,16 @@ static void map_prelu_grad(int64_t rows, int64_t c, const float *x, const float 
             }
             if (i < wide) {
                 const mvf g = mv_load_part(dy + o + i, wide - i, 0), v = mv_load_part(x + o + i, wide - i, 0);
-                mv_store_part(dx + o + i, mv_select(v > mv_set(0), g, g * mv_load_part(slope + i, wide - i, 0)), wide - i);
+                mv_store_part(dx + o + i, mv_select(v > mv_set(0), g, g * mv_load_part(slope + i, wide - i, 0)),
+                              wide - i);
             }
         }
     }
 }
 
 /* Divisions, not products with reciprocals: the same bits as NumPy, and the loop waits for memory anyway. */
-static void map_input(int64_t rows, int64_t c, int is_uint8, const void *x, const float *mean, const float *std, float *y) {
+static void map_input(int64_t rows, int64_t c, int is_uint8, const void *x, const float *mean, const float *std,
+                      float *y) {
     float centre[MAP_WIDE], size[MAP_WIDE];
     const uint8_t *bytes = x;
     const float *floats = x;

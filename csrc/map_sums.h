@@ -26,7 +26,8 @@ static void map_fold(map_columns m, const float *lanes, double *sum) {
 /* For the strips of rows [low, high): four whole ones, `step` floats apart from o on, or one of `wide` floats. */
 #define MAP_FOUR_STRIPS(m, c, low, high, o, step, wide) \
     for (int64_t r_ = (low), four_, o, step = (m).repeat * (c), wide; \
-         r_ < (high) && (four_ = r_ + 4 * (m).repeat <= (high), o = r_ * (c) + (m).at, wide = map_strip(m, high, r_), 1); \
+         r_ < (high) && \
+         (four_ = r_ + 4 * (m).repeat <= (high), o = r_ * (c) + (m).at, wide = map_strip(m, high, r_), 1); \
          r_ += four_ ? 4 * (m).repeat : (m).repeat) \
         if (four_)
 
@@ -134,7 +135,8 @@ static void map_bn_stats(int64_t rows, int64_t c, const float *x, double *mean, 
     MAP_COLUMNS(c, m) {
         const int64_t lanes = m.width * m.repeat;
         MAP_BLOCKS(rows, map_block_rows(m), low, high) {
-            const double now = (double)(high - low), each = 1 / now, share = now / (double)high, weight = (double)low * share;
+            const double now = (double)(high - low), each = 1 / now, share = now / (double)high;
+            const double weight = (double)low * share;
             map_clear(lanes, s);
             map_block_sum(m, c, low, high, x, s);
             memset(sum, 0, sizeof *sum * (size_t)m.width);

@@ -90,7 +90,9 @@ static inline mvf mv_at_most(mvf v, mvf high) {
     return mv_select(v > high, high, v);
 #endif
 }
-static inline mvf mv_clip(mvf v, float low, float high) { return mv_at_most(mv_at_least(v, mv_set(low)), mv_set(high)); }
+static inline mvf mv_clip(mvf v, float low, float high) {
+    return mv_at_most(mv_at_least(v, mv_set(low)), mv_set(high));
+}
 
 /* Lanes combined pairwise, always in the same order. */
 static inline float mv_sum(mvf v) {

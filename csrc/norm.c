@@ -83,8 +83,9 @@ static void grad_parts(const struct tc_isa *isa, int64_t low, int64_t high, int6
     }
 }
 
-void tc_bn_grad(int64_t rows, int64_t c, float eps, const float *x, const float *dy, const float *mean, const float *var,
-                const float *gamma, float *dx, float *dgamma, float *dbeta, void *scratch, int threads) {
+void tc_bn_grad(int64_t rows, int64_t c, float eps, const float *x, const float *dy, const float *mean,
+                const float *var, const float *gamma, float *dx, float *dgamma, float *dbeta, void *scratch,
+                int threads) {
     const struct tc_isa *isa = tc_isa_now();
     const int64_t parts = parts_of(rows, c);
     double *sums = scratch;
@@ -96,8 +97,8 @@ void tc_bn_grad(int64_t rows, int64_t c, float eps, const float *x, const float 
         dbeta[i] = (float)sums[c + i];
     }
     TC_RANGES(threads, rows, 16, low, high,
-              isa->map.bn_grad(high - low, c, eps, (double)rows, x + low * c, dy + low * c, mean, var, gamma, dgamma, dbeta,
-                               dx + low * c));
+              isa->map.bn_grad(high - low, c, eps, (double)rows, x + low * c, dy + low * c, mean, var, gamma, dgamma,
+                               dbeta, dx + low * c));
 }
 
 static void sum_parts(const struct tc_isa *isa, int64_t low, int64_t high, int64_t parts, int64_t rows, int64_t c,
@@ -141,7 +142,8 @@ void tc_prelu_grad(int64_t rows, int64_t c, const float *x, const float *a, cons
 }
 
 /* ------------------------------------------------------------------ local response */
-void tc_lrn(int64_t rows, int64_t c, int64_t size, float alpha, float beta, float k, const float *x, float *y, int threads) {
+void tc_lrn(int64_t rows, int64_t c, int64_t size, float alpha, float beta, float k, const float *x, float *y,
+            int threads) {
     const struct tc_isa *isa = tc_isa_now();
     threads = tc_threads_for(threads, (40.0 + (double)size) * (double)(rows * c));
     TC_RANGES(threads, rows, 1, low, high, isa->map.lrn(high - low, c, size, alpha, beta, k, x + low * c, y + low * c));

@@ -45,7 +45,8 @@ static float *array(int64_t n) {
 
 static void bench(int64_t images, int64_t side, int64_t c, int threads) {
     const int64_t rows = images * side * side, n = rows * c, b = n * 4, half = side / 2, q = images * half * half * c;
-    float *x = array(n), *y = array(n), *z = array(n), *mean = array(c), *var = array(c), *gamma = array(c), *beta = array(c);
+    float *x = array(n), *y = array(n), *z = array(n), *mean = array(c), *var = array(c), *gamma = array(c);
+    float *beta = array(c);
     uint8_t *index = malloc((size_t)n);
     void *scratch = aligned_alloc(64, (size_t)(tc_bn_scratch(rows, c) + 63) / 64 * 64);
     for (int64_t i = 0; i < c; i++)
@@ -53,7 +54,8 @@ static void bench(int64_t images, int64_t side, int64_t c, int threads) {
     const tc_pool_shape two = {images, 1, side, side, c, 1, half, half, 1, 2, 2, 1, 2, 2, 0, 0, 0, 0};
     const tc_pool_shape three = {images, 1, side, side, c, 1, half, half, 1, 3, 3, 1, 2, 2, 0, 1, 1, 0};
     const tc_pool_shape global = {images, 1, side, side, c, 1, 1, 1, 1, side, side, 1, side, side, 0, 0, 0, 0};
-    printf("%lld x %lldx%lld x%lld, %.1f MB a tensor\n", (long long)images, (long long)side, (long long)side, (long long)c, (double)b * 1e-6);
+    printf("%lld x %lldx%lld x%lld, %.1f MB a tensor\n", (long long)images, (long long)side, (long long)side,
+           (long long)c, (double)b * 1e-6);
     BENCH("relu", 2 * b, tc_act(TC_RELU, n, 0, x, y, threads));
     BENCH("relu in place", 2 * b, tc_act(TC_RELU, n, 0, y, y, threads));
     BENCH("relu grad", 3 * b, tc_act_grad(TC_RELU, n, 0, x, y, z, threads));

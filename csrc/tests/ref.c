@@ -12,7 +12,8 @@ typedef struct { int64_t low, high, first; } span;
 
 static span window(int64_t in, int64_t out, int64_t k, int64_t stride, int64_t padding, int64_t adaptive, int64_t o) {
     if (adaptive) {
-        span w = {(int64_t)floor((double)(o * in) / (double)out), (int64_t)ceil((double)((o + 1) * in) / (double)out), 0};
+        span w = {(int64_t)floor((double)(o * in) / (double)out), (int64_t)ceil((double)((o + 1) * in) / (double)out),
+                  0};
         w.first = w.low;
         return w;
     }
@@ -186,7 +187,8 @@ void ref_prelu(int64_t rows, int64_t c, const double *x, const double *a, double
     for (int64_t i = 0; i < rows * c; i++)
         y[i] = x[i] > 0 ? x[i] : a[i % c] * x[i];
 }
-void ref_prelu_grad(int64_t rows, int64_t c, const double *x, const double *a, const double *dy, double *dx, double *da) {
+void ref_prelu_grad(int64_t rows, int64_t c, const double *x, const double *a, const double *dy, double *dx,
+                    double *da) {
     clear(c, da);
     for (int64_t i = 0; i < rows * c; i++) {
         dx[i] = x[i] > 0 ? dy[i] : a[i % c] * dy[i];
@@ -201,7 +203,8 @@ void ref_mul(int64_t n, int64_t s, int64_t c, int64_t bs, int64_t bc, const doub
     for (int64_t i = 0; i < n * s * c; i++)
         y[i] = a[i] * b[stretched(s, c, bs, bc, i)];
 }
-void ref_mul_reduce(int64_t n, int64_t s, int64_t c, int64_t bs, int64_t bc, const double *dy, const double *a, double *db) {
+void ref_mul_reduce(int64_t n, int64_t s, int64_t c, int64_t bs, int64_t bc, const double *dy, const double *a,
+                    double *db) {
     clear(n * bs * bc, db);
     for (int64_t i = 0; i < n * s * c; i++)
         db[stretched(s, c, bs, bc, i)] += dy[i] * a[i];
@@ -245,7 +248,8 @@ void ref_softmax_grad(int64_t rows, int64_t c, const double *y, const double *dy
                 dx[r * c + i] += dy[r * c + j] * y[r * c + j] * ((i == j) - y[r * c + i]);
         }
 }
-double ref_xent(int64_t rows, int64_t c, double smoothing, double scale, const double *x, const int32_t *labels, double *dx) {
+double ref_xent(int64_t rows, int64_t c, double smoothing, double scale, const double *x, const int32_t *labels,
+                double *dx) {
     double loss = 0;
     for (int64_t r = 0; r < rows; r++) {
         double most = x[r * c], sum = 0;

@@ -23,15 +23,18 @@ void ref_sum_rows(int64_t rows, int64_t c, const double *x, double *sum);
 double ref_act(int kind, double a, double x);
 double ref_act_slope(int kind, double a, double x);          /* of the input, whatever tc_act_grad is given */
 void ref_prelu(int64_t rows, int64_t c, const double *x, const double *a, double *y);
-void ref_prelu_grad(int64_t rows, int64_t c, const double *x, const double *a, const double *dy, double *dx, double *da);
+void ref_prelu_grad(int64_t rows, int64_t c, const double *x, const double *a, const double *dy, double *dx,
+                    double *da);
 void ref_mul(int64_t n, int64_t s, int64_t c, int64_t bs, int64_t bc, const double *a, const double *b, double *y);
-void ref_mul_reduce(int64_t n, int64_t s, int64_t c, int64_t bs, int64_t bc, const double *dy, const double *a, double *db);
+void ref_mul_reduce(int64_t n, int64_t s, int64_t c, int64_t bs, int64_t bc, const double *dy, const double *a,
+                    double *db);
 int ref_dropout_keeps(double p, uint64_t seed, uint64_t step, uint64_t layer, uint64_t i);
 void ref_window(const tc_window_shape *s, const double *x, double *y);
 
 void ref_softmax(int64_t rows, int64_t c, const double *x, double *y);
 void ref_softmax_grad(int64_t rows, int64_t c, const double *y, const double *dy, double *dx);
-double ref_xent(int64_t rows, int64_t c, double smoothing, double scale, const double *x, const int32_t *labels, double *dx);
+double ref_xent(int64_t rows, int64_t c, double smoothing, double scale, const double *x, const int32_t *labels,
+                double *dx);
 double ref_bce(int64_t n, double scale, const double *x, const double *target, double *dx);
 double ref_mse(int64_t n, double scale, const double *x, const double *target, double *dx);
 

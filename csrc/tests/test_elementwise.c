@@ -5,7 +5,8 @@
 static const double EPS = 0x1p-24;
 static const int64_t channels[] = {1, 3, 6, 7, 8, 10, 15, 16, 17, 33, 64, 257, 1031};
 static const int64_t lengths[] = {0, 1, 3, 7, 8, 9, 15, 16, 17, 63, 64, 65, 200, 40001};
-static const char *const acts[] = {"relu", "relu6", "leaky", "elu", "gelu", "silu", "hswish", "sigmoid", "hsigmoid", "tanh"};
+static const char *const acts[] = {"relu", "relu6", "leaky", "elu", "gelu", "silu", "hswish", "sigmoid", "hsigmoid",
+                                   "tanh"};
 enum { CHANNELS = sizeof channels / sizeof *channels, LENGTHS = sizeof lengths / sizeof *lengths };
 
 static char label[128];
@@ -19,12 +20,14 @@ static int from_output(int kind) { return kind != TC_GELU && kind != TC_SILU && 
 /* What rounding may do to an activation: relative to the value, and to what it is computed from where that cancels. */
 static double act_bound(int kind, double x, double want) {
     const double relative = kind == TC_GELU ? 1e-6 : kind == TC_ELU || kind == TC_SILU ? 5e-7 : 3e-7;
-    return relative * fabs(want) + (kind == TC_HSWISH ? 4 * EPS * fabs(x) : kind == TC_HSIGMOID ? 4 * EPS : 0) + 1.2e-38 * (1 + fabs(x));
+    return relative * fabs(want) + (kind == TC_HSWISH ? 4 * EPS * fabs(x) : kind == TC_HSIGMOID ? 4 * EPS : 0) +
+        1.2e-38 * (1 + fabs(x));
 }
 
 static void check_act(int kind, int64_t n, double a, double range) {
     float *x = check_input(n, -range, range), *dy = check_input(n, -1, 1), *y[4], *dx[4];
-    double *want = check_doubles(n), *bound = check_doubles(n), *want_dx = check_doubles(n), *bound_dx = check_doubles(n);
+    double *want = check_doubles(n), *bound = check_doubles(n), *want_dx = check_doubles(n);
+    double *bound_dx = check_doubles(n);
     const float af = (float)a;
     for (int64_t i = 0; i < n; i++) {
         want[i] = ref_act(kind, af, x[i]);
@@ -87,7 +90,8 @@ static void check_act_limits(void) {
 
 static void check_prelu(int64_t rows, int64_t c) {
     const int64_t n = rows * c;
-    float *x = check_input(n, -1, 1), *a = check_input(c, -0.5, 0.5), *dy = check_input(n, -1, 1), *y[4], *dx[4], *da[4];
+    float *x = check_input(n, -1, 1), *a = check_input(c, -0.5, 0.5), *dy = check_input(n, -1, 1), *y[4], *dx[4],
+        *da[4];
     double *want = check_doubles(n), *want_dx = check_doubles(n), *want_da = check_doubles(c);
     double *wx = check_widen(x, n), *wa = check_widen(a, c), *wdy = check_widen(dy, n);
     ref_prelu(rows, c, wx, wa, want);
@@ -128,7 +132,8 @@ static void check_add(int64_t n) {
 static void check_mul(int64_t n, int64_t s, int64_t c, int64_t bs, int64_t bc) {
     const int64_t size = n * s * c, small = n * bs * bc;
     float *a = check_input(size, -1, 1), *b = check_input(small, -1, 1), *dy = check_input(size, -1, 1), *y[4], *db[4];
-    double *want = check_doubles(size), *want_db = check_doubles(small), *wa = check_widen(a, size), *wdy = check_widen(dy, size);
+    double *want = check_doubles(size), *want_db = check_doubles(small), *wa = check_widen(a, size);
+    double *wdy = check_widen(dy, size);
     ref_mul(n, s, c, bs, bc, wa, check_widen(b, small), want);
     ref_mul_reduce(n, s, c, bs, bc, wdy, wa, want_db);
     for (int t = 1; t <= 3; t++) {
@@ -255,7 +260,7 @@ int main(void) {
         check_window((tc_window_shape){2, 3, 5, 7, c, 2, 3, 4, c, -1, -1, -2, 0});          /* crop */
         check_window((tc_window_shape){1, 2, 3, 4, c, 4, 3, 4, c + 5, 1, 0, 0, 3});         /* channels too */
         check_window((tc_window_shape){2, 1, 4, 4, c + 2, 1, 4, 4, c, 0, 0, 0, -1});        /* fewer channels */
-        check_window((tc_window_shape){1, 1, 3, 3, c, 1, 2, 2, c, 0, 5, -4, 0});            /* nothing of the input left */
+        check_window((tc_window_shape){1, 1, 3, 3, c, 1, 2, 2, c, 0, 5, -4, 0});            /* nothing left */
         check_window((tc_window_shape){1, 1, 4, 6, c, 1, 6, 3, c, 0, -2, 2, 0});            /* crop here, pad there */
     }
     check_prelu(20011, 17);

@@ -16,7 +16,8 @@ static const char *name(const char *what, int64_t rows, int64_t c) {
 static void check_softmax(int64_t rows, int64_t c, double range) {
     const int64_t n = rows * c;
     float *x = check_input(n, -range, range), *dy = check_input(n, -1, 1), *y[4], *dx[4];
-    double *want = check_doubles(n), *bound = check_doubles(n), *want_dx = check_doubles(n), *bound_dx = check_doubles(n);
+    double *want = check_doubles(n), *bound = check_doubles(n), *want_dx = check_doubles(n);
+    double *bound_dx = check_doubles(n);
     ref_softmax(rows, c, check_widen(x, n), want);
     for (int t = 1; t <= 3; t++) {
         y[t] = check_output(n);
@@ -51,7 +52,8 @@ static void check_xent(int64_t rows, int64_t c, double smoothing, double scale, 
     for (int t = 1; t <= 3; t++) {
         dx[t] = check_output(n);
         loss[t] = check_output(1);
-        tc_xent(rows, c, (float)smoothing, (float)scale, x, labels, loss[t], dx[t], check_alloc((size_t)rows * 8, 0xA5), t);
+        tc_xent(rows, c, (float)smoothing, (float)scale, x, labels, loss[t], dx[t],
+                check_alloc((size_t)rows * 8, 0xA5), t);
     }
     float *alone = check_output(1);
     tc_xent(rows, c, (float)smoothing, (float)scale, x, labels, alone, NULL, check_alloc((size_t)rows * 8, 0xA5), 2);
@@ -70,7 +72,8 @@ static void check_xent(int64_t rows, int64_t c, double smoothing, double scale, 
 typedef void (*loss_kernel)(int64_t, float, const float *, const float *, float *, float *, void *, int);
 typedef double (*loss_reference)(int64_t, double, const double *, const double *, double *);
 
-static void check_elementwise(const char *what, loss_kernel kernel, loss_reference reference, int64_t n, double scale, double range) {
+static void check_elementwise(const char *what, loss_kernel kernel, loss_reference reference, int64_t n, double scale,
+                              double range) {
     float *x = check_input(n, -range, range), *target = check_input(n, 0, 1), *dx[4], *loss[4];
     double *want_dx = check_doubles(n);
     const double want = reference(n, (float)scale, check_widen(x, n), check_widen(target, n), want_dx);
@@ -140,7 +143,8 @@ static void check_references(void) {
         x[i] = before;
         for (int k = 0; k < 4; k++) {
             const double slope = (loss[k][1] - loss[k][0]) / (2 * h);
-            check_true(fabs(slope - dx[k][i]) < 1e-8, "reference gradient %d.%d: %g, by differences %g", k, i, dx[k][i], slope);
+            check_true(fabs(slope - dx[k][i]) < 1e-8, "reference gradient %d.%d: %g, by differences %g", k, i,
+                       dx[k][i], slope);
         }
     }
 }

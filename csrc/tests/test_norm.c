@@ -25,7 +25,8 @@ static double *absolute_sums(int64_t rows, int64_t c, const double *a) {
 
 static void check_stats(int64_t rows, int64_t c, double centre, double spread) {
     float *x = check_input(rows * c, centre - spread, centre + spread), *mean[4], *var[4];
-    double *want_mean = check_doubles(c), *want_var = check_doubles(c), *bound = check_doubles(c), *bound_var = check_doubles(c);
+    double *want_mean = check_doubles(c), *want_var = check_doubles(c), *bound = check_doubles(c);
+    double *bound_var = check_doubles(c);
     ref_bn_stats(rows, c, check_widen(x, rows * c), want_mean, want_var);
     for (int64_t i = 0; i < c; i++) {
         bound[i] = EPS * (fabs(want_mean[i]) + 20 * sqrt(want_var[i]));
@@ -46,8 +47,10 @@ static void check_stats(int64_t rows, int64_t c, double centre, double spread) {
 }
 
 static void check_running(int64_t rows, int64_t c) {
-    float *mean = check_input(c, -1, 1), *var = check_input(c, 0, 2), *kept_mean = check_input(c, -1, 1), *kept_var = check_input(c, 0, 2);
-    double *want_mean = check_doubles(c), *want_var = check_doubles(c), unbiased = rows > 1 ? (double)rows / (double)(rows - 1) : 1;
+    float *mean = check_input(c, -1, 1), *var = check_input(c, 0, 2), *kept_mean = check_input(c, -1, 1);
+    float *kept_var = check_input(c, 0, 2);
+    double *want_mean = check_doubles(c), *want_var = check_doubles(c);
+    const double unbiased = rows > 1 ? (double)rows / (double)(rows - 1) : 1;
     for (int64_t i = 0; i < c; i++) {
         want_mean[i] = 0.9 * kept_mean[i] + 0.1 * mean[i];
         want_var[i] = 0.9 * kept_var[i] + 0.1 * unbiased * var[i];
@@ -60,16 +63,21 @@ static void check_running(int64_t rows, int64_t c) {
 
 static void check_apply(int64_t rows, int64_t c, double centre, double spread) {
     const int64_t n = rows * c;
-    float *x = check_input(n, centre - spread, centre + spread), *dy = check_input(n, -1, 1), *mean = check_input(c, centre, centre);
-    float *var = check_input(c, spread * spread / 4, spread * spread), *gamma = check_input(c, -2, 2), *beta = check_input(c, -1, 1);
+    float *x = check_input(n, centre - spread, centre + spread), *dy = check_input(n, -1, 1);
+    float *mean = check_input(c, centre, centre);
+    float *var = check_input(c, spread * spread / 4, spread * spread), *gamma = check_input(c, -2, 2);
+    float *beta = check_input(c, -1, 1);
     const float eps = (float)(1e-3 * spread * spread);
     double *want = check_doubles(n), *bound = check_doubles(n), *wx = check_widen(x, n), *wdy = check_widen(dy, n);
-    double *wmean = check_widen(mean, c), *wvar = check_widen(var, c), *wgamma = check_widen(gamma, c), *wbeta = check_widen(beta, c);
+    double *wmean = check_widen(mean, c), *wvar = check_widen(var, c), *wgamma = check_widen(gamma, c);
+    double *wbeta = check_widen(beta, c);
     ref_bn_apply(rows, c, eps, wx, wmean, wvar, wgamma, wbeta, want);
     for (int64_t i = 0; i < n; i++)
         bound[i] = 4 * EPS * (fabs(want[i] - beta[i % c]) + fabs(beta[i % c]));
 
-    double *want_dx = check_doubles(n), *want_dgamma = check_doubles(c), *want_dbeta = check_doubles(c), *terms = check_doubles(n);
+    double *want_dx = check_doubles(n), *want_dgamma = check_doubles(c), *want_dbeta = check_doubles(c);
+
+    double *terms = check_doubles(n);
     ref_bn_grad(rows, c, eps, wx, wdy, wmean, wvar, wgamma, want_dx, want_dgamma, want_dbeta);
     double *sum_dy = absolute_sums(rows, c, wdy);
     for (int64_t i = 0; i < n; i++)
@@ -91,7 +99,8 @@ static void check_apply(int64_t rows, int64_t c, double centre, double spread) {
         dgamma[t] = check_output(c);
         dbeta[t] = check_output(c);
         tc_bn_apply(rows, c, eps, x, mean, var, gamma, beta, y[t], t);
-        tc_bn_grad(rows, c, eps, x, dy, mean, var, gamma, dx[t], dgamma[t], dbeta[t], check_scratch(tc_bn_scratch(rows, c)), t);
+        tc_bn_grad(rows, c, eps, x, dy, mean, var, gamma, dx[t], dgamma[t], dbeta[t],
+                   check_scratch(tc_bn_scratch(rows, c)), t);
     }
     check_close(name("bn_apply", rows, c), n, y[1], want, bound, 0);
     check_close(name("bn_grad dx", rows, c), n, dx[1], want_dx, bound_dx, 0);
@@ -126,19 +135,21 @@ static void check_sum_rows(int64_t rows, int64_t c) {
 static void check_lrn(int64_t rows, int64_t c, int64_t size, double alpha, double beta, double k) {
     const int64_t n = rows * c;
     float *x = check_input(n, -3, 3), *dy = check_input(n, -1, 1), *y[4], *dx[4];
-    double *want = check_doubles(n), *want_dx = check_doubles(n), *bound = check_doubles(n), *bound_dx = check_doubles(n);
+    double *want = check_doubles(n), *want_dx = check_doubles(n), *bound = check_doubles(n);
+    double *bound_dx = check_doubles(n);
     double *wx = check_widen(x, n), *wdy = check_widen(dy, n), *product = check_doubles(n);
     const float a = (float)alpha, b = (float)beta, kf = (float)k;
     ref_lrn(rows, c, size, a, b, kf, wx, want);
     ref_lrn_grad(rows, c, size, a, b, kf, wx, wdy, want_dx);
     for (int64_t i = 0; i < n; i++)
         product[i] = fabs(wdy[i] * wx[i]);
-    for (int64_t i = 0; i < n; i++) {       /* the second term's size: that of its absolute values, beta alpha/size 2 x t */
+    for (int64_t i = 0; i < n; i++) {       /* the second term's size: that of its absolute values */
         double around = 0;
         for (int64_t j = i % c - size; j <= i % c + size; j++)
             around += j >= 0 && j < c ? product[i / c * c + j] : 0;
         bound[i] = 20 * EPS * fabs(want[i]);
-        bound_dx[i] = 20 * EPS * (fabs(wdy[i]) + around * 2 * alpha * beta / (double)size * fabs(wx[i]) / k) * pow(k, -beta);
+        bound_dx[i] = 20 * EPS * (fabs(wdy[i]) + around * 2 * alpha * beta / (double)size * fabs(wx[i]) / k) *
+                      pow(k, -beta);
     }
     for (int t = 1; t <= 3; t++) {
         y[t] = check_output(n);
@@ -173,11 +184,13 @@ static void check_references(void) {
     ref_bn_grad(ROWS_, C, 1e-3, x, dy, mean, var, gamma, dx, dgamma, dbeta);
     for (int which = 0; which < N + 2 * C + N; which++) {
         const int lrn = which >= N + 2 * C;
-        double *at = which < N ? &x[which] : which < N + C ? &gamma[which - N] : lrn ? &x[which - N - 2 * C] : &beta[which - N - C];
+        double *at = which < N ? &x[which] : which < N + C ? &gamma[which - N] : lrn ? &x[which - N - 2 * C] :
+            &beta[which - N - C];
         double want, slope = 0, before = *at;
         if (lrn)
             ref_lrn_grad(ROWS_, C, 3, 0.4, 0.75, 1.5, x, dy, dx);
-        want = which < N ? dx[which] : which < N + C ? dgamma[which - N] : lrn ? dx[which - N - 2 * C] : dbeta[which - N - C];
+        want = which < N ? dx[which] : which < N + C ? dgamma[which - N] : lrn ? dx[which - N - 2 * C] :
+            dbeta[which - N - C];
         for (int side = -1; side <= 1; side += 2) {
             *at = before + side * h;
             if (lrn)
@@ -210,7 +223,8 @@ int main(void) {
             check_lrn(rows, ch, 5, 5e-4, 0.75, 2);
             check_lrn(rows, ch, 1 + r, 1.5, 0.5 + 0.1 * r, 0.7);
         }
-    static const int64_t large[][2] = {{20011, 10}, {40013, 1}, {4099, 64}, {1033, 257}, {129, 2048}, {5003, 33}, {30001, 6}};
+    static const int64_t large[][2] = {{20011, 10}, {40013, 1}, {4099, 64}, {1033, 257}, {129, 2048}, {5003, 33},
+                                       {30001, 6}};
     for (size_t i = 0; i < sizeof large / sizeof *large; i++) {
         if (!check_pick())
             continue;

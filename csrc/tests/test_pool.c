@@ -7,10 +7,12 @@ enum { CHANNELS = sizeof channels / sizeof *channels };
 
 static char label[256];
 static const char *name(const tc_pool_shape *s, const char *what) {
-    snprintf(label, sizeof label, "%s n%lld %lldx%lldx%lld c%lld k%lldx%lldx%lld s%lldx%lldx%lld p%lldx%lldx%lld -> %lldx%lldx%lld%s", what,
+    snprintf(label, sizeof label,
+             "%s n%lld %lldx%lldx%lld c%lld k%lldx%lldx%lld s%lldx%lldx%lld p%lldx%lldx%lld -> %lldx%lldx%lld%s", what,
              (long long)s->n, (long long)s->id, (long long)s->ih, (long long)s->iw, (long long)s->c, (long long)s->kd,
              (long long)s->kh, (long long)s->kw, (long long)s->sd, (long long)s->sh, (long long)s->sw, (long long)s->pd,
-             (long long)s->ph, (long long)s->pw, (long long)s->od, (long long)s->oh, (long long)s->ow, s->adaptive ? " adaptive" : "");
+             (long long)s->ph, (long long)s->pw, (long long)s->od, (long long)s->oh, (long long)s->ow,
+             s->adaptive ? " adaptive" : "");
     return label;
 }
 
@@ -57,7 +59,8 @@ static void check_max(const tc_pool_shape *s, int values) {
 static void check_avg(const tc_pool_shape *s) {
     const int64_t in = s->n * s->id * s->ih * s->iw * s->c, out = s->n * s->od * s->oh * s->ow * s->c;
     float *x = check_input(in, -1, 1), *dy = check_input(out, -1, 1);
-    double *want = check_doubles(out), *want_dx = check_doubles(in), *wide = check_widen(x, in), *wide_dy = check_widen(dy, out);
+    double *want = check_doubles(out), *want_dx = check_doubles(in), *wide = check_widen(x, in);
+    double *wide_dy = check_widen(dy, out);
     ref_avgpool(s, wide, want);
     ref_avgpool_grad(s, wide_dy, want_dx);
     double forward = 0, backward = 0, size = 0;      /* the adjoint identity <dy, P x> = <P* dy, x> */
@@ -85,7 +88,8 @@ static void check_avg(const tc_pool_shape *s) {
 static int64_t floor_size(int64_t in, int64_t k, int64_t s, int64_t p) { return (in + 2 * p - k) / s + 1; }
 
 /* A 2-D window, with `more` outputs than the floor rule gives as long as each window still holds an input. */
-static void check_plane(int64_t n, int64_t h, int64_t w, int64_t c, int64_t k, int64_t stride, int64_t p, int64_t more) {
+static void check_plane(int64_t n, int64_t h, int64_t w, int64_t c, int64_t k, int64_t stride, int64_t p,
+                        int64_t more) {
     if (h + 2 * p < k || w + 2 * p < k)
         return;
     tc_pool_shape s = {.n = n, .id = 1, .ih = h, .iw = w, .c = c, .od = 1, .kd = 1, .kh = k, .kw = k, .sd = 1,
@@ -102,16 +106,16 @@ static void check_plane(int64_t n, int64_t h, int64_t w, int64_t c, int64_t k, i
 
 int main(void) {
     static const int64_t sizes[][2] = {{1, 1}, {2, 3}, {4, 4}, {5, 2}, {7, 7}, {8, 9}, {15, 14}, {1, 28}};
-    static const int64_t windows[][3] = {{1, 1, 0}, {1, 2, 0}, {2, 2, 0}, {2, 1, 0}, {2, 2, 1}, {3, 2, 0}, {3, 2, 1}, {3, 1, 1},
-                                         {3, 3, 0}, {2, 3, 0}, {5, 3, 2}, {7, 7, 0}, {5, 1, 0}};
+    static const int64_t windows[][3] = {{1, 1, 0}, {1, 2, 0}, {2, 2, 0}, {2, 1, 0}, {2, 2, 1}, {3, 2, 0}, {3, 2, 1},
+                                         {3, 1, 1}, {3, 3, 0}, {2, 3, 0}, {5, 3, 2}, {7, 7, 0}, {5, 1, 0}};
     check_begin("test_pool");
     check_seed(1);
     for (int c = 0; c < CHANNELS; c++)
         for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
             for (size_t j = 0; j < sizeof windows / sizeof *windows; j++)
                 for (int64_t more = 0; more < 2; more++)
-                    check_plane(1 + (c + (int)i) % 3, sizes[i][0], sizes[i][1], channels[c], windows[j][0], windows[j][1],
-                                windows[j][2], more);
+                    check_plane(1 + (c + (int)i) % 3, sizes[i][0], sizes[i][1], channels[c], windows[j][0],
+                                windows[j][1], windows[j][2], more);
     /* large enough for three threads, odd everywhere */
     check_plane(5, 33, 35, 17, 2, 2, 0, 1);
     check_plane(3, 41, 39, 33, 3, 2, 1, 0);
