@@ -154,9 +154,10 @@ static void box_panels(const tc_igemm *g, const schedule *p, const tc_box *box, 
                     runs = make_runs(g, &p->boxes, box, group, i, tc_min(i + part, g->reduction), run);
                 }
                 const int64_t j = q % per_group * isa->panel, column = group * g->kg + j;
+                const int64_t then = p->group > 1 ? (q + 1) * g->reduction + i : q * g->reduction + i + part;
                 isa->rows_form(box->pixels, tc_min(isa->panel, g->kg - j), at, runs, run,
                                packed + q * g->reduction * isa->panel, bias && !i ? bias + column : NULL, i > 0, out,
-                               column);
+                               column, packed + then * isa->panel);
             }
         }
 }

@@ -85,7 +85,8 @@ static void position(const call *c, int64_t m, int64_t q, const int64_t *o, cons
             run[used++].len = room;
             cut = (tc_run){cut.a + room, cut.b + room, cut.len - room};
         }
-        isa->rows_form(m, n, row, used, run, b, add ? NULL : bias, add, out, column);
+        const float *next = used ? b + (run[used - 1].b + run[used - 1].len) * isa->panel : NULL;
+        isa->rows_form(m, n, row, used, run, b, add ? NULL : bias, add, out, column, next);
         add = 1;
         run += used;
         count -= used;

@@ -63,8 +63,10 @@ static void task(const product *g, int64_t m0, int64_t m1, int64_t q0, int64_t q
             }
             for (int64_t q = first; q < last; q++) {
                 const int64_t j = q * isa->panel;
+                const float *next = q + 1 < last ? g->panels + (q + 1) * g->panel_step + i * isa->panel
+                                                 : g->panels + first * g->panel_step + (i + part) * isa->panel;
                 isa->rows_form(m, tc_min(isa->panel, g->n - j), row, 1, &run, g->panels + q * g->panel_step,
-                               g->bias && i == 0 ? g->bias + j : NULL, g->add || i > 0, out, j);
+                               g->bias && i == 0 ? g->bias + j : NULL, g->add || i > 0, out, j, next);
             }
         }
     }
@@ -162,7 +164,7 @@ static void few_rows(const product *g, const float *b, int64_t ldb, char *scratc
                 pack_strip(run.len, tc_min(q1 * nr, g->n) - q0 * nr, nr, b + i * ldb + q0 * nr, ldb, own, run.len * nr);
                 for (int64_t q = q0; q < q1; q++)
                     isa->rows_form(g->m, tc_min(nr, g->n - q * nr), row, 1, &run, own + (q - q0) * run.len * nr, NULL,
-                                   i > 0, out, q * nr);
+                                   i > 0, out, q * nr, NULL);
             }
         }
         tc_ftz_restore(ftz);

@@ -139,7 +139,7 @@ static rows_function *const rows_table[2][TC_ROWS] = {
 };
 
 static void gemm_rows(int64_t m, int64_t n, const float *const *row, int64_t runs, const tc_run *run, const float *b,
-                      const float *init, int add, float *const *out, int64_t column) {
+                      const float *init, int add, float *const *out, int64_t column, const float *next) {
     float first[TC_PANEL];
     if (init && n < TC_PANEL) {
         memset(first, 0, sizeof first);
@@ -147,10 +147,9 @@ static void gemm_rows(int64_t m, int64_t n, const float *const *row, int64_t run
         init = first;
     }
     rows_function *const *table = rows_table[n > TC_WIDTH];
-    /* What stands behind these steps of the panel comes next: fetch it from afar, a share with every tile. */
-    const int64_t end = runs ? run[runs - 1].b + run[runs - 1].len : 0, lines = runs ? (end - run[0].b) * TC_PANEL / 16 : 0;
-    const int64_t share = m >= 4 * TC_ROWS ? lines / (m / TC_ROWS) + 1 : 0;
-    const float *next = b + end * TC_PANEL;
+    /* As long a part of a panel as this one, from afar: a share with every tile, if there are enough of them. */
+    const int64_t lines = runs ? (run[runs - 1].b + run[runs - 1].len - run[0].b) * TC_PANEL / 16 : 0;
+    const int64_t share = next && m >= 4 * TC_ROWS ? lines / (m / TC_ROWS) + 1 : 0;
     for (; m >= TC_ROWS; m -= TC_ROWS, row += TC_ROWS, out += TC_ROWS) {
         for (int64_t i = 0; i < share; i++, next += 16)
             __builtin_prefetch(next, 0, 2);

@@ -18,9 +18,10 @@ typedef struct {
     int rows;  /* MR: rows of a full tile */
     int panel; /* NR: columns of a packed panel */
     /* out[r][j] = (add ? out[r][j] : init ? init[j] : 0) + sum over runs, i < len of row[r][run.a + i] * b[(run.b + i) * panel + j]
-     * for r < m, j < n <= panel. init holds n floats. */
+     * for r < m, j < n <= panel. init holds n floats.
+     * `next`, or NULL: the part of a panel that the call after this one reads, fetched meanwhile. */
     void (*rows_form)(int64_t m, int64_t n, const float *const *row, int64_t runs, const tc_run *run, const float *b,
-                      const float *init, int add, float *const *out, int64_t column);
+                      const float *init, int add, float *const *out, int64_t column, const float *next);
     /* c[r * ldc + j] = (add ? c : 0) + sum over p < count of a[p * lda + r] * B(p)[j], r < m <= rows, j < n <= panel;
      * B(p) = b + p * panel, or, where brow is given, brow[p] + boff. A panel is read whole. */
     void (*cols_form)(int64_t m, int64_t n, int64_t count, const float *a, int64_t lda, const float *b,
