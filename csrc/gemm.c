@@ -7,7 +7,7 @@
 
 enum {
     CHUNK = 192,             /* rows of A a task takes at once: CHUNK x TC_REDUCTION floats stay in L2 */
-    GROUP = 32,              /* panels between two passes over a chunk: their part of C stays in L2 too */
+    GROUP = 64,              /* panels between two passes over a chunk: their part of C stays in L2 too */
     SHARED = 2 * 1024 * 1024, /* floats of B packed at once for all threads: within L3 */
     WIDE = 8,                /* up to so many rows of C, B is read once as it stands: reading it is all the work */
     WIDE_FLOATS = 4096,      /* of C, that take part in a pass over B's columns: within L1 */

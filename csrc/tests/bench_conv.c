@@ -1,6 +1,7 @@
 /* Shares of the machine's FMA peak that the products and convolutions reach, peak and kernel measured in turns.
  *   bench_conv [threads [word]]     only lines whose name contains `word`
- * Prints the median and the best of the shares; for products that only read, the share of the read bandwidth. */
+ * Prints the median of the rounds' shares, and the best rate's share of the best peak: on a machine with other work the
+ * median falls and swings, the best less. Products of few rows are bound by reading: compare them with GB/s. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,7 +37,7 @@ static int by_size(const void *a, const void *b) {
 
 /* Shares of `call`, which does `work` operations, in rounds of a few milliseconds; best of a round on both sides. */
 static void report(const char *name, const char *pass, const char *how, double work, void (*call)(void *), void *context) {
-    double share[ROUNDS], best = 0, rate = 0;
+    double share[ROUNDS], top = 0, rate = 0;
     call(context);
     for (int i = 0; i < ROUNDS; i++) {
         const double peak = tc_measure_fma(threads, 0.003) * 1e9, end = now() + 0.006;
@@ -49,12 +50,13 @@ static void report(const char *name, const char *pass, const char *how, double w
         } while (now() < end);
         const double after = tc_measure_fma(threads, 0.003) * 1e9;
         rate = work / least > rate ? work / least : rate;
-        share[i] = work / least / (peak > after ? peak : after);
-        best = share[i] > best ? share[i] : best;
+        const double higher = peak > after ? peak : after;
+        share[i] = work / least / higher;
+        top = higher > top ? higher : top;
     }
     qsort(share, ROUNDS, sizeof *share, by_size);
     printf("%-28s %-8s %-7s %7.1f GFLOP/s  median %5.1f %%  best %5.1f %%\n", name, pass, how, rate * 1e-9,
-           100 * share[ROUNDS / 2], 100 * best);
+           100 * share[ROUNDS / 2], 100 * rate / top);
     fflush(stdout);
 }
 
