@@ -4,8 +4,6 @@
 
 #include <string.h>
 
-#include "isa.h"
-
 #define KERNEL(op) static void run_##op(const tc_step *s, const tc_context *r)
 #define P(n) at(s, r, n)
 #define I(n) (s->i[n])
@@ -114,16 +112,6 @@ int64_t tc_program_scratch(const tc_step *steps, int64_t count, int threads) {
 }
 
 void tc_program_run(const tc_step *steps, int64_t first, int64_t last, const tc_context *run) {
-    /* Denormals cost 20 to 100 times a normal operation. The worker threads are this library's: they keep the
-     * state; the caller's thread gets its own back. */
-    unsigned state = tc_ftz_set();
-#ifdef _OPENMP
-    if (tc_threads_for(run->threads, 1e9) > 1) {
-#pragma omp parallel num_threads(run->threads)
-        tc_ftz_set();
-    }
-#endif
     for (int64_t i = first; i < last; i++)
         steps[i].kernel->run(&steps[i], run);
-    tc_ftz_restore(state);
 }

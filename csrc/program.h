@@ -33,7 +33,7 @@ struct tc_step {
 
 const tc_kernel *tc_kernel_named(const char *name); /* NULL: no such kernel */
 int64_t tc_program_scratch(const tc_step *steps, int64_t count, int threads);
-/* Runs steps[first .. last); denormals are zero meanwhile. */
+/* Runs steps[first .. last). */
 void tc_program_run(const tc_step *steps, int64_t first, int64_t last, const tc_context *run);
 
 #endif
