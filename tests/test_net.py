@@ -221,7 +221,7 @@ def test_lets_and_zoo():
     assert net.classes == 7 and net.input_shape == (224, 224, 3)
     with pytest.raises(tinyconv.NetError, match="clases|classes"):
         tinyconv.load("resnet18", clases=7)
-    with pytest.raises(tinyconv.NetError, match="blocks only"):
+    with pytest.raises(tinyconv.NetError, match="no layers"):
         tinyconv.load("residual")
     with pytest.raises(tinyconv.NetError, match="resnet18"):
         tinyconv.load("resnet81")
