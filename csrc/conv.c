@@ -40,7 +40,7 @@ int64_t tc_conv_packed(const tc_conv_shape *s, int pass) {
     return floats;
 }
 
-/* One tap's weights for a panel: to[ci][column] from w (k, taps, c/groups), zeros in columns that there are none for. */
+/* One tap's weights for a panel: to[ci][column] from w (k, taps, c/groups), zeros in columns without one. */
 static void pack_tap(const tc_igemm *g, int back, int64_t nr, int64_t group, int64_t j, int64_t tap, int64_t taps,
                      const float *w, float *to) {
     const int64_t n = tc_min(nr, g->kg - j), wc = back ? g->kg : g->cg; /* wc: c/groups of the weights */
@@ -99,8 +99,10 @@ static void make_schedule(const tc_igemm *g, int threads, schedule *p) {
     tc_boxes_choose(g, pixels, BAND_FLOATS, 0, &p->boxes);
     const int64_t panels = g->groups * tc_ceil_div(g->kg, tc_isa_now()->gemm.panel);
     const int64_t wanted = threads > 1 ? 3 * threads : 1;
-    p->splits = tc_is_depthwise(g) || !g->reduction ? 1 : tc_min(panels, tc_ceil_div(wanted, tc_max(p->boxes.boxes, 1)));
-    const int64_t unique = p->boxes.banded ? p->boxes.band : p->boxes.pixels * tc_min(g->reduction * g->groups, g->c * taps);
+    p->splits = tc_min(panels, tc_ceil_div(wanted, tc_max(p->boxes.boxes, 1)));
+    if (tc_is_depthwise(g) || !g->reduction)
+        p->splits = 1;
+    const int64_t unique = p->boxes.banded ? p->boxes.band : p->boxes.pixels * g->c * taps;
     p->group = unique <= IN_L2 ? 1 : GROUP;
     p->rows_at = 0;
     p->out_at = tc_round_up(p->boxes.pixels * (int64_t)sizeof(float *), TC_ALIGN);
@@ -115,9 +117,10 @@ static void box_out(const tc_igemm *g, const tc_box *box, float *y, float **out)
     for (int64_t n = 0; n < box->size[0]; n++)
         for (int64_t z = 0; z < box->size[1]; z++)
             for (int64_t h = 0; h < box->size[2]; h++) {
-                const int64_t at = (((box->first[0] + n) * g->full[0] + g->first[0] + (box->first[1] + z) * g->step[0]) *
-                                        g->full[1] + g->first[1] + (box->first[2] + h) * g->step[1]) * g->full[2] +
-                                   g->first[2] + box->first[3] * g->step[2];
+                const int64_t d = g->first[0] + (box->first[1] + z) * g->step[0];
+                const int64_t r = g->first[1] + (box->first[2] + h) * g->step[1];
+                const int64_t at = (((box->first[0] + n) * g->full[0] + d) * g->full[1] + r) * g->full[2] + g->first[2] +
+                                   box->first[3] * g->step[2];
                 for (int64_t i = 0; i < box->size[3]; i++)
                     *out++ = y + (at + i * g->step[2]) * g->k;
             }

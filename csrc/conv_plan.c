@@ -16,9 +16,9 @@ static int64_t gcd(int64_t a, int64_t b) {
 /* ------------------------------------------------------------------ phases */
 int64_t tc_igemm_count(const tc_conv_shape *s, int pass) { return pass == TC_DATA_GRAD ? s->sd * s->sh * s->sw : 1; }
 
-/* Along one axis of the data gradient, positions i = f + s*u of dx. dx[i] takes w[t] * dy[o] where i = o*s - p + t*d, that
- * is o = (i + p - t*d) / s where it divides: for every step-th t only, and o falls by t's step * d / s from one to the next.
- * From the last such t down this is a convolution of stride 1 over dy. */
+/* Along one axis of the data gradient, positions i = f + s*u of dx. dx[i] takes w[t] * dy[o] where i = o*s - p + t*d,
+ * that is o = (i + p - t*d) / s where it divides: for every step-th t only, and o falls by step * d / s from one to the
+ * next. From the last such t down this is a convolution of stride 1 over dy. */
 static void phase(tc_igemm *g, int a, int64_t f, int64_t s, int64_t p, int64_t d, int64_t taps, int64_t size) {
     const int64_t step = s / gcd(s, d);
     g->full[a] = size;

@@ -1,6 +1,6 @@
-/* Convolutions on small maps: rows of the product are the images of one output position, so that every row leaves out the
- * same taps, those on padding. A 3x3 kernel on a 2x2 map has 4 of 9 taps inside; the data gradient of a kernel as large as
- * its map one in all. Nothing is copied: no row reads outside the input. */
+/* Convolutions on small maps: rows of the product are the images of one output position, so that every row leaves out
+ * the same taps, those on padding. A 3x3 kernel on a 2x2 map has 4 of 9 taps inside; the data gradient of a kernel as
+ * large as its map one in all. Nothing is copied: no row reads outside the input. */
 #include "conv.h"
 #include "isa.h"
 
@@ -33,7 +33,8 @@ static int64_t most_runs(const tc_igemm *g) {
 }
 
 int64_t tc_small_scratch(const tc_igemm *g) {
-    return tc_round_up(block_images(g) * 2 * (int64_t)sizeof(float *) + most_runs(g) * (int64_t)sizeof(tc_run), TC_ALIGN);
+    const int64_t pointers = block_images(g) * 2 * (int64_t)sizeof(float *);
+    return tc_round_up(pointers + most_runs(g) * (int64_t)sizeof(tc_run), TC_ALIGN);
 }
 
 /* All runs of one position, from the images' starts; returns the sum of their lengths. */
@@ -64,7 +65,8 @@ typedef struct {
 } call;
 
 /* One position, images' rows and panel: the runs a part of the reduction at a time, cut where a part ends. */
-static void position(const call *c, int64_t m, int64_t q, const int64_t *o, const float **row, float **out, tc_run *run) {
+static void position(const call *c, int64_t m, int64_t q, const int64_t *o, const float **row, float **out,
+                     tc_run *run) {
     const tc_igemm *g = c->g;
     const tc_gemm_isa *isa = &tc_isa_now()->gemm;
     const int64_t per_group = tc_ceil_div(g->kg, isa->panel), group = q / per_group, j = q % per_group * isa->panel;
@@ -101,8 +103,10 @@ void tc_small_run(const tc_igemm *g, const float *x, const float *packed, const 
                   int threads) {
     const int64_t panels = g->groups * tc_ceil_div(g->kg, tc_isa_now()->gemm.panel);
     const int64_t size = block_images(g), blocks = tc_ceil_div(g->n, size), bytes = tc_small_scratch(g);
-    const int64_t positions = g->out[0] * g->out[1] * g->out[2], splits = tc_min(panels, tc_ceil_div(4 * threads, blocks));
-    const int64_t image = g->in[0] * g->in[1] * g->in[2] * g->c, image_out = g->full[0] * g->full[1] * g->full[2] * g->k;
+    const int64_t positions = g->out[0] * g->out[1] * g->out[2];
+    const int64_t splits = tc_min(panels, tc_ceil_div(4 * threads, blocks));
+    const int64_t image = g->in[0] * g->in[1] * g->in[2] * g->c;
+    const int64_t image_out = g->full[0] * g->full[1] * g->full[2] * g->k;
     const call c = {g, x, packed, bias, y};
 #pragma omp parallel num_threads(threads)
     {

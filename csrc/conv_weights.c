@@ -1,5 +1,5 @@
-/* The weight gradient: dw[k][tap][c] = sum over positions of dy[.][k] * x[. + tap][c], as products of dy's columns, packed in
- * tiles of rows, and x's, gathered a panel of (tap, c) at a time. Blocks of positions stay in registers until they are summed. */
+/* The weight gradient: dw[k][tap][c] = sum over positions of dy[.][k] * x[. + tap][c], as products of dy's columns,
+ * packed in tiles of rows, and x's, gathered a panel of (tap, c) at a time; a block of positions is summed in registers. */
 #include "conv.h"
 #include "isa.h"
 
@@ -8,7 +8,7 @@
 enum {
     BOX_PIXELS = 384,        /* a gathered panel of so many, 24 KB, stays in L1 under all rows of dw */
     BAND_FLOATS = 64 * 1024,
-    PARTS = 8,               /* a small dw is summed in so many parts, in order, so that threads can share the positions */
+    PARTS = 8,               /* a small dw is summed in so many parts, in order: threads then share the positions */
     PARTS_MOST = 64 * 1024,  /* floats of a dw that is small */
     DIRECT_ROWS = 32,        /* up to so many rows of dw a panel is read in place: gathering would cost as much */
     TOGETHER = 64,           /* panels used at once, at most */
@@ -40,7 +40,7 @@ static void make_plan(const tc_conv_shape *s, int threads, plan *p) {
     if (p->by_tap) { /* nothing outside the input is read */
         p->boxes.banded = 0;
         p->boxes.band = 0;
-    } else if (tc_run_length(g) % isa->panel && !tc_is_depthwise(g)) /* vectors read past the ends of rows into a band's */
+    } else if (tc_run_length(g) % isa->panel && !tc_is_depthwise(g)) /* vectors read past rows' ends */
         tc_boxes_choose(g, pixels, BAND_FLOATS, 1, &p->boxes);
     p->panels = tc_ceil_div(g->reduction, isa->panel);
     p->weights = g->k * g->reduction;
@@ -131,7 +131,8 @@ static void add_box(const plan *p, const tc_box *box, const float *dy, int64_t q
     const tc_gemm_isa *isa = &tc_isa_now()->gemm;
     const tc_igemm *g = &p->g;
     const float **row = (const float **)(scratch + p->rows_at);
-    const float **x_rows = (const float **)(scratch + p->inside_at), **dy_rows = (const float **)((char *)x_rows + p->inside_at);
+    const float **x_rows = (const float **)(scratch + p->inside_at);
+    const float **dy_rows = (const float **)(scratch + 2 * p->inside_at);
     float *tiles = (float *)(scratch + p->dy_at), *gathered = (float *)(scratch + p->panel_at);
     const int64_t per_tap = p->by_tap ? g->cg / isa->panel : p->panels, kg = tc_min(k1, g->kg);
     int64_t count = box->pixels;
@@ -166,8 +167,8 @@ static void add_box(const plan *p, const tc_box *box, const float *dy, int64_t q
                     const float *a = in_place ? dy + group * g->kg + k : tiles + (k - k0) * count;
                     isa->cols_form(rows, tc_min(isa->panel, g->reduction - j), count, a, in_place ? g->k : rows,
                                    gathered + (i - first) * count * isa->panel,
-                                   offset[i - first] == GATHER ? NULL : x_rows, offset[i - first], add, dw + (group * g->kg + k) * g->reduction + j,
-                                   g->reduction);
+                                   offset[i - first] == GATHER ? NULL : x_rows, offset[i - first], add,
+                                   dw + (group * g->kg + k) * g->reduction + j, g->reduction);
                 }
         }
     }
@@ -239,7 +240,8 @@ void tc_conv_weight_grad(const tc_conv_shape *s, const float *x, const float *dy
                     add_box_depthwise(&p, &box, from, to, own);
                 else
                     add_box(&p, &box, from, all * split / p.splits, all * (split + 1) / p.splits,
-                            tiles * rows / p.row_splits * mr, tiles * (rows + 1) / p.row_splits * mr, i > first, to, own);
+                            tiles * rows / p.row_splits * mr, tiles * (rows + 1) / p.row_splits * mr, i > first, to,
+                            own);
             }
         }
         tc_ftz_restore(ftz);

@@ -284,8 +284,8 @@ TC_INLINE void wide_rows(const int K, int64_t m, int64_t n, const float *a, int6
         }
 }
 
-static void gemm_wide(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb, float *c,
-                      int64_t ldc) {
+static void gemm_wide(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb,
+                      float *c, int64_t ldc) {
     int64_t i = 0;
     for (; i + 4 <= k; i += 4)
         wide_rows(4, m, n, a + i, lda, b + i * ldb, ldb, i > 0, c, ldc);
@@ -401,7 +401,7 @@ static void gemm_depthwise_grad(int64_t count, int64_t c, const float *const *ro
         }
 }
 
-/* ------------------------------------------------------------------ the peak: 12 chains of FMAs that touch no memory */
+/* ------------------------------------------------------------------ the peak: FMAs that touch no memory */
 static double gemm_peak(int64_t loops, float *sink) {
     tc_vec acc[12], x = tc_splat(0.5f), y = tc_splat(0.25f); /* no acc starts at the fixed point: it would fold */
 #pragma GCC unroll 12

@@ -17,7 +17,8 @@ typedef struct {
 typedef struct {
     int rows;  /* MR: rows of a full tile */
     int panel; /* NR: columns of a packed panel */
-    /* out[r][j] = (add ? out[r][j] : init ? init[j] : 0) + sum over runs, i < len of row[r][run.a + i] * b[(run.b + i) * panel + j]
+    /* out[r][j] = (add ? out[r][j] : init ? init[j] : 0)
+     *           + sum over runs, i < len of row[r][run.a + i] * b[(run.b + i) * panel + j]
      * for r < m, j < n <= panel. init holds n floats.
      * `next`, or NULL: the part of a panel that the call after this one reads, fetched meanwhile. */
     void (*rows_form)(int64_t m, int64_t n, const float *const *row, int64_t runs, const tc_run *run, const float *b,
@@ -29,7 +30,7 @@ typedef struct {
     /* c[r][j] = sum over i < k of a[r * lda + i] * b[i * ldb + j], r < m, j < n: B's rows read once, as they stand */
     void (*wide)(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb, float *c,
                  int64_t ldc);
-    /* packed[p * panel + piece.dst ..] = row[p][piece.src ..]: a panel wide each, in order, so a later piece overwrites */
+    /* packed[p * panel + piece.dst ..] = row[p][piece.src ..]: a panel wide each, so a later piece overwrites */
     void (*gather)(int64_t count, const float *const *row, int64_t pieces, const tc_piece *piece, float *packed);
     /* Depthwise: out[r][j] = (bias ? bias[j] : 0) + sum over taps of row[r][off[t] + j] * w[t * c + j], j < c */
     void (*depthwise)(int64_t m, int64_t c, const float *const *row, int64_t taps, const int64_t *off, const float *w,

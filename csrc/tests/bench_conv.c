@@ -36,7 +36,8 @@ static int by_size(const void *a, const void *b) {
 }
 
 /* Shares of `call`, which does `work` operations, in rounds of a few milliseconds; best of a round on both sides. */
-static void report(const char *name, const char *pass, const char *how, double work, void (*call)(void *), void *context) {
+static void report(const char *name, const char *pass, const char *how, double work, void (*call)(void *),
+                   void *context) {
     double share[ROUNDS], top = 0, rate = 0;
     call(context);
     for (int i = 0; i < ROUNDS; i++) {
@@ -90,14 +91,15 @@ static void bench_layer(const layer *l) {
     static void (*const CALL[])(void *) = {forward, data_grad, weight_grad};
     const tc_conv_shape *s = &l->s;
     const int64_t cg = s->c / s->groups, taps = s->kd * s->kh * s->kw, out = s->n * s->od * s->oh * s->ow;
-    buffers b = {s, values(s->n * s->id * s->ih * s->iw * s->c), values(out * s->k), values(s->k * taps * cg), NULL, NULL};
+    buffers b = {.s = s, .y = values(out * s->k), .w = values(s->k * taps * cg)};
+    b.x = values(s->n * s->id * s->ih * s->iw * s->c);
     for (int pass = 0; pass < 3; pass++) {
         b.packed = pass < 2 ? values(tc_conv_packed(s, pass)) : NULL;
         b.scratch = values(tc_conv_scratch(s, pass, threads) / 4 + 1);
         if (b.packed)
             tc_conv_pack(s, pass, b.w, b.packed, threads);
-        report(l->name, PASS[pass], tc_conv_algorithm(s, pass), 2.0 * (double)(out * taps * cg) * (double)s->k, CALL[pass],
-               &b);
+        report(l->name, PASS[pass], tc_conv_algorithm(s, pass), 2.0 * (double)(out * taps * cg) * (double)s->k,
+               CALL[pass], &b);
         free(b.packed);
         free(b.scratch);
     }
@@ -123,7 +125,8 @@ static void bench_product(const char *word, int64_t m, int64_t n, int64_t k) {
     snprintf(name, sizeof name, "gemm %lldx%lldx%lld", (long long)m, (long long)n, (long long)k);
     if (!strstr(name, word))
         return;
-    product g = {m, n, k, values(m * k), values(k * n), values(m * n), values(tc_gemm_scratch(m, n, k, threads) / 4 + 1)};
+    product g = {m, n, k, values(m * k), values(k * n), values(m * n), NULL};
+    g.scratch = values(tc_gemm_scratch(m, n, k, threads) / 4 + 1);
     report(name, "", "", 2.0 * (double)m * (double)n * (double)k, multiply, &g);
     free(g.a);
     free(g.b);

@@ -40,8 +40,8 @@ static void run(const tc_conv_shape *s, int pass, const float *a, const float *b
 static void describe(const tc_conv_shape *s, int pass, int threads, char *to, size_t size) {
     static const char *const PASS[] = {"forward", "data gradient", "weight gradient"};
     snprintf(to, size,
-             "%s (%s) n%lld %lldx%lldx%lld c%lld -> %lldx%lldx%lld k%lld kernel %lldx%lldx%lld stride %lld,%lld,%lld pad "
-             "%lld,%lld,%lld dilation %lld,%lld,%lld groups %lld threads %d",
+             "%s (%s) n%lld %lldx%lldx%lld c%lld -> %lldx%lldx%lld k%lld kernel %lldx%lldx%lld stride %lld,%lld,%lld "
+             "pad %lld,%lld,%lld dilation %lld,%lld,%lld groups %lld threads %d",
              PASS[pass], tc_conv_algorithm(s, pass), (long long)s->n, (long long)s->id, (long long)s->ih,
              (long long)s->iw, (long long)s->c, (long long)s->od, (long long)s->oh, (long long)s->ow, (long long)s->k,
              (long long)s->kd, (long long)s->kh, (long long)s->kw, (long long)s->sd, (long long)s->sh, (long long)s->sw,
@@ -160,8 +160,8 @@ static void test_large(void) {
         SQUARE(40, 2, 64, 2, 96, 3, 1, 1), SQUARE(3, 14, 40, 7, 48, 1, 2, 0), SQUARE(3, 12, 80, 12, 100, 1, 1, 0),
         SQUARE(7, 1, 1024, 1, 90, 1, 1, 0), SQUARE(200, 1, 512, 1, 80, 1, 1, 0), SQUARE(2, 7, 130, 4, 300, 3, 2, 1),
         SQUARE(30, 1, 700, 1, 600, 1, 1, 0),
-        {.n = 1, .id = 1, .ih = 1, .iw = 3000, .c = 20, .od = 1, .oh = 1, .ow = 1500, .k = 18, .kd = 1, .kh = 1, .kw = 9,
-         .sd = 1, .sh = 1, .sw = 2, .pw = 4, .dd = 1, .dh = 1, .dw = 1, .groups = 1}};
+        {.n = 1, .id = 1, .ih = 1, .iw = 3000, .c = 20, .od = 1, .oh = 1, .ow = 1500, .k = 18, .kd = 1, .kh = 1,
+         .kw = 9, .sd = 1, .sh = 1, .sw = 2, .pw = 4, .dd = 1, .dh = 1, .dw = 1, .groups = 1}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         check_seed(1000 + i);
         if (check_pick())
@@ -195,7 +195,8 @@ static void test_gemm(int64_t m, int64_t n, int64_t k, int64_t more) {
 }
 
 int main(void) {
-    static const int64_t M[] = {1, 2, 3, 5, 6, 7, 8, 13, 24, 25, 48, 100, 200}, N[] = {1, 2, 7, 8, 9, 15, 16, 17, 33, 130, 200};
+    static const int64_t M[] = {1, 2, 3, 5, 6, 7, 8, 13, 24, 25, 48, 100, 200};
+    static const int64_t N[] = {1, 2, 7, 8, 9, 15, 16, 17, 33, 130, 200};
     static const int64_t K[] = {1, 2, 3, 16, 31, 100, 256, 320, 321, 700, 1024};
     check_begin("test_conv");
     for (int i = 0; i < 120; i++) {
