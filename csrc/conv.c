@@ -119,8 +119,8 @@ static void box_out(const tc_igemm *g, const tc_box *box, float *y, float **out)
             for (int64_t h = 0; h < box->size[2]; h++) {
                 const int64_t d = g->first[0] + (box->first[1] + z) * g->step[0];
                 const int64_t r = g->first[1] + (box->first[2] + h) * g->step[1];
-                const int64_t at = (((box->first[0] + n) * g->full[0] + d) * g->full[1] + r) * g->full[2] + g->first[2] +
-                                   box->first[3] * g->step[2];
+                const int64_t at = (((box->first[0] + n) * g->full[0] + d) * g->full[1] + r) * g->full[2] +
+                                   g->first[2] + box->first[3] * g->step[2];
                 for (int64_t i = 0; i < box->size[3]; i++)
                     *out++ = y + (at + i * g->step[2]) * g->k;
             }

@@ -1,5 +1,5 @@
 /* The weight gradient: dw[k][tap][c] = sum over positions of dy[.][k] * x[. + tap][c], as products of dy's columns,
- * packed in tiles of rows, and x's, gathered a panel of (tap, c) at a time; a block of positions is summed in registers. */
+ * packed in tiles of rows, and x's, gathered a panel of (tap, c) at a time. Registers sum a block of positions. */
 #include "conv.h"
 #include "isa.h"
 
