@@ -159,12 +159,19 @@ int tc_cpu_count(void) {
     return count > 0 ? count : 1;
 }
 
+static double least_work = 1 << 18; /* for one thread: about what waking another costs */
+
+double tc_least_work(double work) {
+    double before = least_work;
+    least_work = work;
+    return before;
+}
+
 int tc_threads_for(int threads, double work) {
-    enum { LEAST = 1 << 16 }; /* of work for one thread: about what waking another costs */
     if (forked_child || !tc_has_openmp() || threads < 1)
         return 1;
-    double most = work / LEAST;
-    return most < 2 ? 1 : most < threads ? (int)most : threads;
+    /* All or one: libgomp ends its workers when a team shrinks and starts new ones when it grows. */
+    return work < 2 * least_work ? 1 : threads;
 }
 
 unsigned tc_ftz_set(void) {

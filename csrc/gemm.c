@@ -11,7 +11,8 @@ enum {
     SHARED = 2 * 1024 * 1024, /* floats of B packed at once for all threads: within L3 */
     WIDE = 8,                /* up to so many rows of C, B is read once as it stands: reading it is all the work */
     WIDE_FLOATS = 4096,      /* of C, that take part in a pass over B's columns: within L1 */
-    FEW = 320,               /* up to so many rows of C, B is packed, used and forgotten by one thread, within L2 */
+    FEW = 600,               /* up to so many rows of C, B is packed, used and forgotten by one thread, within L2 */
+    AHEAD = 8,               /* rows of B fetched before they are packed: too far apart for the hardware to foresee */
     STRIP_PANELS = 8         /* of such a piece of B, as high as a part of the reduction */
 };
 
@@ -105,9 +106,12 @@ void tc_gemm_packed(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda
 static void pack_strip(int64_t k, int64_t columns, int64_t nr, const float *b, int64_t ldb, float *to, int64_t step) {
     const int64_t whole = columns / nr, rest = columns % nr;
     for (int64_t i = 0; i < k; i++, b += ldb, to += nr) {
+        const float *ahead = b + (i + AHEAD < k ? AHEAD * ldb : 0);
         if (nr == 16)
-            for (int64_t q = 0; q < whole; q++)
+            for (int64_t q = 0; q < whole; q++) {
+                __builtin_prefetch(ahead + q * 16);
                 memcpy(to + q * step, b + q * 16, 64);
+            }
         else
             for (int64_t q = 0; q < whole; q++)
                 memcpy(to + q * step, b + q * nr, (size_t)nr * sizeof(float));
@@ -141,6 +145,13 @@ int64_t tc_gemm_scratch(int64_t m, int64_t n, int64_t k, int threads) {
     return tc_round_up(rows * columns * (int64_t)sizeof(float), TC_ALIGN) + tc_gemm_packed_scratch(m, rows, threads);
 }
 
+/* Rows [from, to) of a strip of B, `lines` cache lines each, on their way into L2 while another strip is worked on. */
+static void fetch_strip(const float *b, int64_t ldb, int64_t from, int64_t to, int64_t lines) {
+    for (int64_t i = from; i < to; i++)
+        for (int64_t line = 0; line < lines; line++)
+            __builtin_prefetch(b + i * ldb + line * 16, 0, 2);
+}
+
 static void few_rows(const product *g, const float *b, int64_t ldb, char *scratch, int threads) {
     const tc_gemm_isa *isa = &tc_isa_now()->gemm;
     const int64_t nr = isa->panel, bytes = few_bytes(g->m, g->k, nr), all = tc_ceil_div(g->n, nr);
@@ -154,7 +165,7 @@ static void few_rows(const product *g, const float *b, int64_t ldb, char *scratc
         float *own = (float *)(mine + tc_round_up(g->m * 2 * (int64_t)sizeof(float *), TC_ALIGN));
         for (int64_t r = 0; r < g->m; r++)
             out[r] = g->c + r * g->ldc;
-#pragma omp for schedule(dynamic)
+#pragma omp for schedule(static) /* so that the strip behind this one is this thread's too */
         for (int64_t t = 0; t < strips; t++) {
             const int64_t q0 = all * t / strips, q1 = all * (t + 1) / strips;
             for (int64_t i = 0; i < g->k; i += part) {
@@ -162,9 +173,14 @@ static void few_rows(const product *g, const float *b, int64_t ldb, char *scratc
                 for (int64_t r = 0; r < g->m; r++)
                     row[r] = g->a + r * g->lda + i;
                 pack_strip(run.len, tc_min(q1 * nr, g->n) - q0 * nr, nr, b + i * ldb + q0 * nr, ldb, own, run.len * nr);
-                for (int64_t q = q0; q < q1; q++)
+                const float *next = i + part < g->k ? b + (i + part) * ldb + q0 * nr : b + q1 * nr;
+                const int64_t coming = i + part < g->k ? tc_min(part, g->k - i - part) : q1 < all ? part : 0;
+                const int64_t lines = tc_ceil_div(tc_min(q1 * nr, g->n) - q0 * nr, 16);
+                for (int64_t q = q0; q < q1; q++) {
+                    fetch_strip(next, ldb, coming * (q - q0) / (q1 - q0), coming * (q - q0 + 1) / (q1 - q0), lines);
                     isa->rows_form(g->m, tc_min(nr, g->n - q * nr), row, 1, &run, own + (q - q0) * run.len * nr, NULL,
                                    i > 0, out, q * nr, NULL);
+                }
             }
         }
         tc_ftz_restore(ftz);

@@ -19,6 +19,7 @@ int tc_isa_force(const char *name);            /* 0 if it is not available; also
 int tc_has_openmp(void);
 int tc_cpu_count(void);                        /* cpuset and cgroup quota, at least 1 */
 int tc_threads_for(int threads, double work);  /* `work` in floating-point operations or bytes: few -> 1 */
+double tc_least_work(double work);             /* what counts as few, for one thread; the value before. For tests: 0 */
 double tc_measure_fma(int threads, double seconds);   /* GFLOP/s */
 double tc_measure_read(int threads, double seconds);  /* GB/s */
 

@@ -171,6 +171,7 @@ CHECK_UNUSED static void check_begin(const char *program) {
         printf("%s: skipped, this machine or build has no %s\n", program, isa);
         exit(0);
     }
+    tc_least_work(0); /* small cases are to run on all threads too */
     check_share = share && *share ? atof(share) : 1;
     check_sample_state = seed && *seed ? strtoull(seed, NULL, 10) : 1;
     printf("%s: isa %s, openmp %s\n", program, tc_isa_name(), tc_has_openmp() ? "yes" : "no");

@@ -14,6 +14,7 @@ cdef extern from "tinyconv.h" nogil:
     int tc_isa_force(const char *name)
     int tc_has_openmp()
     int tc_cpu_count()
+    double tc_least_work(double work)
     double tc_measure_fma(int threads, double seconds)
     double tc_measure_read(int threads, double seconds)
     int64_t tc_gemm_scratch(int64_t m, int64_t n, int64_t k, int threads)
@@ -170,6 +171,11 @@ def has_openmp():
 def cpu_count():
     """Processors this process may use: cpuset and cgroup quota, at least 1."""
     return tc_cpu_count()
+
+
+def least_work(double work):
+    """Sets the work below which a kernel stays on one thread (0: all use all threads); returns the value before."""
+    return tc_least_work(work)
 
 
 def measure_fma(int threads, double seconds):
