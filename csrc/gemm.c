@@ -12,6 +12,7 @@ enum {
     WIDE = 8,                /* up to so many rows of C, B is read once as it stands: reading it is all the work */
     WIDE_FLOATS = 4096,      /* of C, that take part in a pass over B's columns: within L1 */
     FEW = 600,               /* up to so many rows of C, B is packed, used and forgotten by one thread, within L2 */
+    FETCHED = 80 * 1024,     /* floats of A, of the next part of a reduction, that may come into L2 beside this one's */
     AHEAD = 8,               /* rows of B fetched before they are packed: too far apart for the hardware to foresee */
     STRIP_PANELS = 8         /* of such a piece of B, as high as a part of the reduction */
 };
@@ -58,6 +59,8 @@ static void task(const product *g, int64_t m0, int64_t m1, int64_t q0, int64_t q
             for (int64_t r = 0; r < m; r++) {
                 row[r] = g->a + (m0 + r) * g->lda + i;
                 if (copy) {
+                    for (int64_t line = 0; line < run.len && r + 4 < m; line += 16)
+                        __builtin_prefetch(row[r] + 4 * g->lda + line);
                     memcpy(own + r * pitch, row[r], (size_t)run.len * sizeof(float));
                     row[r] = own + r * pitch;
                 }
@@ -176,8 +179,11 @@ static void few_rows(const product *g, const float *b, int64_t ldb, char *scratc
                 const float *next = i + part < g->k ? b + (i + part) * ldb + q0 * nr : b + q1 * nr;
                 const int64_t coming = i + part < g->k ? tc_min(part, g->k - i - part) : q1 < all ? part : 0;
                 const int64_t lines = tc_ceil_div(tc_min(q1 * nr, g->n) - q0 * nr, 16);
+                const int64_t a_lines = i + part < g->k && g->m * part <= FETCHED ? tc_ceil_div(part, 16) : 0;
                 for (int64_t q = q0; q < q1; q++) {
-                    fetch_strip(next, ldb, coming * (q - q0) / (q1 - q0), coming * (q - q0 + 1) / (q1 - q0), lines);
+                    const int64_t done = q - q0, count = q1 - q0;
+                    fetch_strip(next, ldb, coming * done / count, coming * (done + 1) / count, lines);
+                    fetch_strip(g->a + i + part, g->lda, g->m * done / count, g->m * (done + 1) / count, a_lines);
                     isa->rows_form(g->m, tc_min(nr, g->n - q * nr), row, 1, &run, own + (q - q0) * run.len * nr, NULL,
                                    i > 0, out, q * nr, NULL);
                 }
