@@ -14,6 +14,7 @@ enum {
     FEW = 600,               /* up to so many rows of C, B is packed, used and forgotten by one thread, within L2 */
     FETCHED = 80 * 1024,     /* floats of A, of the next part of a reduction, that may come into L2 beside this one's */
     AHEAD = 8,               /* rows of B fetched before they are packed: too far apart for the hardware to foresee */
+    FEW_REDUCTION = 640,     /* steps of a part of it: panels beyond L1 cost less than looking at C once more */
     STRIP_PANELS = 8         /* of such a piece of B, as high as a part of the reduction */
 };
 
@@ -85,6 +86,7 @@ void tc_gemm_packed(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda
     /* As many tasks as keep all threads busy to the end, rows first: a chunk's copy of A serves all of its panels. */
     const int64_t wanted = threads > 1 ? 4 * threads : 1;
     int64_t chunks = tc_max(tc_ceil_div(m, CHUNK), tc_min(wanted, m / (8 * isa->rows)));
+    chunks = chunks > threads ? tc_round_up(chunks, threads) : chunks; /* no thread is left with one more */
     const int64_t rows = tc_round_up(tc_ceil_div(m, tc_max(chunks, 1)), isa->rows);
     chunks = tc_ceil_div(m, rows);
     const int64_t splits = tc_max(tc_min(tc_ceil_div(wanted, chunks), panels_all), 1);
@@ -132,9 +134,11 @@ static void shared_block(int64_t n, int64_t k, int64_t nr, int64_t *rows, int64_
     *columns = tc_round_up(tc_ceil_div(n, tc_ceil_div(n, *columns)), nr);
 }
 
+static int64_t few_part(int64_t k) { return tc_ceil_div(k, tc_ceil_div(k, FEW_REDUCTION)); }
+
 static int64_t few_bytes(int64_t m, int64_t k, int64_t nr) {
     return tc_round_up(m * 2 * (int64_t)sizeof(float *), TC_ALIGN) +
-           tc_round_up(tc_reduction_part(k) * STRIP_PANELS * nr * (int64_t)sizeof(float), TC_ALIGN);
+           tc_round_up(few_part(k) * STRIP_PANELS * nr * (int64_t)sizeof(float), TC_ALIGN);
 }
 
 int64_t tc_gemm_scratch(int64_t m, int64_t n, int64_t k, int threads) {
@@ -158,7 +162,7 @@ static void fetch_strip(const float *b, int64_t ldb, int64_t from, int64_t to, i
 static void few_rows(const product *g, const float *b, int64_t ldb, char *scratch, int threads) {
     const tc_gemm_isa *isa = &tc_isa_now()->gemm;
     const int64_t nr = isa->panel, bytes = few_bytes(g->m, g->k, nr), all = tc_ceil_div(g->n, nr);
-    const int64_t part = tc_reduction_part(g->k), strips = tc_max(tc_ceil_div(all, STRIP_PANELS), tc_min(all, threads));
+    const int64_t part = few_part(g->k), strips = tc_max(tc_ceil_div(all, STRIP_PANELS), tc_min(all, threads));
 #pragma omp parallel num_threads(threads)
     {
         unsigned ftz = tc_ftz_set();
