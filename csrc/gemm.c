@@ -145,11 +145,11 @@ int64_t tc_gemm_scratch(int64_t m, int64_t n, int64_t k, int threads) {
     const int64_t nr = tc_isa_now()->gemm.panel;
     if (m <= WIDE || n <= 0 || k <= 0)
         return 0;
-    if (m <= FEW)
-        return few_bytes(m, k, nr) * tc_max(threads, 1);
     int64_t rows, columns;
     shared_block(n, k, nr, &rows, &columns);
-    return tc_round_up(rows * columns * (int64_t)sizeof(float), TC_ALIGN) + tc_gemm_packed_scratch(m, rows, threads);
+    const int64_t shared = tc_round_up(rows * columns * (int64_t)sizeof(float), TC_ALIGN) +
+                           tc_gemm_packed_scratch(m, rows, threads);
+    return m <= FEW ? tc_max(shared, few_bytes(m, k, nr) * tc_max(threads, 1)) : shared; /* lda decides which */
 }
 
 /* Rows [from, to) of a strip of B, `lines` cache lines each, on their way into L2 while another strip is worked on. */
@@ -220,7 +220,7 @@ void tc_gemm(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const
         return;
     }
     threads = tc_threads_for(threads, 2.0 * (double)m * (double)n * (double)k);
-    if (m <= FEW) {
+    if (m <= WIDE || (m <= FEW && !(m > 64 && lda % 256 == 0))) { /* rows on the same cache sets are better copied */
         const product g = {m, n, k, lda, 0, ldc, a, NULL, NULL, c, 0};
         if (m <= WIDE)
             wide_rows(&g, b, ldb, threads);
