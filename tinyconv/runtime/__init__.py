@@ -4,8 +4,8 @@ import os
 from contextlib import suppress
 
 # Between two kernels libgomp's threads spin for milliseconds by default. Where another process wants the core, the one
-# that spins loses its time slice and all others wait for it: training then takes several times as long. A microsecond
-# of spinning bridges the gaps within a step; libgomp reads the variable once, when it is loaded.
+# that spins loses its time slice and all others wait for it: training then takes several times as long. A thousand
+# turns bridge the gaps within a step; libgomp reads the variable once, when it is loaded.
 _short = not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys()
 if _short:
     os.environ["GOMP_SPINCOUNT"] = "1000"

@@ -28,8 +28,7 @@ class Trainer:
         self.net, self.sessions = net, sessions
         self.lr, self.seed, self.steps = lr, int(seed), 0
         self.optimizer = optimizer, tuple(sorted({**DEFAULTS, **options}.items()))
-        store = sessions.store
-        self.moments = Block({n: w for n, w in store.specs.items()})
+        self.moments = Block(sessions.store.specs)
 
     def step(self, x, labels, layout: str = "NHWC") -> float:
         """Trains on one batch; the mean loss before the update (nats), heads counted by their weights, without decay.
