@@ -42,6 +42,7 @@ class FakeBuilder:
     def __init__(self):
         self.calls = []
         self.heads = []
+        self.names = []
         self.result = None
 
     def layer(self, name, args, inputs, span, trail):
@@ -49,6 +50,9 @@ class FakeBuilder:
         shape = getattr(self, name, self.same)(args, shapes)
         self.calls.append((name, args, shapes, shape, trail))
         return Value(shape, f"{name}{len(self.calls)}")
+
+    def named(self, name, value, trail):
+        self.names.append((name, value.shape))
 
     def begin_head(self, name, weight, value, span):
         self.heads.append([name, weight, value.shape, None])

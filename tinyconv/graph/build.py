@@ -61,6 +61,9 @@ class GraphBuilder:
                              f"({weights(first)})", help="shared layers have the same op and the same shapes")
         return Node(**{**node.__dict__, "owner": first.name})
 
+    def named(self, name, value, trail) -> None:
+        self.graph.names.setdefault(value.index, []).append((name, len(trail)))
+
     def begin_head(self, name, weight, value, span) -> None:
         self._head = (name, float(weight), len(self.graph.nodes))
 
@@ -104,11 +107,11 @@ def build(program, overrides=None, input=None) -> Graph:
     from ..errors import NetError
 
     builder = GraphBuilder()
+    builder.graph.program = program
     try:
         warnings = lang.expand(program, builder, overrides or {}, input)
     except NetError as error:
         error.graph = builder.graph
         raise
-    builder.graph.program = program
     builder.graph.warnings = list(warnings)
     return builder.graph

@@ -64,13 +64,17 @@ class Head:
 
 @dataclass
 class Graph:
-    """Nodes in an order in which each comes after its inputs; nodes[0] is the input."""
+    """Nodes in an order in which each comes after its inputs; nodes[0] is the input.
+
+    `names`: what `as` calls the output of a node, by its index: (name, number of block calls around the `as`).
+    """
 
     nodes: list[Node] = field(default_factory=list)
     output_index: int = 0
     heads: list[Head] = field(default_factory=list)
     program: object = None
     warnings: list = field(default_factory=list)
+    names: dict[int, list[tuple[str, int]]] = field(default_factory=dict)
 
     @property
     def input(self) -> Shape:

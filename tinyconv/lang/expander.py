@@ -284,6 +284,8 @@ class Expander:
             self.fault(Fault("E122", f"`{alias.name}` is named twice", alias, "choose another name",
                              (Label(*first, "named here first"),)), scope.trail)
         scope.names[alias.name] = (value, alias)
+        if value is not UNKNOWN and value is not None:
+            self.builder.named(alias.name, value, scope.trail)
 
     def reference(self, stage: ast.RefStage, scope: Scope):
         value = self.resolve(stage.ref, scope)
