@@ -219,7 +219,7 @@ def test_summary_json_of_the_zoo(capsys):
     first = next(layer for layer in found["layers"] if layer["name"] == "conv1")
     assert set(first) == {"name", "op", "args", "output", "params", "macs", "receptive_field", "jump", "line"}
     assert first["output"] == [224, 224, 64] and first["receptive_field"] == [3, 3] and first["jump"] == [1, 1]
-    assert open(found["file"]).read().splitlines()[first["line"] - 1].startswith("block vgg n x {")
+    assert open(found["file"]).read().splitlines()[first["line"] - 1].startswith("plain 2 2 3 3 3")
     assert found["layers"][-1]["jump"] is None and found["layers"][-1]["receptive_field"] == [224, 224]
 
 

@@ -16,14 +16,22 @@ def folder() -> Path:
 
 
 def names() -> list[str]:
-    """The names of the zoo, sorted: `tinyconv summary NAME`."""
+    """The names of all files of the zoo, sorted: nets, and blocks that they include."""
     return sorted(path.stem for path in folder().glob("*.net"))
+
+
+def nets() -> list[str]:
+    """The names of the nets, sorted: `tinyconv summary NAME`. Files of blocks have no input and are left out."""
+    def is_net(name: str) -> bool:
+        return "\ninput " in (folder() / f"{name}.net").read_text(encoding="utf-8")
+
+    return sorted(filter(is_net, names()))
 
 
 def find(net: str | os.PathLike) -> str:
     """The path of a net given as a path, as `-` (standard input, returned as it is) or by its name in the zoo.
 
-    An existing file comes before a name of the zoo. Anything else is a NetError with the nearest names.
+    An existing file comes before a name of the zoo. Anything else is a NetError with the nearest name, or all of them.
     """
     text = os.fspath(net)
     if text == "-" or os.path.isfile(text):
@@ -33,6 +41,7 @@ def find(net: str | os.PathLike) -> str:
         return str(in_zoo)
     if os.path.isdir(text):
         raise NetError(f"{text} is a folder, not a net", help="give a .net file, a weights file or a name of the zoo")
-    near = difflib.get_close_matches(Path(text).stem, names(), n=1)
+    known = nets()
+    near = difflib.get_close_matches(Path(text).stem.lower(), known, n=1)
     raise NetError(f"there is no file {text}, and no net of that name in the zoo",
-                   help=f"did you mean `{near[0]}`?" if near else f"the zoo has {', '.join(names())}")
+                   help=f"did you mean `{near[0]}`?" if near else f"the zoo has {', '.join(known)}")
