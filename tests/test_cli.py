@@ -225,20 +225,22 @@ def test_summary_json_of_the_zoo(capsys):
 
 def test_summary_table_is_aligned_and_ends_in_totals(capsys):
     assert main(["summary", "resnet18"]) == 0
-    *rows, totals = capsys.readouterr().out.splitlines()
-    assert totals.startswith("11,689,512 parameters")
+    *rows, folded, totals, activations, training = capsys.readouterr().out.splitlines()
+    assert totals.startswith("11,689,512 parameters") and "--depth all" in folded
+    assert activations.startswith("activations, batch 1: ") and training.startswith("training, batch 1, about ")
     column = rows[0].index("output")
-    assert all(row[column - 2:column] == "  " and row[column] != " " for row in rows)
+    assert all(row[column - 2:column].strip() == "" for row in rows)
+    assert all(row[column] != " " for row in rows if len(row) > column)     # headings of open blocks have no figures
     assert all(row == row.rstrip() for row in rows)
 
 
 def test_summary_depth_folds_blocks_but_keeps_totals(capsys):
     tables = []
-    for arguments in ([], ["--depth", "0"], ["--depth", "1"]):
+    for arguments in (["--depth", "0"], ["--depth", "1"], [], ["--depth", "all"]):
         assert main(["summary", "resnet50", *arguments]) == 0
         tables.append(capsys.readouterr().out.splitlines())
-    assert len(tables[1]) < len(tables[2]) < len(tables[0])
-    assert tables[0][-1] == tables[1][-1] == tables[2][-1]
+    assert len(tables[0]) < len(tables[1]) < len(tables[2]) < 60 < 177 < len(tables[3])
+    assert tables[0][-3:] == tables[1][-3:] == tables[2][-3:] == tables[3][-3:]
 
 
 def test_summary_of_a_failing_net_shows_the_rows_before_the_error(folder, capsys):

@@ -72,13 +72,13 @@ def test_a_free_size_is_not_known():
 def test_batch_scales_the_memory_of_the_table_alone():
     net = graph("input 8x8 x1\nconv 3x3 x4\n")
     assert Summary(net, batch=16).to_json() == Summary(net).to_json()
-    assert f"{16 * 4 * 64 * 5 / 1024:.1f} KiB of activations at batch 16" in str(Summary(net, batch=16))
+    assert f"activations, batch 16: {16 * 4 * 64 * 5 / 1024:.1f} KiB" in str(Summary(net, batch=16))
 
 
 def test_depth_folds_each_call_by_itself():
     net = graph("block b x { conv 3x3 x -> relu }\ninput 8x8 x1\nrepeat 2 { b x4 }\nrelu\n")
-    assert [row.name for row in Summary(net, depth=0).rows(net.main)] == ["input1", "b", "b", "relu3"]
-    assert [row.params for row in Summary(net, depth=0).rows(net.main)] == [0, 40, 148, 0]
+    assert [row.name for row in Summary(net, depth=0).rows()] == ["input1", "b1", "b2", "relu3"]
+    assert [row.params for row in Summary(net, depth=0).rows()] == [0, 40, 148, 0]
 
 
 def test_one_and_three_axes():
