@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 # What other tools and papers call things; offered only where the first word is something the reader knows.
@@ -29,6 +30,23 @@ FOREIGN = {
     "linear": "fc {}",
     "fullyconnected": "fc {}",
     "convolution": "conv {}",
+    "convolutional": "conv {}",
+    "conv": "conv {}",
+    "maxpooling": "pool {}",
+    "averagepooling": "pool {} avg",
+    "avgpooling": "pool {} avg",
+    "globalaveragepooling": "pool global avg",
+    "globalmaxpooling": "pool global",
+    "adaptivemaxpool": "pool {} adaptive",
+    "maxunpool": "up {}",
+    "softmaxlayer": "softmax",
+    "logsoftmax": "softmax",
+    "fullconnected": "fc {}",
+    "innerproduct": "fc {}",
+    "connected": "fc {}",
+    "separableconv": "conv {} dw",
+    "conv2dtranspose": "deconv {}",
+    "convtranspose2d": "deconv {}",
     "convtranspose": "deconv {}",
     "transposedconv": "deconv {}",
     "convolutiontranspose": "deconv {}",
@@ -77,7 +95,6 @@ FOREIGN = {
     "epoch": "epochs",
     "batchsize": "batch",
     "minibatch": "batch",
-    "momentum": "sgd momentum={}",
     "lrschedule": "schedule",
     "scheduler": "schedule",
     "optim": "optimizer",
@@ -133,12 +150,84 @@ def nearest(word: str, candidates: Iterable[str]) -> str:
     return best
 
 
+def plain_name(word: str) -> str:
+    """Another library's name without its capitals, underscores and number of axes: `Conv2d` is `conv`."""
+    return re.sub("[123]d$", "", word.lower().replace("_", "").replace("-", ""))
+
+
 def foreign(word: str, known: Iterable[str]) -> str:
     """What other tools' name `word` is here (`maxpool` is `pool`), or ""."""
-    plain = word.lower().replace("_", "").rstrip("123d") if word[-1:].lower() == "d" else word.lower().replace("_", "")
-    known = set(known)
+    name, known = plain_name(word), set(known)
     for table in (PARAMETERS, FOREIGN):
-        text = table.get(plain, "")
+        text = table.get(name, "")
         if text and text.split()[0] in known:
             return text
-    return ""
+    return name if name in known and name != word else ""
+
+
+def elsewhere(word: str) -> str:
+    """As `foreign`, where it is not known what the reader knows."""
+    name = plain_name(word)
+    return FOREIGN.get(name, "" if name == word else name).replace(" {}", "").replace("{} ", "")
+
+
+# Keywords of other languages, with the line they stand in made one of this language.
+
+
+def _condition(line: str) -> str:
+    found = re.match(r"\w+\s+([^{:]*)", line)
+    return f"write `when {found.group(1).strip()} {{ … }}`" if found else "write `when CONDITION { … }`"
+
+
+def _otherwise(line: str) -> str:
+    return "write `else when CONDITION { … }`"
+
+
+def _loop(line: str) -> str:
+    found = re.match(r"for\s+(\w+)\s+in\s+(?:range\s*\()?\s*(?:0\s*\.\.\s*)?([\w.]+)", line)
+    return f"write `repeat {found.group(2)} as {found.group(1)} {{ … }}`" if found else "write `repeat n { … }`"
+
+
+def _definition(line: str) -> str:
+    found = re.match(r"\w+\s+(\w+)\s*([^{:]*)", line)
+    params = " ".join(re.sub(r"[(),]", " ", found.group(2)).split()) if found else ""
+    return f"write `block {found.group(1)} {params + ' ' if params else ''}{{ … }}`" if found else \
+        "write `block NAME { … }`"
+
+
+def _inclusion(line: str) -> str:
+    found = re.match(r"#?\w+\s+[\"'<]?([\w./-]+)", line)
+    name = found.group(1) if found else "file.net"
+    return f'write `include "{name if name.endswith(".net") else name + ".net"}"`'
+
+
+def _constant(line: str) -> str:
+    found = re.match(r"\w+\s+(\w+)\s*:?=?\s*([^;#]*)", line)
+    return f"write `let {found.group(1)} = {found.group(2).strip()}`" if found else "write `let NAME = VALUE`"
+
+
+def _end(line: str) -> str:
+    return "remove it: braces end with `}`, and the last layer is the output"
+
+
+KEYWORDS_ELSEWHERE = {
+    "if": _condition, "unless": _condition, "elif": _otherwise, "elseif": _otherwise, "elsif": _otherwise,
+    "for": _loop, "while": _loop, "loop": _loop, "foreach": _loop, "def": _definition, "function": _definition,
+    "fn": _definition, "func": _definition, "class": _definition, "define": _definition, "module": _definition,
+    "import": _inclusion, "from": _inclusion, "require": _inclusion, "using": _inclusion, "use": _inclusion,
+    "const": _constant, "var": _constant, "val": _constant, "set": _constant, "end": _end, "begin": _end,
+    "return": _end, "output": _end, "done": _end,
+}
+# The parameter that a layer's first positional fills.
+FIRST_PARAMETERS = {"conv": "k", "deconv": "k", "pool": "k", "up": "k", "crop": "k", "dropout": "p", "droppath": "p",
+                    "dropblock": "p", "lrn": "n", "gn": "g", "elu": "a", "leaky": "a", "scale": "v", "shuffle": "g"}
+# Settings that are keys of another line here.
+SETTINGS_ELSEWHERE = {
+    "lr": "optimizer sgd lr={}", "learning_rate": "optimizer sgd lr={}", "learningrate": "optimizer sgd lr={}",
+    "momentum": "optimizer sgd momentum={}", "decay": "optimizer sgd decay={}", "nesterov": "optimizer sgd nesterov",
+    "weight_decay": "optimizer sgd decay={}", "batch_size": "batch {}", "batchsize": "batch {}",
+    "num_epochs": "epochs {}", "max_epochs": "epochs {}", "epoch": "epochs {}", "random_seed": "seed {}",
+    "smoothing": "loss ce smoothing={}", "label_smoothing": "loss ce smoothing={}", "warmup": "schedule cosine warmup={}",
+    "lr_schedule": "schedule {}", "scheduler": "schedule {}", "optimiser": "optimizer {}", "optim": "optimizer {}",
+    "criterion": "loss {}", "dataset": "source {}", "path": "source {}",
+}

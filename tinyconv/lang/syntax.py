@@ -10,7 +10,7 @@ import re
 from ..errors import Diagnostic
 from . import ast
 from .ast import Source
-from .explain import MARKS, Explainer
+from .explain import MARKS, explain
 from .parser import MAX_DEPTH, MAX_TEXT, PARSER
 
 MAX_ERRORS = 20
@@ -33,7 +33,7 @@ def parse_source(source: Source) -> tuple[list[ast.Item], list[Diagnostic]]:
         except UnexpectedInput as error:
             items = []
             start, expected = place_of(error, text)
-            problem = Explainer(source, text, start, expected).explain()
+            problem = explain(source, text, start, expected)
             extra = list(PARSER.builder.problems)
             if problems and problem.line <= problems[-1].line:
                 break       # blanking the line did not mend it

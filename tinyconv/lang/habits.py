@@ -1,0 +1,107 @@
+"""Other libraries' calls in this language, for suggestions: `Conv2d(3, 64, 3, padding=1)` is `conv 3 x64 p1`."""
+
+from __future__ import annotations
+
+import re
+
+from .suggest import FOREIGN, plain_name
+
+# Keys of PyTorch, Keras, Caffe and Darknet. `None` has no counterpart, or is what happens anyway.
+KEYS = {
+    "kernel_size": "k", "kernel": "k", "pool_size": "k", "size": "k", "scale_factor": "k", "filters": "x",
+    "out_channels": "x", "units": "x", "out_features": "x", "features": "x", "channels": "x", "num_output": "x",
+    "output_size": "k", "stride": "s", "strides": "s", "padding": "p", "pad": "p", "dilation": "d",
+    "dilation_rate": "d", "groups": "g", "bias": "bias", "use_bias": "bias", "activation": "activation", "rate": "p",
+    "p": "p", "weight_decay": "decay", "learning_rate": "lr", "negative_slope": "a", "alpha": "a", "num_groups": "g",
+    "in_channels": None, "in_features": None, "inplace": None, "dim": None, "axis": None, "input_shape": None,
+    "name": None, "num_features": None, "num_channels": None, "padding_mode": None, "data_format": None, "input": None,
+}
+# Positionals in their order, by the layer's name here. None is left out: it follows from what enters.
+TORCH = {"conv": (None, "x", "k", "s", "p"), "deconv": (None, "x", "k", "s", "p"), "fc": (None, "x"), "gn": ("g", None)}
+KERAS = {"conv": ("x", "k", "s"), "deconv": ("x", "k", "s"), "fc": ("x",)}
+PLAIN = {"pool": ("k", "s", "p"), "dropout": ("p",), "up": ("k",), "leaky": ("a",), "elu": ("a",), "fc": ("x",),
+         "bn": (), "flatten": (), "relu": (), "softmax": (), "input": ("k",), "sigmoid": (), "tanh": ()}
+FIRST = {"pool": "k", "conv": "k", "deconv": "k", "fc": "x", "dropout": "p", "up": "k", "leaky": "a", "elu": "a",
+         "gn": "g"}
+
+
+def translated(text: str) -> str:
+    """The call `text` of another library as it would be written here; "" for what is no call."""
+    m = re.match(r"(?:\w+\.)*(\w+)\s*(?:\((.*))?$", text.strip(), re.S)
+    if not m or len(text) > 300:
+        return ""
+    name, inside = m.groups()
+    template = FOREIGN.get(plain_name(name), plain_name(name) if re.search(r"[123][dD]$|[A-Z]", name) else name)
+    word, *rest = template.replace("{}", "").split()
+    given = arguments(word, name, re.sub(r"\)\s*$", "", inside) if inside is not None else "")
+    then = given.pop("activation", "")
+    words = [*written(word, given), *rest]
+    return " ".join([word, *words]) + (f" -> {plain_name(then)}" if then else "")
+
+
+def arguments(word: str, name: str, inside: str) -> dict[str, str]:
+    """{parameter: value}; what has no parameter of its own keeps its place under a number."""
+    positional, given = [], {}
+    for item in pieces(inside):
+        key, sign, value = item.partition("=")
+        if sign and re.fullmatch(r"\w+", key.strip()):
+            own = KEYS.get(key.strip(), key.strip())
+            if own is not None:
+                given[own] = tidy(value)
+        elif item:
+            positional.append(tidy(item))
+    for place, value in zip(order(word, name, positional), positional):
+        if place is not None:
+            given[str(place)] = value
+    return given
+
+
+def order(word: str, name: str, values: list[str]):
+    """The parameters that positionals fill, by the library that writes the name so."""
+    if name.endswith("D") or name == "Dense":
+        return KERAS.get(word, PLAIN.get(word, range(9)))
+    if word in TORCH and (re.search(r"\dd$", name) or name == "Linear") and len(values) > 1:
+        return TORCH[word]
+    if word in ("conv", "deconv") and all(v.isdigit() for v in values[:2]) and len(values) > 1:
+        return ("k", "x", "s", "p") if int(values[0]) <= int(values[1]) else ("x", "k", "s", "p")
+    return PLAIN.get(word, range(9))
+
+
+def pieces(text: str) -> list[str]:
+    """The text cut at its commas, those in parentheses kept."""
+    parts, depth = [""], 0
+    for c in text:
+        depth += {"(": 1, "[": 1, ")": -1, "]": -1}.get(c, 0)
+        if c == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += c
+    return [p.strip() for p in parts]
+
+
+def tidy(value: str) -> str:
+    value = value.strip().strip("'\"")
+    group = re.fullmatch(r"[(\[]([\d\s,]*)[)\]]", value)
+    if group:
+        numbers = [n.strip() for n in group.group(1).split(",") if n.strip()]
+        return f"{'x'.join(numbers[:-1])} x{numbers[-1]}" if len(numbers) == 3 else "x".join(numbers)
+    return {"True": "on", "False": "off", "true": "on", "false": "off"}.get(value, value)
+
+
+def written(word: str, given: dict[str, str]) -> list[str]:
+    """The arguments: the first parameter as a positional, one letter and a number as a flag, others by key."""
+    first = FIRST.get(word)
+    words = [given[first]] if first in given else []
+    for key, value in given.items():
+        if key == first or (key == "p" and value == "same") or (key in "sdg" and value == "1") \
+                or (key == "bias" and value == "on"):
+            continue
+        if key == "p" and value == "valid":
+            words.append("p0")
+        elif key.isdigit():
+            words.append(value)
+        elif len(key) == 1 and re.fullmatch(r"\d+(?:x\d+)*", value):
+            words.append(f"{key}{value}")
+        elif re.fullmatch(r"[\w.+-]+", value):
+            words.append(f"{key}={value}")
+    return words
