@@ -1,6 +1,7 @@
 /* Activations, sums and products of tensors, dropout, windows, concatenation, the input's normalisation. */
 #include <string.h>
 
+#include "hash.h"
 #include "ranges.h"
 #include "tinyconv.h"
 
@@ -28,6 +29,12 @@ void tc_prelu(int64_t rows, int64_t c, const float *x, const float *a, float *y,
     const struct tc_isa *isa = tc_isa_now();
     threads = tc_threads_for(threads, 8.0 * (double)(rows * c));
     TC_RANGES(threads, rows, 16, low, high, isa->map.prelu(high - low, c, x + low * c, a, y + low * c));
+}
+
+void tc_bias_add(int64_t rows, int64_t c, const float *x, const float *bias, float *y, int threads) {
+    const struct tc_isa *isa = tc_isa_now();
+    threads = tc_threads_for(threads, 8.0 * (double)(rows * c));
+    TC_RANGES(threads, rows, 16, low, high, isa->map.add_channels(high - low, c, x + low * c, bias, y + low * c));
 }
 
 void tc_add(int64_t n, const float *a, const float *b, float *y, int threads) {
@@ -87,17 +94,15 @@ void tc_mul_reduce(int64_t n, int64_t s, int64_t c, int64_t bs, int64_t bc, cons
     TC_RANGES(threads, bs == s ? n * s : n, 1, low, high, mul_reduce_range(isa, low, high, s, c, bs, bc, dy, a, db));
 }
 
-static uint64_t rotate(uint64_t v, int by) { return v << by | v >> (64 - by); }
-
 void tc_dropout(int64_t n, float p, uint64_t seed, uint64_t step, uint64_t layer, const float *x, float *y,
                 int threads) {
     const struct tc_isa *isa = tc_isa_now();
-    const uint64_t counter = 0x9E3779B97F4A7C15u * (seed ^ rotate(step, 20) ^ rotate(layer, 44));
+    const uint64_t counter = tc_stream(seed, step, layer);
     if (p >= 1) {
         memset(y, 0, (size_t)n * sizeof *y);
         return;
     }
-    const uint32_t least = p > 0 ? (uint32_t)((double)p * 4294967296.0) : 0;
+    const uint32_t least = tc_least_kept(p);
     const float scale = p > 0 ? 1.0f / (1.0f - p) : 1.0f;
     threads = tc_threads_for(threads, 16.0 * (double)n);
     TC_RANGES(threads, n, TC_GRAIN, low, high,

@@ -4,20 +4,27 @@
 
 #include "map_isa.h"
 
+#include "map_drop.h"
 #include "map_elem.h"
+#include "map_ln.h"
 #include "map_loss.h"
 #include "map_lrn.h"
 #include "map_pool.h"
+#include "map_resize.h"
 #include "map_rows.h"
+#include "map_shuffle.h"
 #include "map_sums.h"
 
 #define TC_MAP_TABLE \
     { \
         .act = map_act, .act_grad = map_act_grad, .add = map_add, .mul = map_mul, .scale = map_scale, \
         .dropout = map_dropout, .sgd = map_sgd, .mul_channels = map_mul_channels, .mul_rows = map_mul_rows, \
+        .resize = map_resize, .resize_grad = map_resize_grad, .add_channels = map_add_channels, \
         .prelu = map_prelu, .prelu_grad = map_prelu_grad, .input = map_input, .bn_apply = map_bn_apply, \
         .bn_grad = map_bn_grad, .lrn = map_lrn, .lrn_grad = map_lrn_grad, .sum_rows = map_sum_rows, \
         .bn_stats = map_bn_stats, .bn_sums = map_bn_sums, .prelu_sums = map_prelu_sums, .mul_sums = map_mul_sums, \
+        .gn_grad = map_gn_grad, .ln = map_ln, .ln_grad = map_ln_grad, .product_sums = map_product_sums, \
+        .dropblock = map_dropblock, .shuffle = map_shuffle, \
         .dot = map_dot, .maxpool = map_maxpool, .maxpool_grad = map_maxpool_grad, .avgpool = map_avgpool, \
         .avgpool_grad = map_avgpool_grad, .softmax = map_softmax, .softmax_grad = map_softmax_grad, \
         .xent = map_xent, .bce = map_bce, .mse = map_mse \

@@ -6,6 +6,8 @@
 
 #include "tinyconv.h"
 
+enum { MAP_LANE = 16 };     /* channels that dropblock works on at a time */
+
 typedef struct {
     /* map_elem.h */
     void (*act)(int kind, int64_t n, float a, const float *x, float *y);
@@ -18,6 +20,7 @@ typedef struct {
     /* map_rows.h: b, a, mean, ... hold a value a channel, except in mul_rows one a row */
     void (*mul_channels)(int64_t rows, int64_t c, const float *a, const float *b, float *y);
     void (*mul_rows)(int64_t rows, int64_t c, const float *a, const float *b, float *y);
+    void (*add_channels)(int64_t rows, int64_t c, const float *a, const float *b, float *y);
     void (*prelu)(int64_t rows, int64_t c, const float *x, const float *a, float *y);
     void (*prelu_grad)(int64_t rows, int64_t c, const float *x, const float *a, const float *dy, float *dx);
     void (*input)(int64_t rows, int64_t c, int is_uint8, const void *x, const float *mean, const float *std, float *y);
@@ -26,6 +29,8 @@ typedef struct {
     void (*bn_grad)(int64_t rows, int64_t c, float eps, double count, const float *x, const float *dy,
                     const float *mean, const float *var, const float *gamma, const float *dgamma, const float *dbeta,
                     float *dx);
+    void (*gn_grad)(int64_t rows, int64_t c, const float *x, const float *dy, const float *mean, const float *scale,
+                    const float *shift, const float *slope, float *dx);
     void (*lrn)(int64_t rows, int64_t c, int64_t size, float alpha, float beta, float k, const float *x, float *y);
     void (*lrn_grad)(int64_t rows, int64_t c, int64_t size, float alpha, float beta, float k, const float *x,
                      const float *dy, float *dx);
@@ -35,14 +40,27 @@ typedef struct {
     void (*bn_sums)(int64_t rows, int64_t c, const float *x, const float *dy, const float *mean,
                     double *dy_x, double *dy_1);                             /* dy (x - mean), dy */
     void (*prelu_sums)(int64_t rows, int64_t c, const float *x, const float *dy, double *da);
+    void (*product_sums)(int64_t rows, int64_t c, const float *a, const float *b, double *sum);
     void (*mul_sums)(int64_t rows, int64_t c, const float *a, const float *b, float *sum);
     double (*dot)(int64_t n, const float *a, const float *b);
+    /* map_ln.h; sums: dgamma, dbeta; lanes: 2 c floats */
+    void (*ln)(int64_t rows, int64_t c, float eps, const float *x, const float *gamma, const float *beta, float *y);
+    void (*ln_grad)(int64_t rows, int64_t c, float eps, const float *x, const float *dy, const float *gamma, float *dx,
+                    double *sums, float *lanes);
+    /* map_drop.h: MAP_LANE channels of one sample from `channel` on; dropped: MAP_LANE bytes a position of scratch */
+    void (*dropblock)(const tc_block_shape *s, uint32_t least, float scale, uint64_t counter, int64_t channel,
+                      const float *x, float *y, uint8_t *dropped);
+    /* map_shuffle.h */
+    void (*shuffle)(int64_t rows, int64_t c, int64_t groups, const float *x, float *y);
     /* map_pool.h: output rows, for gradients input rows, of (n, d, h) */
     void (*maxpool)(const tc_pool_shape *s, int64_t low, int64_t high, const float *x, float *y, void *index);
     void (*maxpool_grad)(const tc_pool_shape *s, int64_t low, int64_t high, const float *dy, const void *index,
                          float *dx);
     void (*avgpool)(const tc_pool_shape *s, int64_t low, int64_t high, const float *x, float *y);
     void (*avgpool_grad)(const tc_pool_shape *s, int64_t low, int64_t high, const float *dy, float *dx);
+    /* map_resize.h: output rows, for the gradient input rows, of (n, d, h) */
+    void (*resize)(const tc_resize_shape *s, int64_t low, int64_t high, const float *x, float *y);
+    void (*resize_grad)(const tc_resize_shape *s, int64_t low, int64_t high, const float *dy, float *dx);
     /* map_loss.h */
     void (*softmax)(int64_t rows, int64_t c, const float *x, float *y);
     void (*softmax_grad)(int64_t rows, int64_t c, const float *y, const float *dy, float *dx);

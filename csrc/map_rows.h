@@ -55,6 +55,18 @@ static void map_mul_channels(int64_t rows, int64_t c, const float *a, const floa
     }
 }
 
+static void map_add_channels(int64_t rows, int64_t c, const float *a, const float *b, float *y) {
+    float more[MAP_WIDE];
+    MAP_COLUMNS(c, m) {
+        map_widen(m, b, more);
+        MAP_STRIPS(m, rows, c, o, wide) {
+#pragma GCC ivdep
+            for (int64_t i = 0; i < wide; i++)
+                y[o + i] = a[o + i] + more[i];
+        }
+    }
+}
+
 static void map_mul_rows(int64_t rows, int64_t c, const float *a, const float *b, float *y) {
     for (int64_t r = 0; r < rows; r++) {
         const float by = b[r];
@@ -158,6 +170,23 @@ static void map_bn_grad(int64_t rows, int64_t c, float eps, double count, const 
 #pragma GCC ivdep
             for (int64_t i = 0; i < wide; i++)
                 dx[o + i] = scale[i] * ((dy[o + i] - shift[i]) - (x[o + i] - centre[i]) * slope[i]);
+        }
+    }
+}
+
+/* dx = scale dy - shift - (x - mean) slope */
+static void map_gn_grad(int64_t rows, int64_t c, const float *x, const float *dy, const float *mean, const float *scale,
+                        const float *shift, const float *slope, float *dx) {
+    float centre[MAP_WIDE], a[MAP_WIDE], b[MAP_WIDE], d[MAP_WIDE];
+    MAP_COLUMNS(c, m) {
+        map_widen(m, mean, centre);
+        map_widen(m, scale, a);
+        map_widen(m, shift, b);
+        map_widen(m, slope, d);
+        MAP_STRIPS(m, rows, c, o, wide) {
+#pragma GCC ivdep
+            for (int64_t i = 0; i < wide; i++)
+                dx[o + i] = (dy[o + i] * a[i] - b[i]) - (x[o + i] - centre[i]) * d[i];
         }
     }
 }

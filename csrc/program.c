@@ -10,7 +10,7 @@
 #define F(n) ((float)s->f[n])
 #define SHAPE(type) ((const type *)s->i)
 
-_Static_assert(sizeof(tc_conv_shape) <= sizeof(int64_t) * TC_INTS, "a shape fits into a step");
+_Static_assert(sizeof(tc_conv_shape) < sizeof(int64_t) * TC_INTS, "a shape and a pass fit into a step");
 
 static inline void *at(const tc_step *s, const tc_context *r, int n) {
     return s->base[n] < 0 ? NULL : r->base[s->base[n]] + s->offset[n];
@@ -20,7 +20,7 @@ static inline void *at(const tc_step *s, const tc_context *r, int n) {
 KERNEL(conv) { tc_conv_forward(SHAPE(tc_conv_shape), P(0), P(1), P(2), P(3), r->scratch, r->threads); }
 KERNEL(conv_dx) { tc_conv_data_grad(SHAPE(tc_conv_shape), P(0), P(1), P(2), r->scratch, r->threads); }
 KERNEL(conv_dw) { tc_conv_weight_grad(SHAPE(tc_conv_shape), P(0), P(1), P(2), r->scratch, r->threads); }
-KERNEL(pack) { tc_conv_pack(SHAPE(tc_conv_shape), (int)I(22), P(0), P(1), r->threads); }
+KERNEL(pack) { tc_conv_pack(SHAPE(tc_conv_shape), (int)I(23), P(0), P(1), r->threads); }
 static int64_t scratch_conv(const tc_step *s, int t) { return tc_conv_scratch(SHAPE(tc_conv_shape), TC_FORWARD, t); }
 static int64_t scratch_conv_dx(const tc_step *s, int t) { return tc_conv_scratch(SHAPE(tc_conv_shape), TC_DATA_GRAD, t); }
 static int64_t scratch_conv_dw(const tc_step *s, int t) { return tc_conv_scratch(SHAPE(tc_conv_shape), TC_WEIGHT_GRAD, t); }
@@ -31,6 +31,10 @@ KERNEL(maxpool_grad) { tc_maxpool_grad(SHAPE(tc_pool_shape), P(0), P(1), P(2), r
 KERNEL(avgpool) { tc_avgpool(SHAPE(tc_pool_shape), P(0), P(1), r->threads); }
 KERNEL(avgpool_grad) { tc_avgpool_grad(SHAPE(tc_pool_shape), P(0), P(1), r->threads); }
 
+/* resizing: its shape */
+KERNEL(resize) { tc_resize(SHAPE(tc_resize_shape), P(0), P(1), r->threads); }
+KERNEL(resize_grad) { tc_resize_grad(SHAPE(tc_resize_shape), P(0), P(1), r->threads); }
+
 /* normalisation and sums: rows, channels */
 static int64_t scratch_rows(const tc_step *s, int t) { (void)t; return tc_bn_scratch(I(0), I(1)); }
 KERNEL(bn_stats) { tc_bn_stats(I(0), I(1), P(0), P(1), P(2), r->scratch, r->threads); }
@@ -39,19 +43,40 @@ KERNEL(bn_apply) { tc_bn_apply(I(0), I(1), F(0), P(0), P(1), P(2), P(3), P(4), P
 KERNEL(bn_grad) {
     tc_bn_grad(I(0), I(1), F(0), P(0), P(1), P(2), P(3), P(4), P(5), P(6), P(7), r->scratch, r->threads);
 }
+static int64_t scratch_ln(const tc_step *s, int t) { (void)t; return tc_ln_scratch(I(0), I(1)); }
+KERNEL(ln) { tc_ln(I(0), I(1), F(0), P(0), P(1), P(2), P(3), r->threads); }
+KERNEL(ln_grad) { tc_ln_grad(I(0), I(1), F(0), P(0), P(1), P(2), P(3), P(4), P(5), r->scratch, r->threads); }
+KERNEL(scale) { tc_scale(I(0), I(1), P(0), P(1), P(2), r->threads); }
+KERNEL(scale_grad) { tc_scale_grad(I(0), I(1), P(0), P(1), P(2), P(3), P(4), r->scratch, r->threads); }
 KERNEL(lrn) { tc_lrn(I(0), I(1), I(2), F(0), F(1), F(2), P(0), P(1), r->threads); }
 KERNEL(lrn_grad) { tc_lrn_grad(I(0), I(1), I(2), F(0), F(1), F(2), P(0), P(1), P(2), r->threads); }
 KERNEL(bias_grad) { tc_sum_rows(I(0), I(1), P(0), P(1), r->scratch, r->threads); }
+
+/* samples, positions, channels, groups */
+static int64_t scratch_gn(const tc_step *s, int t) { (void)t; return tc_gn_scratch(I(0), I(1), I(2)); }
+KERNEL(gn) {
+    tc_gn(I(0), I(1), I(2), I(3), F(0), P(0), P(1), P(2), P(3), P(4), P(5), r->scratch, r->threads);
+}
+KERNEL(gn_grad) {
+    tc_gn_grad(I(0), I(1), I(2), I(3), F(0), P(0), P(1), P(2), P(3), P(4), P(5), P(6), P(7), r->scratch, r->threads);
+}
 
 /* elementwise */
 KERNEL(act) { tc_act((int)I(0), I(1), F(0), P(0), P(1), r->threads); }
 KERNEL(act_grad) { tc_act_grad((int)I(0), I(1), F(0), P(0), P(1), P(2), r->threads); }
 KERNEL(prelu) { tc_prelu(I(0), I(1), P(0), P(1), P(2), r->threads); }
 KERNEL(prelu_grad) { tc_prelu_grad(I(0), I(1), P(0), P(1), P(2), P(3), P(4), r->scratch, r->threads); }
+KERNEL(bias_add) { tc_bias_add(I(0), I(1), P(0), P(1), P(2), r->threads); }
 KERNEL(add) { tc_add(I(0), P(0), P(1), P(2), r->threads); }
 KERNEL(mul) { tc_mul(I(0), I(1), I(2), I(3), I(4), P(0), P(1), P(2), r->threads); }
 KERNEL(mul_reduce) { tc_mul_reduce(I(0), I(1), I(2), I(3), I(4), P(0), P(1), P(2), r->threads); }
 KERNEL(dropout) { tc_dropout(I(0), F(0), r->seed, r->step, (uint64_t)I(1), P(0), P(1), r->threads); }
+KERNEL(droppath) { tc_droppath(I(0), I(1), F(0), r->seed, r->step, (uint64_t)I(2), P(0), P(1), r->threads); }
+static int64_t scratch_dropblock(const tc_step *s, int t) { return tc_dropblock_scratch(SHAPE(tc_block_shape), t); }
+KERNEL(dropblock) {     /* the shape, the layer */
+    tc_dropblock(SHAPE(tc_block_shape), F(0), F(1), r->seed, r->step, (uint64_t)I(8), P(0), P(1), r->scratch, r->threads);
+}
+KERNEL(shuffle) { tc_shuffle(I(0), I(1), I(2), P(0), P(1), r->threads); }
 KERNEL(window) { tc_window(SHAPE(tc_window_shape), P(0), P(1), r->threads); }
 KERNEL(input) { tc_input(I(0), I(1), (int)I(2), P(0), P(1), P(2), P(3), r->threads); }
 
@@ -85,10 +110,13 @@ KERNEL(sgd) { tc_sgd(I(0), r->lr, F(0), F(1), (int)I(1), P(0), P(1), P(2), r->th
 static const tc_kernel kernels[] = {
     ROW(conv, scratch_conv), ROW(conv_dx, scratch_conv_dx), ROW(conv_dw, scratch_conv_dw), ROW(pack, NULL),
     ROW(maxpool, NULL), ROW(maxpool_grad, NULL), ROW(avgpool, NULL), ROW(avgpool_grad, NULL),
+    ROW(resize, NULL), ROW(resize_grad, NULL), ROW(bias_add, NULL),
     ROW(bn_stats, scratch_rows), ROW(bn_running, NULL), ROW(bn_apply, NULL), ROW(bn_grad, scratch_rows),
-    ROW(lrn, NULL), ROW(lrn_grad, NULL), ROW(bias_grad, scratch_rows),
+    ROW(ln, NULL), ROW(ln_grad, scratch_ln), ROW(gn, scratch_gn), ROW(gn_grad, scratch_gn),
+    ROW(scale, NULL), ROW(scale_grad, scratch_rows), ROW(lrn, NULL), ROW(lrn_grad, NULL), ROW(bias_grad, scratch_rows),
     ROW(act, NULL), ROW(act_grad, NULL), ROW(prelu, NULL), ROW(prelu_grad, scratch_rows),
-    ROW(add, NULL), ROW(mul, NULL), ROW(mul_reduce, NULL), ROW(dropout, NULL), ROW(window, NULL), ROW(input, NULL),
+    ROW(add, NULL), ROW(mul, NULL), ROW(mul_reduce, NULL), ROW(dropout, NULL),
+    ROW(droppath, NULL), ROW(dropblock, scratch_dropblock), ROW(shuffle, NULL), ROW(window, NULL), ROW(input, NULL),
     ROW(concat, NULL), ROW(reshape, NULL),
     ROW(softmax, NULL), ROW(softmax_grad, NULL), ROW(xent, scratch_xent), ROW(bce, scratch_loss), ROW(mse, scratch_loss),
     ROW(sgd, NULL),

@@ -39,12 +39,14 @@ typedef struct {
     int64_t pd, ph, pw;
     int64_t dd, dh, dw;
     int64_t groups;
+    int64_t algorithm;         /* one of those below; where it does not fit the shape, TC_DIRECT */
 } tc_conv_shape;
+enum { TC_CHOOSE = 0, TC_DIRECT = 1, TC_WINOGRAD_2X2 = 2, TC_WINOGRAD_4X4 = 3 };
 
 enum { TC_FORWARD = 0, TC_DATA_GRAD = 1, TC_WEIGHT_GRAD = 2 };
 int64_t tc_conv_packed(const tc_conv_shape *s, int pass);                /* floats; FORWARD, DATA_GRAD */
 int64_t tc_conv_scratch(const tc_conv_shape *s, int pass, int threads);  /* bytes */
-const char *tc_conv_algorithm(const tc_conv_shape *s, int pass);         /* "igemm", ...: from shape and ISA alone */
+const char *tc_conv_algorithm(const tc_conv_shape *s, int pass);         /* "gemm", "igemm", "dwconv", "winograd2x2" or 4x4 */
 void tc_conv_pack(const tc_conv_shape *s, int pass, const float *w, float *packed, int threads);
 void tc_conv_forward(const tc_conv_shape *s, const float *x, const float *packed, const float *bias /* or NULL */,
                      float *y, void *scratch, int threads);
@@ -71,6 +73,13 @@ void tc_maxpool_grad(const tc_pool_shape *s, const float *dy, const void *index,
 void tc_avgpool(const tc_pool_shape *s, const float *x, float *y, int threads);
 void tc_avgpool_grad(const tc_pool_shape *s, const float *dy, float *dx, int threads);
 
+/* ------------------------------------------------------------------ resizing */
+/* Along an axis of `in` positions, output o of `out` is: nearest: input floor(o in/out); linear: between the inputs around
+ * (o + 1/2) in/out - 1/2, clamped to 0 .. in - 1. */
+typedef struct { int64_t n, id, ih, iw, c, od, oh, ow, linear; } tc_resize_shape;
+void tc_resize(const tc_resize_shape *s, const float *x, float *y, int threads);
+void tc_resize_grad(const tc_resize_shape *s, const float *dy, float *dx, int threads);
+
 /* ------------------------------------------------------------------ normalisation; x is (rows, c) */
 /* Biased variance, from shifted sums in fixed parts merged in double. */
 void tc_bn_stats(int64_t rows, int64_t c, const float *x, float *mean, float *var, void *scratch, int threads);
@@ -87,6 +96,24 @@ void tc_lrn(int64_t rows, int64_t c, int64_t size, float alpha, float beta, floa
 void tc_lrn_grad(int64_t rows, int64_t c, int64_t size, float alpha, float beta, float k,
                  const float *x, const float *dy, float *dx, int threads);
 void tc_sum_rows(int64_t rows, int64_t c, const float *x, float *sum, void *scratch, int threads);
+/* Layer normalisation, each row by its own mean and biased variance (norm_rows.c). The gradient computes them again;
+ * y may be x, dx may be dy. */
+void tc_ln(int64_t rows, int64_t c, float eps, const float *x, const float *gamma, const float *beta, float *y, int threads);
+int64_t tc_ln_scratch(int64_t rows, int64_t c);          /* bytes, for the gradient */
+void tc_ln_grad(int64_t rows, int64_t c, float eps, const float *x, const float *dy, const float *gamma, float *dx,
+                float *dgamma, float *dbeta, void *scratch, int threads);
+/* Group normalisation of x (n, s, c) over the s positions and the c/groups channels of a group (norm_groups.c);
+ * mean, var (biased): (n, groups). y may be x, dx may be dy. */
+int64_t tc_gn_scratch(int64_t n, int64_t s, int64_t c);  /* bytes, for both */
+void tc_gn(int64_t n, int64_t s, int64_t c, int64_t groups, float eps, const float *x, const float *gamma,
+           const float *beta, float *y, float *mean, float *var, void *scratch, int threads);
+void tc_gn_grad(int64_t n, int64_t s, int64_t c, int64_t groups, float eps, const float *x, const float *dy,
+                const float *mean, const float *var, const float *gamma, float *dx, float *dgamma, float *dbeta,
+                void *scratch, int threads);
+/* y = w x, a factor a channel; y may be x, dx may be dy; scratch: tc_bn_scratch */
+void tc_scale(int64_t rows, int64_t c, const float *x, const float *w, float *y, int threads);
+void tc_scale_grad(int64_t rows, int64_t c, const float *x, const float *w, const float *dy, float *dx, float *dw,
+                   void *scratch, int threads);
 
 /* ------------------------------------------------------------------ elementwise */
 enum { TC_RELU, TC_RELU6, TC_LEAKY, TC_ELU, TC_GELU, TC_SILU, TC_HSWISH, TC_SIGMOID, TC_HSIGMOID, TC_TANH };
@@ -97,6 +124,7 @@ void tc_act_grad(int kind, int64_t n, float a, const float *saved, const float *
 void tc_prelu(int64_t rows, int64_t c, const float *x, const float *a, float *y, int threads);
 void tc_prelu_grad(int64_t rows, int64_t c, const float *x, const float *a, const float *dy, float *dx, float *da,
                    void *scratch /* tc_bn_scratch */, int threads);
+void tc_bias_add(int64_t rows, int64_t c, const float *x, const float *bias, float *y, int threads);  /* y may be x */
 void tc_add(int64_t n, const float *a, const float *b, float *y, int threads);            /* y may be a or b */
 /* a (n, s, c); b (n, bs, bc) with bs in {1, s}, bc in {1, c} */
 void tc_mul(int64_t n, int64_t s, int64_t c, int64_t bs, int64_t bc, const float *a, const float *b, float *y, int threads);
@@ -106,6 +134,17 @@ void tc_mul_reduce(int64_t n, int64_t s, int64_t c, int64_t bs, int64_t bc, cons
  * u32 hash_i: z = i + 0x9E3779B97F4A7C15 * (seed ^ rotl(step, 20) ^ rotl(layer, 44)) (u64, wrapping), then splitmix64's
  * finaliser, top 32 bits; kept if hash_i >= (u32)(p * 2^32). tinyconv.runtime.array has the same in NumPy. */
 void tc_dropout(int64_t n, float p, uint64_t seed, uint64_t step, uint64_t layer, const float *x, float *y, int threads);
+/* As dropout, but i numbers the samples: x (n, size). y may be x (drop.c). */
+void tc_droppath(int64_t n, int64_t size, float p, uint64_t seed, uint64_t step, uint64_t layer, const float *x, float *y, int threads);
+/* DropBlock: x (n, d, h, w, c). A block is kd x kh x kw positions of one sample and channel and lies inside the map; i
+ * begins one with its first value if d, h, w leave room and hash_i < (u32)(rate * 2^32). Values in a block become 0, the
+ * others x / (1 - p). The gradient: the same call on dy. y may be x. */
+typedef struct { int64_t n, d, h, w, c, kd, kh, kw; } tc_block_shape;
+int64_t tc_dropblock_scratch(const tc_block_shape *s, int threads);   /* bytes */
+void tc_dropblock(const tc_block_shape *s, float p, float rate, uint64_t seed, uint64_t step, uint64_t layer,
+                  const float *x, float *y, void *scratch, int threads);
+/* y[r][j groups + i] = x[r][i c/groups + j]: the channels as a (groups, c/groups) matrix, transposed (shuffle.c) */
+void tc_shuffle(int64_t rows, int64_t c, int64_t groups, const float *x, float *y, int threads);
 /* y[o] = x[o - before] inside, 0 outside; before may be negative (crop); axes n excluded: d, h, w, c */
 typedef struct { int64_t n, id, ih, iw, ic, od, oh, ow, oc, bd, bh, bw, bc; } tc_window_shape;
 void tc_window(const tc_window_shape *s, const float *x, float *y, int threads);

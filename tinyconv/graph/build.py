@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from math import ceil
 
 from .. import lang
 from ..lang.errors import LayerError
 from ..lang.shape import Shape
 from ..layers import GLOBAL, LAYERS
+from ..layers.base import Reference
 from .graph import Graph, Head, Node
 
 
@@ -28,12 +30,16 @@ class GraphBuilder:
         self.signatures = {name: layer.signature for name, layer in LAYERS.items()}
         self._counts: dict[str | None, Counter] = {None: Counter()}
         self._shared: dict[str, Node] = {}
+        self._reaches: list[tuple] = []  # exact (field, jump) of the nodes
         self._head: tuple[str, float, int] | None = None
 
     def layer(self, name, args, inputs, span, trail) -> Value:
         layer, nodes = LAYERS[name], self.graph.nodes
-        sources = tuple(nodes[v.index] for v in inputs)
-        shapes = tuple(n.shape for n in sources)
+        sources = [self._reaches[v.index] for v in inputs]
+        referred = {key: value for key, value in args.items() if isinstance(value, Value)}
+        inputs = (*inputs, *referred.values())
+        shapes = tuple(v.shape for v in inputs)
+        args = args | {key: Reference(nodes[value.index].name) for key, value in referred.items()}
         args = layer.resolve(args, shapes)
         shape = layer.shape(args, shapes)
         params = layer.weights(args, shapes)
@@ -41,12 +47,13 @@ class GraphBuilder:
         counts = self._counts.setdefault(head, Counter())
         counts[name] += 1
         own = f"{name}{counts[name]}" if head is None else f"{head}.{name}{counts[name]}"
-        field, jump = _reach(layer.reach(args, shapes), sources, shape, nodes)
+        field, jump = _reach(layer.reach(args, shapes), sources, self.graph.input if nodes else shape)
         node = Node(len(nodes), own, name, args, tuple(v.index for v in inputs), shape, params, own,
-                    layer.macs(args, shapes, shape), field, jump, span, trail, head)
+                    layer.macs(args, shapes, shape), _covered(field), _plain(jump), span, trail, head)
         if args.get("share"):
             node = self._share(node, args["share"])
         nodes.append(node)
+        self._reaches.append((field, jump))
         return Value(node.index, shape)
 
     def _share(self, node: Node, name: str) -> Node:
@@ -76,27 +83,35 @@ class GraphBuilder:
         self.graph.output_index = value.index
 
 
-def _reach(reach, sources, shape, nodes):
+def _reach(reach, sources, image):
     """Receptive field and jump: field += (extent - 1) * jump, jump *= stride; branches take the maximum.
 
-    Araujo, Norris & Sim, "Computing receptive fields of convolutional neural networks" (2019), eq. 1 and 2.
+    Araujo, Norris & Sim, "Computing receptive fields of convolutional neural networks" (2019), eq. 1 and 2. Strides
+    below 1 (deconv, up) make both fractions. sources: those of the inputs; image: the Shape of the net's input.
     """
     if not sources:
-        axes = len(shape.spatial)
+        axes = len(image.spatial)
         return (1,) * axes, (1,) * axes
-    extent = nodes[0].shape.spatial
     if reach == GLOBAL:
-        return extent, None
-    field = sources[0].field
-    for other in sources[1:]:
-        field = tuple(None if None in pair else max(pair) for pair in zip(field, other.field))
-    jumps = [s.jump for s in sources if s.jump is not None]
+        return image.spatial, None
+    field = tuple(None if None in sizes else max(sizes) for sizes in zip(*(field for field, _ in sources)))
+    jumps = [jump for _, jump in sources if jump is not None]
     jump = tuple(map(max, zip(*jumps))) if jumps else None
     if reach is None or jump is None:
         return field, jump
     extents, strides = reach
     field = tuple(None if f is None else f + (e - 1) * j for f, e, j in zip(field, extents, jump))
     return field, tuple(j * s for j, s in zip(jump, strides))
+
+
+def _covered(field) -> tuple[int | None, ...]:
+    """The most inputs that a field touches: one of 3/2 lies across two."""
+    return tuple(f if f is None else ceil(f) for f in field)
+
+
+def _plain(jump) -> tuple[int | float, ...] | None:
+    """Whole jumps as int, those within an input position as float."""
+    return jump and tuple(int(j) if j == int(j) else float(j) for j in jump)
 
 
 def build(program, overrides=None, input=None) -> Graph:

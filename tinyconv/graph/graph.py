@@ -14,7 +14,8 @@ class Node:
     """One resolved built-in.
 
     `inputs` are indices of earlier nodes; `params` its weights, the first part of whose names is `owner` (another
-    node's name where weights are shared). `field` and `jump` are receptive field and distance between neighbours in
+    node's name where weights are shared). What `@name` arguments refer to stands in `inputs` after what flows in; the
+    argument itself is a layers.base.Reference. `field` and `jump` are receptive field and distance between neighbours in
     input positions, per axis of the net's input; after global layers `field` is the input's extent and `jump` None.
     """
 
@@ -28,7 +29,7 @@ class Node:
     owner: str
     macs: int | None
     field: tuple[int | None, ...]
-    jump: tuple[int, ...] | None
+    jump: tuple[int | float, ...] | None
     span: object
     trail: tuple
     head: str | None = None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from . import activation, merge, shape
+from . import activation, dropout, merge, norm, shape
 from .base import GLOBAL, Layer, LayerError, Weight
 from .conv import Conv, FullyConnected
-from .dropout import Dropout
-from .norm import BatchNorm, LocalResponseNorm
+from .deconv import Deconv
 from .pool import Pool
+from .resize import Up
+from .shuffle import Shuffle
 
 __all__ = ["GLOBAL", "LAYERS", "Layer", "LayerError", "Weight", "register"]
 
@@ -16,12 +17,14 @@ LAYERS: dict[str, Layer] = {
     for layer in (
         *shape.FAMILY,
         Conv(),
+        Deconv(),
         FullyConnected(),
         Pool(),
-        BatchNorm(),
-        LocalResponseNorm(),
+        Up(),
+        *norm.FAMILY,
         *activation.FAMILY,
-        Dropout(),
+        *dropout.FAMILY,
+        Shuffle(),
         *merge.FAMILY,
     )
 }

@@ -9,11 +9,23 @@ from ..lang.errors import LayerError
 from ..lang.shape import Shape
 from ..lang.signature import Param, Signature
 
-__all__ = ["GLOBAL", "Init", "Layer", "LayerError", "Param", "Shape", "Signature", "Weight", "per_axis", "total"]
+__all__ = ["GLOBAL", "Init", "Layer", "LayerError", "Param", "Reference", "Shape", "Signature", "Weight", "flow",
+           "per_axis", "referred", "total"]
 
 GLOBAL = "global"  # the reach of a layer that sees the whole input
 
 Init = tuple  # ("normal", sigma), ("uniform", bound) or ("constant", value)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """`@name` as an argument. The value it names is an input of the node after those that flow in: the layer is given
+    its shape, and records steps of its size, but reads no data of it and owes it no gradient."""
+
+    name: str  # of the node
+
+    def __str__(self) -> str:
+        return f"@{self.name}"
 
 
 @dataclass(frozen=True)
@@ -61,7 +73,8 @@ class Layer:
         return None
 
     def forward(self, tape, args, x, params):
-        """Records the forward pass; returns the output buffer and what backward needs."""
+        """Records the forward pass; returns the output buffer and what backward needs. `x` is the input's buffer, a tuple
+        of buffers for merges and where arguments are References (see `flow`)."""
         raise NotImplementedError
 
     def backward(self, tape, args, dy, saved, params):
@@ -88,3 +101,18 @@ def per_axis(value, axes: int, what: str, least: int = 1) -> tuple[int, ...]:
     if any(v < least for v in size):
         raise LayerError(f"{what} must be at least {least}")
     return size
+
+
+def flow(x) -> tuple:
+    """What `forward` is given as x, as (the buffer that flows in, the Shapes of it and of what References name)."""
+    buffers = x if isinstance(x, tuple) else (x,)
+    return buffers[0], tuple(Shape(b.shape[1:-1], b.shape[-1]) for b in buffers)
+
+
+def referred(name: str, reference: Reference, inputs: tuple[Shape, ...]) -> tuple[int | None, ...]:
+    """The spatial size that a Reference stands for: that of the second input. LayerError where the axes differ."""
+    x, other = inputs
+    if len(x.spatial) != len(other.spatial):
+        raise LayerError(f"`{name} {reference}` takes the spatial size of {other}, but {x} flows in",
+                         help="refer to a value with as many spatial axes")
+    return other.spatial

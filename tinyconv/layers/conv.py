@@ -11,17 +11,17 @@ from math import prod, sqrt
 from ..ops import conv_size
 from .base import GLOBAL, Layer, LayerError, Param, Shape, Signature, Weight, per_axis, total
 
-_WEIGHTS = (
+WEIGHTS = (
     Param("bias", "switch|number", True),
     Param("init", "init", ("he",)),
     Param("share", "name", None),
 )
 
 
-def initial(init: tuple, fan_in: int, n_in: int, n_out: int) -> tuple:
-    """he = normal(sqrt(2/fan_in)) (He et al. 2015); xavier = uniform(±sqrt(6/(in+out))) (Glorot & Bengio 2010)."""
+def initial(init: tuple, n_in: int, n_out: int) -> tuple:
+    """he = normal(sqrt(2/in)) (He et al. 2015); xavier = uniform(±sqrt(6/(in+out))) (Glorot & Bengio 2010)."""
     if init[0] == "he":
-        return ("normal", sqrt(2 / fan_in))
+        return ("normal", sqrt(2 / n_in))
     if init[0] == "xavier":
         return ("uniform", sqrt(6 / (n_in + n_out)))
     if init[0] == "zeros":
@@ -29,12 +29,30 @@ def initial(init: tuple, fan_in: int, n_in: int, n_out: int) -> tuple:
     return init
 
 
-def weight_and_bias(args: dict, shape: tuple[int, ...], fan_in: int, n_in: int, n_out: int) -> tuple[Weight, ...]:
-    weight = Weight("weight", shape, initial(args["init"], fan_in, n_in, n_out), decay=True)
+def weight_and_bias(args: dict, shape: tuple[int, ...], n_in: int, n_out: int) -> tuple[Weight, ...]:
+    """n_in: how many products an output sums up (fan_in); n_out: how many outputs an input goes into."""
+    weight = Weight("weight", shape, initial(args["init"], n_in, n_out), decay=True)
     if args["bias"] is False:
         return (weight,)
     start = 0.0 if args["bias"] is True else float(args["bias"])
-    return (weight, Weight("bias", shape[:1], ("constant", start)))
+    return (weight, Weight("bias", (args["x"],), ("constant", start)))
+
+
+def kernel_weights(args: dict, n_in: int, n_out: int, transposed: bool = False) -> tuple[Weight, ...]:
+    """`(out, *k, in/groups)` and a bias; transposed: `(in, *k, out/groups)`."""
+    area, groups = prod(args["k"]), args["g"]
+    shape = (n_in, *args["k"], n_out // groups) if transposed else (n_out, *args["k"], n_in // groups)
+    return weight_and_bias(args, shape, n_in // groups * area, n_out // groups * area)
+
+
+def check_channels(groups: int, n_in: int, n_out: int) -> None:
+    """LayerError where there is nothing to compute or groups do not divide the channels."""
+    if n_out < 1 or groups < 1:
+        raise LayerError("`x` and `g` must be at least 1", help="`x` is the number of output channels: write `x64`")
+    for what, count in (("input", n_in), ("output", n_out)):
+        if count % groups:
+            raise LayerError(f"{groups} groups do not divide the {count} {what} channels",
+                             help=f"choose `g` among the common divisors of {n_in} and {n_out}", param="g")
 
 
 def record_forward(tape, x, params, geometry):
@@ -62,7 +80,7 @@ class Conv(Layer):
         Param("d", "size", 1),
         Param("g", "whole", None),
         Param("dw", "switch", False),
-        *_WEIGHTS,
+        *WEIGHTS,
     ))
 
     def resolve(self, args, inputs):
@@ -82,13 +100,7 @@ class Conv(Layer):
         channels = x.channels if args["dw"] and args["x"] is None else args["x"]
         if channels is None:
             raise LayerError("`conv` needs its number of output channels", help="add it as a flag: `x64`")
-        if channels < 1 or groups < 1:
-            raise LayerError("`x` and `g` must be at least 1")
-        for what, count in (("input", x.channels), ("output", channels)):
-            if count % groups:
-                raise LayerError(f"{groups} groups do not divide the {count} {what} channels",
-                                 help="choose `g` among the common divisors of "
-                                      f"{x.channels} and {channels}")
+        check_channels(groups, x.channels, channels)
         out.update(g=groups, x=channels)
         return out
 
@@ -107,10 +119,7 @@ class Conv(Layer):
         return Shape(tuple(spatial), args["x"])
 
     def weights(self, args, inputs):
-        per_group = inputs[0].channels // args["g"]
-        area = prod(args["k"])
-        shape = (args["x"], *args["k"], per_group)
-        return weight_and_bias(args, shape, per_group * area, per_group * area, args["x"] * area // args["g"])
+        return kernel_weights(args, inputs[0].channels, args["x"])
 
     def macs(self, args, inputs, output):
         values = total(output)
@@ -131,7 +140,7 @@ class Conv(Layer):
 
 
 class FullyConnected(Layer):
-    signature = Signature("fc", (Param("x", "whole", positional=True), *_WEIGHTS))
+    signature = Signature("fc", (Param("x", "whole", positional=True), *WEIGHTS))
     geometry = dict(stride=(), padding=(), dilation=(), groups=1)
 
     def resolve(self, args, inputs):
@@ -146,7 +155,7 @@ class FullyConnected(Layer):
 
     def weights(self, args, inputs):
         n = total(inputs[0])
-        return weight_and_bias(args, (args["x"], n), n, n, args["x"])
+        return weight_and_bias(args, (args["x"], n), n, args["x"])
 
     def macs(self, args, inputs, output):
         return total(inputs[0]) * args["x"]

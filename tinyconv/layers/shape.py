@@ -1,8 +1,23 @@
-"""Layers that only move values: the input, flatten, zero padding, skip."""
+"""Layers that only move values: the input, flatten, reshape, zero padding, crop, chunk, skip."""
 
 from __future__ import annotations
 
-from .base import GLOBAL, Layer, LayerError, Param, Shape, Signature, Weight, total
+from math import prod
+
+from .base import (
+    GLOBAL,
+    Layer,
+    LayerError,
+    Param,
+    Reference,
+    Shape,
+    Signature,
+    Weight,
+    flow,
+    per_axis,
+    referred,
+    total,
+)
 
 
 class Input(Layer):
@@ -56,7 +71,21 @@ class Input(Layer):
         return None
 
 
-class Flatten(Layer):
+class _Rearranged(Layer):
+    """The same values under another shape."""
+
+    def reach(self, args, inputs):
+        return GLOBAL
+
+    def forward(self, tape, args, x, params):
+        shape = self.shape(args, (Shape(x.shape[1:-1], x.shape[-1]),))
+        return tape.op("reshape", x, shape=(x.shape[0], *shape.spatial, shape.channels)), x.shape
+
+    def backward(self, tape, args, dy, saved, params):
+        return tape.op("reshape", dy, shape=saved)
+
+
+class Flatten(_Rearranged):
     """All values of a sample in one row, in channels-last order."""
 
     signature = Signature("flatten")
@@ -67,17 +96,47 @@ class Flatten(Layer):
             raise LayerError(f"`flatten` of a free size: {inputs[0]}", help="put `pool global` before it")
         return Shape((), n)
 
-    def reach(self, args, inputs):
-        return GLOBAL
 
-    def forward(self, tape, args, x, params):
-        n = 1
-        for axis in x.shape[1:]:
-            n *= axis
-        return tape.op("reshape", x, shape=(x.shape[0], n)), x.shape
+class Reshape(_Rearranged):
+    """A sample's values, in channels-last order, as k positions of x channels: `reshape 7x7 x64`. The number of axes may
+    change; a number stands for all axes of the input, for one axis where the input has none."""
 
-    def backward(self, tape, args, dy, saved, params):
-        return tape.op("reshape", dy, shape=saved)
+    signature = Signature("reshape", (Param("k", "size", positional=True), Param("x", "whole")))
+
+    def resolve(self, args, inputs):
+        k, axes = args["k"], len(inputs[0].spatial)
+        if isinstance(k, tuple) and len(k) > 3:
+            raise LayerError("at most 3 spatial axes")
+        k = per_axis(k, len(k) if isinstance(k, tuple) else max(axes, 1), "size")
+        if args["x"] < 1:
+            raise LayerError("`reshape` needs at least 1 channel", help="write `x1`")
+        return {"k": k, "x": args["x"]}
+
+    def shape(self, args, inputs):
+        n, shape = total(inputs[0]), Shape(args["k"], args["x"])
+        if n is None:
+            raise LayerError(f"`reshape` of a free size: {inputs[0]}", help="put `pool adaptive` before it")
+        if n != total(shape):
+            positions = prod(shape.spatial)
+            fits = f"{positions} positions take x{n // positions}" if n % positions == 0 else "choose sizes that divide it"
+            raise LayerError(f"`reshape` keeps the number of values: {inputs[0]} are {n}, {shape} would be {total(shape)}",
+                             help=f"{n} = {factors(n)}: {fits}")
+        return shape
+
+
+def factors(n: int) -> str:
+    """`2^3 * 7`."""
+    parts, p = [], 2
+    while n > 1:
+        if p * p > n:
+            p = n
+        times = 0
+        while n % p == 0:
+            n, times = n // p, times + 1
+        if times:
+            parts.append(f"{p}^{times}" if times > 1 else str(p))
+        p += 1
+    return " * ".join(parts) or "1"
 
 
 class Pad(Layer):
@@ -90,7 +149,10 @@ class Pad(Layer):
     ))
 
     def resolve(self, args, inputs):
-        return dict(args) | {"m": args["n"] if args["m"] is None else args["m"]}
+        m = args["n"] if args["m"] is None else args["m"]
+        if not inputs[0].spatial and (args["n"] or m):
+            raise LayerError("`pad` has no spatial axes left to pad", help="for channels write `pad 0 channels=8`")
+        return dict(args) | {"m": m}
 
     def shape(self, args, inputs):
         (x,) = inputs
@@ -112,6 +174,75 @@ class Pad(Layer):
         return tape.op("window", dy, before=before, shape=saved)
 
 
+class _Part(Layer):
+    """A window into the input."""
+
+    def corner(self, args, shapes) -> tuple[int, ...]:
+        """Where the window begins: per spatial axis, then the channel."""
+        raise NotImplementedError
+
+    def forward(self, tape, args, x, params):
+        x, shapes = flow(x)
+        shape = self.shape(args, shapes)
+        before = (0, *(-at for at in self.corner(args, shapes)))
+        y = tape.op("window", x, before=before, shape=(x.shape[0], *shape.spatial, shape.channels))
+        return y, (x.shape, before)
+
+    def backward(self, tape, args, dy, saved, params):
+        shape, before = saved
+        return tape.op("window", dy, before=tuple(-b for b in before), shape=shape)
+
+
+class Crop(_Part):
+    """The centre: of n positions the k from (n-k)//2. `crop @a`: k is the spatial size of a."""
+
+    signature = Signature("crop", (Param("k", "size|value", positional=True),))
+
+    def resolve(self, args, inputs):
+        axes = len(inputs[0].spatial)
+        if not axes:
+            raise LayerError("`crop` needs spatial axes, and there are none left here",
+                             help="for a part of the channels use `chunk`")
+        if isinstance(args["k"], Reference):
+            referred("crop", args["k"], inputs)
+            return dict(args)
+        return {"k": per_axis(args["k"], axes, "size")}
+
+    def shape(self, args, inputs):
+        x, k = inputs[0], args["k"]
+        size = referred("crop", k, inputs) if isinstance(k, Reference) else k
+        if any(None not in pair and pair[0] < pair[1] for pair in zip(x.spatial, size)):
+            raise LayerError(f"`crop` to {Shape(size, x.channels)} is larger than its input {x}",
+                             help="crop to less, or `pad`")
+        return Shape(size, x.channels)
+
+    def corner(self, args, shapes):
+        size = self.shape(args, shapes).spatial
+        return (*((n - k) // 2 for n, k in zip(shapes[0].spatial, size)), 0)
+
+
+class Chunk(_Part):
+    """The i-th, from 0, of n equal parts of the channels."""
+
+    signature = Signature("chunk", (Param("i", "whole", positional=True), Param("n", "whole", positional=True)))
+
+    def resolve(self, args, inputs):
+        i, n, channels = args["i"], args["n"], inputs[0].channels
+        if n < 1 or channels % n:
+            raise LayerError(f"{channels} channels have no {n} equal parts",
+                             help=f"choose `n` among the divisors of {channels}", param="n")
+        if i >= n:
+            raise LayerError(f"there is no part {i}: of {n} parts the first is 0, the last {n - 1}",
+                             help=f"write `chunk {n - 1} {n}` for the last", param="i")
+        return dict(args)
+
+    def shape(self, args, inputs):
+        return Shape(inputs[0].spatial, inputs[0].channels // args["n"])
+
+    def corner(self, args, shapes):
+        return (*(0 for _ in shapes[0].spatial), args["i"] * (shapes[0].channels // args["n"]))
+
+
 class Skip(Layer):
     """Identity."""
 
@@ -124,4 +255,4 @@ class Skip(Layer):
         return dy
 
 
-FAMILY = (Input(), Flatten(), Pad(), Skip())
+FAMILY = (Input(), Flatten(), Reshape(), Pad(), Crop(), Chunk(), Skip())

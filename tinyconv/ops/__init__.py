@@ -69,6 +69,11 @@ def _concat(ins, attrs):
     return ((*ins[0][:-1], sum(x[-1] for x in ins)),)
 
 
+def _group_norm(ins, attrs):
+    moments = (ins[0][0], attrs["groups"])
+    return ins[0], moments, moments
+
+
 def _given(ins, attrs):
     return (attrs["shape"],)
 
@@ -92,6 +97,7 @@ OPS: dict[str, Op] = {
         Op("conv", ("x", "w", "bias?"), ("y",), _conv, _CONV),
         Op("conv_dx", ("dy", "w"), ("dx",), _given, (*_CONV, "shape")),
         Op("conv_dw", ("x", "dy"), ("dw",), _given, (*_CONV, "shape")),
+        Op("bias_add", ("x", "bias"), ("y",), _same, alias={0: (0,)}),
         Op("bias_grad", ("dy",), ("db",), _channels),
         # weights rearranged for one convolution pass ("conv" or "conv_dx"); inserted by the backend that wants it
         Op("pack", ("w",), ("packed",), _given, (*_CONV, "shape", "pass_", "x", "y")),
@@ -101,6 +107,9 @@ OPS: dict[str, Op] = {
         Op("maxpool_grad", ("dy", "index"), ("dx",), _given, (*_POOL, "shape")),
         Op("avgpool", ("x",), ("y",), _pooled, _POOL),
         Op("avgpool_grad", ("dy",), ("dx",), _given, (*_POOL, "shape")),
+        # resizing to `size` positions; mode "nearest" or "linear" (half-pixel, edges clamped)
+        Op("resize", ("x",), ("y",), _pooled, ("mode", "size")),
+        Op("resize_grad", ("dy",), ("dx",), _given, ("mode", "shape")),
         # batch normalisation over all axes but the last
         Op("bn_stats", ("x",), ("mean", "var"), lambda i, a: _channels(i, a) * 2),
         Op("bn_running", ("mean", "var", "running_mean", "running_var"), (), lambda i, a: (), ("momentum", "rows"),
@@ -108,6 +117,16 @@ OPS: dict[str, Op] = {
         Op("bn_apply", ("x", "mean", "var", "gamma", "beta"), ("y",), _same, ("eps",), alias={0: (0,)}),
         Op("bn_grad", ("x", "dy", "mean", "var", "gamma"), ("dx", "dgamma", "dbeta"),
            lambda i, a: (i[0], *_channels(i, a), *_channels(i, a)), ("eps",), alias={0: (1,)}),
+        # layer normalisation over the last axis; group normalisation of each sample over positions and a group's channels
+        Op("ln", ("x", "gamma", "beta"), ("y",), _same, ("eps",), alias={0: (0,)}),
+        Op("ln_grad", ("x", "dy", "gamma"), ("dx", "dgamma", "dbeta"), lambda i, a: (i[0], i[2], i[2]), ("eps",),
+           alias={0: (1,)}),
+        Op("gn", ("x", "gamma", "beta"), ("y", "mean", "var"), _group_norm, ("groups", "eps"), alias={0: (0,)}),
+        Op("gn_grad", ("x", "dy", "mean", "var", "gamma"), ("dx", "dgamma", "dbeta"), lambda i, a: (i[0], i[4], i[4]),
+           ("groups", "eps"), alias={0: (1,)}),
+        # a learned factor per channel
+        Op("scale", ("x", "w"), ("y",), _same, alias={0: (0,)}),
+        Op("scale_grad", ("x", "w", "dy"), ("dx", "dw"), lambda i, a: (i[0], i[1]), alias={0: (2,)}),
         Op("lrn", ("x",), ("y",), _same, ("size", "alpha", "beta", "k")),
         Op("lrn_grad", ("x", "dy"), ("dx",), _same, ("size", "alpha", "beta", "k")),
         # activations; the gradient takes the output for those in SAVES_OUTPUT, else the input
@@ -125,8 +144,12 @@ OPS: dict[str, Op] = {
         # y[o] = x[o - before] where inside, else 0; `before` and `shape` without and with the batch axis
         Op("window", ("x",), ("y",), _given, ("before", "shape")),
         Op("reshape", ("x",), ("y",), _given, ("shape",), alias={0: (0,)}),
-        # the gradient of dropout is dropout of the gradient with the same `layer`
+        # y[.., j g + i] = x[.., i c/g + j]; its inverse is that of c/g groups
+        Op("shuffle", ("x",), ("y",), _same, ("groups",)),
+        # the gradient of each is itself, of the gradient, with the same `layer`; `rate` is that of dropblock's corners
         Op("dropout", ("x",), ("y",), _same, ("p", "layer"), alias={0: (0,)}),
+        Op("droppath", ("x",), ("y",), _same, ("p", "layer"), alias={0: (0,)}),
+        Op("dropblock", ("x",), ("y",), _same, ("p", "size", "rate", "layer"), alias={0: (0,)}),
         # losses: the mean over positions, and the gradient of scale * mean
         Op("xent", ("x", "labels"), ("loss", "dx"), lambda i, a: ((1,), i[0]), _LOSS, optional=(1,)),
         Op("bce", ("x", "target"), ("loss", "dx"), lambda i, a: ((1,), i[0]), _LOSS, optional=(1,)),

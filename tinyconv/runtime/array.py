@@ -8,6 +8,10 @@ import math
 
 import numpy as np
 
+from .array_drop import dropblock, dropout, droppath  # noqa: F401
+from .array_norm import (bn_apply, bn_grad, bn_running, bn_stats, gn, gn_grad, ln, ln_grad, lrn,  # noqa: F401
+                         lrn_grad, scale, scale_grad)
+from .array_resize import resize, resize_grad  # noqa: F401
 from .plan import Plan
 from .store import Store
 from .tape import Step
@@ -74,6 +78,10 @@ def conv_dw(xp, a, x, dy):
 
 def bias_grad(xp, a, dy):
     return dy.sum(axis=tuple(range(dy.ndim - 1)), dtype=dy.dtype)
+
+
+def bias_add(xp, a, x, bias):
+    return x + bias
 
 
 def _outputs(x, w, a):
@@ -154,59 +162,6 @@ def avgpool_grad(xp, a, dy):
         count = math.prod(window.shape[1:-1])
         window += xp.expand_dims(dy[(slice(None), *(i for i, _ in spans))], axes) / count
     return dx
-
-
-# ---------------------------------------------------------------- normalisation
-
-
-def bn_stats(xp, a, x):
-    axes = tuple(range(x.ndim - 1))
-    mean = x.mean(axis=axes, dtype="float64")
-    var = xp.square(x - mean).mean(axis=axes)
-    return mean.astype(x.dtype), var.astype(x.dtype)
-
-
-def bn_running(xp, a, mean, var, running_mean, running_var):
-    rows, m = a["rows"], a["momentum"]
-    running_mean *= 1 - m
-    running_mean += m * mean
-    running_var *= 1 - m
-    running_var += m * var * (rows / max(rows - 1, 1))
-
-
-def bn_apply(xp, a, x, mean, var, gamma, beta):
-    return (x - mean) * (gamma / xp.sqrt(var + a["eps"])) + beta
-
-
-def bn_grad(xp, a, x, dy, mean, var, gamma):
-    """dx = gamma/std (dy - mean(dy) - xhat mean(dy xhat)): Ioffe & Szegedy 2015, section 3."""
-    axes = tuple(range(x.ndim - 1))
-    rows = math.prod(x.shape[:-1])
-    inverse = 1 / xp.sqrt(var + a["eps"])
-    xhat = (x - mean) * inverse
-    dgamma, dbeta = (dy * xhat).sum(axis=axes), dy.sum(axis=axes)
-    return gamma * inverse * (dy - dbeta / rows - xhat * (dgamma / rows)), dgamma, dbeta
-
-
-def _neighbours(xp, values, size):
-    """The sum over `size` channels around each; of an even number the lower side gets the larger half."""
-    before = size // 2
-    widths = ((0, 0),) * (values.ndim - 1) + ((before, size - 1 - before),)
-    wide = xp.pad(values, widths)
-    return sum(wide[..., i:i + values.shape[-1]] for i in range(size))
-
-
-def lrn(xp, a, x):
-    return x * (a["k"] + a["alpha"] / a["size"] * _neighbours(xp, x * x, a["size"])) ** -a["beta"]
-
-
-def lrn_grad(xp, a, x, dy):
-    """With u = k + alpha/n sum x^2: dx = dy u^-beta - 2 alpha beta / n x sum over those that see x of dy x u^(-beta-1)."""
-    size, share = a["size"], a["alpha"] / a["size"]
-    u = a["k"] + share * _neighbours(xp, x * x, size)
-    part = (dy * x * u ** (-a["beta"] - 1))[..., ::-1]
-    seen = _neighbours(xp, part, size)[..., ::-1]  # the window mirrored
-    return dy * u ** -a["beta"] - 2 * share * a["beta"] * x * seen
 
 
 # ---------------------------------------------------------------- elementwise
@@ -302,6 +257,11 @@ def mul_reduce(xp, a, dy, x):
     return product.sum(axis=axes, keepdims=True).reshape(shape)
 
 
+def shuffle(xp, a, x):
+    """The channels as a (g, c/g) matrix, transposed."""
+    return xp.swapaxes(x.reshape(*x.shape[:-1], a["groups"], -1), -1, -2).reshape(x.shape)
+
+
 def concat(xp, a, *parts):
     return xp.concatenate(parts, axis=-1)
 
@@ -325,27 +285,6 @@ def reshape(xp, a, x):
 def input(xp, a, x, mean, std):
     values = x.astype("float32") / np.float32(255) if x.dtype == "uint8" else x
     return (values - mean) / std
-
-
-def hash32(index, seed: int, step: int, layer: int):
-    """tc_dropout's hash of a uint64 array of positions: splitmix64's finaliser over a stream per seed, step, layer."""
-    mask = (1 << 64) - 1
-
-    def rotl(v, r):
-        return ((v << r) | (v >> (64 - r))) & mask
-
-    stream = (0x9E3779B97F4A7C15 * ((seed ^ rotl(step & mask, 20) ^ rotl(layer, 44)) & mask)) & mask
-    z = index + np.uint64(stream)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return ((z ^ (z >> np.uint64(31))) >> np.uint64(32)).astype("uint32")
-
-
-def dropout(xp, a, x, *, seed, step):
-    p = np.float32(a["p"])
-    index = xp.arange(x.size, dtype="uint64").reshape(x.shape)
-    keep = hash32(index, seed, step, a["layer"]) >= np.uint32(float(p) * 2.0**32)
-    return xp.where(keep, x * (np.float32(1) / (np.float32(1) - p)), np.float32(0))
 
 
 # ---------------------------------------------------------------- losses
@@ -387,7 +326,8 @@ def sgd(xp, a, w, g, v, *, lr):
     w -= lr * (g + a["decay"] * w + a["momentum"] * v if a["nesterov"] else v)
 
 
-RUN_TIME = {"dropout": ("seed", "step"), "sgd": ("lr",)}  # what an operation takes from the run
+# what an operation takes from the run
+RUN_TIME = dict.fromkeys(("dropout", "droppath", "dropblock"), ("seed", "step")) | {"sgd": ("lr",)}
 
 
 class ArrayBackend:

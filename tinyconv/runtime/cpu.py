@@ -13,6 +13,8 @@ from .store import Store, aligned
 from .tape import Buffer, Step
 
 ARENA, WEIGHTS, X, LABELS, MOMENTS = range(5)  # bases; packed weights follow
+# the numbers of tinyconv.h; a shape has one direct algorithm
+ALGORITHMS = {None: 0, "igemm": 1, "gemm": 1, "dwconv": 1, "winograd2x2": 2, "winograd4x4": 3}
 PASSES = {"conv": _cpu.FORWARD, "conv_dx": _cpu.DATA_GRAD, "conv_dw": _cpu.WEIGHT_GRAD}
 
 
@@ -21,10 +23,10 @@ def three(size, fill: int = 1) -> tuple[int, ...]:
     return (fill,) * (3 - len(size)) + tuple(size)
 
 
-def conv_shape(x, y, kernel, a) -> list[int]:
-    """tc_conv_shape from the shapes of x and y."""
+def conv_shape(x, y, kernel, a, algorithm=None) -> list[int]:
+    """tc_conv_shape from the shapes of x and y; algorithm: a name of `ALGORITHMS`, None leaves the choice to C."""
     return [x[0], *three(x[1:-1]), x[-1], *three(y[1:-1]), y[-1], *three(kernel), *three(a["stride"]),
-            *three(a["padding"], 0), *three(a["dilation"]), a["groups"]]
+            *three(a["padding"], 0), *three(a["dilation"]), a["groups"], ALGORITHMS[algorithm]]
 
 
 def _conv_of(step: Step) -> list[int]:
@@ -50,6 +52,14 @@ def _pool_of(step: Step) -> list[int]:
         x, y = a["shape"], x
     return [x[0], *three(x[1:-1]), x[-1], *three(y[1:-1]), *three(a["kernel"]), *three(a["stride"]),
             *three(a["padding"], 0), int(a["adaptive"])]
+
+
+def _resize(step):
+    """tc_resize_shape."""
+    x, y = step.inputs[0].shape, step.outputs[0].shape
+    if step.op.endswith("_grad"):
+        x, y = y, x
+    return [x[0], *three(x[1:-1]), x[-1], *three(y[1:-1]), int(step.attrs["mode"] == "linear")], []
 
 
 def _rows(buffer: Buffer) -> list[int]:
@@ -84,6 +94,16 @@ def _lrn(step):
     return [*_rows(step.inputs[0]), a["size"]], [a["alpha"], a["beta"], a["k"]]
 
 
+def _groups(step):
+    x = step.inputs[0].shape
+    return [x[0], prod(x[1:-1]), x[-1], step.attrs["groups"]], [step.attrs["eps"]]
+
+
+def _dropblock(step):
+    x, a = step.inputs[0].shape, step.attrs
+    return [x[0], *three(x[1:-1]), x[-1], *three(a["size"]), a["layer"]], [a["p"], a["rate"]]
+
+
 def _act(step):
     a = step.attrs
     return [ACTIVATIONS.index(a["kind"]), prod(step.inputs[0].shape)], [a["a"]]
@@ -98,8 +118,12 @@ ATTRIBUTES = {
     "conv": _conv_pass, "conv_dx": _conv_pass, "conv_dw": _conv_pass,
     "pack": lambda s: ([*_conv_of(s), PASSES[s.attrs["pass_"]]], []),
     "maxpool": _pool, "maxpool_grad": _pool, "avgpool": _pool, "avgpool_grad": _pool,
+    "resize": _resize, "resize_grad": _resize,
+    "bias_add": _normed,
     "bn_stats": _normed, "bn_apply": _normed, "bn_grad": _normed, "bias_grad": _normed,
     "bn_running": lambda s: ([s.attrs["rows"], s.inputs[0].shape[0]], [s.attrs["momentum"]]),
+    "ln": _normed, "ln_grad": _normed, "gn": _groups, "gn_grad": _groups,
+    "scale": _normed, "scale_grad": _normed,
     "lrn": _lrn, "lrn_grad": _lrn,
     "act": _act, "act_grad": _act,
     "prelu": _normed, "prelu_grad": _normed,
@@ -111,6 +135,9 @@ ATTRIBUTES = {
     "reshape": lambda s: ([s.outputs[0].bytes], []),
     "input": lambda s: ([*_rows(s.inputs[0]), int(s.inputs[0].dtype == "uint8")], []),
     "dropout": lambda s: ([prod(s.inputs[0].shape), s.attrs["layer"]], [s.attrs["p"]]),
+    "droppath": lambda s: ([s.inputs[0].shape[0], prod(s.inputs[0].shape[1:]), s.attrs["layer"]], [s.attrs["p"]]),
+    "dropblock": _dropblock,
+    "shuffle": lambda s: ([*_rows(s.inputs[0]), s.attrs["groups"]], []),
     "softmax": _normed, "softmax_grad": _normed,
     "xent": lambda s: (_rows(s.inputs[0]), [s.attrs["scale"]]),
     "bce": _values, "mse": _values,

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from ..errors import NetError
 from ..graph import Graph
-from ..layers import LAYERS
+from ..layers import LAYERS, LayerError
+from ..layers.base import Shape
 from .fuse import fuse
 from .memory import arrange
 from .tape import Buffer, Step, Tape
@@ -126,12 +127,24 @@ class _Recording:
             self.tape.node, self.tape.layer = node.name, node.index
             if self.tape.training:
                 self.tape.watch(*(params[w.name] for w in node.params if w.trainable))
-            x = inputs if layer.signature.merge else inputs[0]
+            self._check(node, layer, inputs)
+            x = inputs[0] if len(inputs) == 1 else inputs
             self.values[node.index], self.saved[node.index] = layer.forward(self.tape, node.args, x, params)
             self.params[node.index] = params
         if not self.request.training:
             self.output = self.values[self.graph.output_index]
             self.keep.append(self.output)
+
+    def _check(self, node, layer, inputs: tuple[Buffer, ...]) -> None:
+        """The layer's own rules on the sizes at hand, where the net has axes of free size."""
+        if None not in self.graph.input.spatial:
+            return
+        try:
+            layer.shape(node.args, tuple(Shape(b.shape[1:-1], b.shape[-1]) for b in inputs))
+        except LayerError as error:
+            size = "x".join(map(str, self.request.spatial))
+            raise NetError(f"an input of {size} does not fit `{node.name}` in line {node.span.line}: {error.message}",
+                           help=error.help) from None
 
     def _weight(self, node, weight) -> Buffer:
         name = f"{node.owner}.{weight.name}"
@@ -183,6 +196,7 @@ class _Recording:
         decay, everything = settings.pop("decay"), settings.pop("decay_all")
         decays = {f"{n.owner}.{w.name}" for n in self.graph.nodes for w in n.params if w.decay or everything}
         self.tape.pass_ = "update"
+        self.tape.release()
         for weight, gradient in self.tape.gradients.items():
             self.tape.node = weight.rpartition(".")[0]
             w = self.weights[weight]
