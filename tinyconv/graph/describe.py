@@ -80,4 +80,4 @@ def axes(sizes: Sequence[int | None], fold: bool = False) -> str:
     """`3x3`, `?` for a free size; with `fold` a single number where all axes agree."""
     if fold and len(set(sizes)) == 1:
         sizes = sizes[:1]
-    return "x".join("?" if n is None else str(n) for n in sizes)
+    return "x".join("?" if n is None else f"{n:g}" if isinstance(n, float) else str(n) for n in sizes)

@@ -31,12 +31,12 @@ class Summary:
     @property
     def layers(self) -> list[dict]:
         """One dict a layer, heads left out: name, op, args, output, params, macs, receptive_field, jump, line."""
-        return [self._layer(node) for node in self.graph.main]
+        return [self.layer(node, self._file) for node in self.graph.main]
 
     def to_json(self) -> dict:
         """The whole as plain data, for one sample."""
         heads = [{"name": head.name, "params": head.params, "macs": head.macs,
-                  "layers": [self._layer(node) for node in head.nodes]} for head in self.graph.heads]
+                  "layers": [self.layer(node, self._file) for node in head.nodes]} for head in self.graph.heads]
         return {"file": self._file, "input": shape_list(self.graph.nodes[0]), "params": self.params, "macs": self.macs,
                 "activation_bytes": self.activation_bytes, "layers": self.layers, "heads": heads}
 
@@ -44,11 +44,13 @@ class Summary:
     def _file(self) -> str:
         return getattr(self.graph.program, "file", "")
 
-    def _layer(self, node: Node) -> dict:
+    @staticmethod
+    def layer(node: Node, file: str) -> dict:
+        """One layer as plain data."""
         return {"name": node.name, "op": node.op, "args": {k: plain(v) for k, v in node.args.items()},
                 "output": shape_list(node), "params": node.n_params, "macs": node.macs,
                 "receptive_field": list(node.field), "jump": None if node.jump is None else list(node.jump),
-                "line": line_of(node, self._file)}
+                "line": line_of(node, file)}
 
     # -- memory
 
