@@ -13,7 +13,7 @@ import click
 
 from .._version import __version__
 from ..errors import NetError
-from . import bench, check, info, predict, summary, train
+from . import bench, check, fmt, info, lsp, predict, summary, train
 from . import eval as evaluate
 from .common import BadInput, report
 
@@ -29,7 +29,8 @@ def tinyconv() -> None:
     """
 
 
-for command in (train.train, evaluate.evaluate, predict.predict, summary.summary, check.check, bench.bench, info.info):
+for command in (train.train, evaluate.evaluate, predict.predict, summary.summary, check.check, fmt.fmt, bench.bench,
+                info.info, lsp.lsp):
     tinyconv.add_command(command)
 
 

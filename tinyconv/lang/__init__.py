@@ -16,6 +16,7 @@ _HOME = {
     "sections": "settings",
     "inline": "inliner", "with_input": "inliner",
     "render": "renderer",
+    "format": "formatter",
     "LayerError": "errors", "SourceError": "errors",
     "Shape": "shape",
     "Span": "span", "Call": "span",
