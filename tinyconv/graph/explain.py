@@ -82,7 +82,7 @@ class Explanation:
             found += axes_of("receptive field", "as before", [("" if f is None else str(f), f) for f in field])
             return found + axes_of("jump", "as before", [(str(n), n) for n in jump])
         extents, strides = reach
-        letter = "k" if list(extents) == list(node.args.get("k", ())) else "e"
+        letter = "k" if extents == node.args.get("k") else "e"
         found += axes_of("receptive field", f"r + ({letter} - 1)*j", [
             ("" if f is None else f"{n} + ({e} - 1)*{a}", f) for n, e, a, f in zip(r, extents, j, field)])
         return found + axes_of("jump", "j * s", [(f"{a} * {s}", b) for a, s, b in zip(j, strides, jump)])
@@ -107,10 +107,10 @@ class Explanation:
         file = getattr(self.graph.program, "file", "")
         title = f"{node.name}: {self.text_of_layer}"
         names = [name for name, _ in self.graph.names.get(node.index, ())]
-        head = [f"{BOLD}{title}{RESET}" if color else title,
-                f"line {line_of(node, file)} of {file}" + "".join(
-                    f", in {c.block} {' '.join(f'{k}={v}' for k, v in c.args.items())}".rstrip() for c in node.trail)]
-        lines = [("input" if len(self.sources) < 2 else f"input {n}", f"{source.shape} of {source.name}")
+        head = [f"{BOLD}{title}{RESET}" if color else title, f"line {line_of(node, file)} of {file}"]
+        lines = [("in" if i == 0 else "", f"{c.block} {' '.join(f'{k}={v}' for k, v in c.args.items())}".rstrip())
+                 for i, c in enumerate(node.trail)]
+        lines += [("input" if len(self.sources) < 2 else f"input {n}", f"{source.shape} of {source.name}")
                  for n, source in enumerate(self.sources, 1)]
         lines += [("output", str(node.shape) + "".join(f", named @{name}" for name in names))]
         used = {word for e in self.equations for word in re.findall(r"[a-z]+", e.formula)}
