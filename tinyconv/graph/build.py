@@ -104,6 +104,21 @@ def _reach(reach, sources, image):
     return field, tuple(j * s for j, s in zip(jump, strides))
 
 
+def reaches(graph: Graph) -> list[tuple]:
+    """The exact (field, jump) of every node; those of Node are rounded."""
+    found: list[tuple] = []
+    for node in graph.nodes:
+        inputs = flowing(node)
+        shapes = tuple(graph.nodes[i].shape for i in node.inputs)
+        found.append(_reach(LAYERS[node.op].reach(node.args, shapes), [found[i] for i in inputs], graph.input))
+    return found
+
+
+def flowing(node: Node) -> tuple[int, ...]:
+    """The inputs of a node without those that only lend their size (`crop @a`), which come last."""
+    return node.inputs[:len(node.inputs) - sum(isinstance(value, Reference) for value in node.args.values())]
+
+
 def _covered(field) -> tuple[int | None, ...]:
     """The most inputs that a field touches: one of 3/2 lies across two."""
     return tuple(f if f is None else ceil(f) for f in field)
