@@ -146,24 +146,36 @@ typedef struct {
     const float *dy, *dy_end;
 } map_unresizing;
 
-/* One input pixel; `dy` is the image's. */
-static inline void map_resize_take(const map_unresizing *p, const map_taking *d, const map_taking *h,
-                                   const map_taking *w, const float *dy, float *dx, int64_t store) {
-    const tc_resize_shape *s = p->s;
-    const float *last = dy + (((d->high - 1) * s->oh + h->high - 1) * s->ow + w->high - 1) * s->c;
-    const int64_t load = s->c >= MV || last + MV <= p->dy_end ? MV : s->c;
-    MAP_VECTORS(s->c, at) {
+/* One input pixel; `dy` is the image's. taps: w's, known where the code is compiled, or 0. */
+MAP_INLINE void map_resize_take(const map_unresizing *p, const map_taking *d, const map_taking *h, const map_taking *w,
+                                int64_t taps, int64_t load, int64_t store, const float *dy, float *dx) {
+    const int64_t c = p->s->c, wide = p->s->ow * c, high = p->s->oh * wide;
+    MAP_VECTORS(c, at) {
         mvf sum = mv_set(0);
         for (int64_t z = d->low; z < d->high; z++)
             for (int64_t v = h->low; v < h->high; v++) {
-                const float *row = dy + (z * s->oh + v) * s->ow * s->c + at;
+                const float *row = dy + z * high + v * wide + w->low * c + at;
                 mvf along = mv_set(0);
-                for (int64_t o = w->low; o < w->high; o++)
-                    along += map_load(row + o * s->c, load) * map_share_in(w, &p->w, o);
+                for (int64_t j = 0; j < (taps ? taps : w->high - w->low); j++)
+                    along += map_load(row + j * c, load) * (taps ? w->share[j] : map_share_in(w, &p->w, w->low + j));
                 sum += along * (map_share_in(d, &p->d, z) * map_share_in(h, &p->h, v));
             }
         map_store(dx + at, sum, store);
     }
+}
+
+static void map_resize_pixel_grad(const map_unresizing *p, const map_taking *d, const map_taking *h,
+                                  const map_taking *w, const float *dy, float *dx, const float *dx_end) {
+    const tc_resize_shape *s = p->s;
+    const int64_t c = s->c, taps = w->high - w->low;
+    const float *last = dy + (((d->high - 1) * s->oh + h->high - 1) * s->ow + w->high - 1) * c;
+    const int64_t load = c >= MV || last + MV <= p->dy_end ? MV : c, store = c >= MV || dx + MV <= dx_end ? MV : c;
+    if (load == MV && store == MV && taps == 4)
+        map_resize_take(p, d, h, w, 4, MV, MV, dy, dx);
+    else if (load == MV && store == MV && taps == 2)
+        map_resize_take(p, d, h, w, 2, MV, MV, dy, dx);
+    else
+        map_resize_take(p, d, h, w, 0, load, store, dy, dx);
 }
 
 static void map_resize_grad(const tc_resize_shape *s, int64_t low, int64_t high, const float *dy, float *dx) {
@@ -180,8 +192,7 @@ static void map_resize_grad(const tc_resize_shape *s, int64_t low, int64_t high,
             const float *end = dx + (s->iw <= MAP_TAKEN ? high : r + 1) * s->iw * c;
             for (int64_t i = 0; i < count; i++) {
                 float *to = dx + (r * s->iw + from + i) * c;
-                map_resize_take(&p, &d, &h, &across[i], dy + at.image * image, to,
-                                c >= MV || to + MV <= end ? MV : c);
+                map_resize_pixel_grad(&p, &d, &h, &across[i], dy + at.image * image, to, end);
             }
         }
     }
