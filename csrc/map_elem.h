@@ -5,6 +5,20 @@
 #include "map_vec.h"
 #include "tinyconv.h"
 
+/* Vectors of a row of c, `lanes` of them used; loads fill the others with a value that changes nothing. */
+#define MAP_LANES(c, at, lanes) \
+    for (int64_t at = 0, lanes; at < (c) && (lanes = (c) - at < MV ? (c) - at : MV, 1); at += MV)
+
+static inline mvf map_get(const float *p, int64_t lanes, float rest) {
+    return lanes == MV ? mv_load(p) : mv_load_part(p, lanes, rest);
+}
+static inline void map_put(float *p, mvf v, int64_t lanes) {
+    if (lanes == MV)
+        mv_store(p, v);
+    else
+        mv_store_part(p, v, lanes);
+}
+
 /* y = f(x) by vectors, the last one in part. */
 #define MAP_UNARY(n, x, y, v, expression) \
     do { \

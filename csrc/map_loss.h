@@ -4,22 +4,8 @@
 
 #include <math.h>
 
-#include "map_vec.h"
+#include "map_elem.h"
 #include "tinyconv.h"
-
-/* Vectors of a row of c, `lanes` of them used; loads fill the others with a value that changes nothing. */
-#define MAP_LANES(c, at, lanes) \
-    for (int64_t at = 0, lanes; at < (c) && (lanes = (c) - at < MV ? (c) - at : MV, 1); at += MV)
-
-static inline mvf map_get(const float *p, int64_t lanes, float rest) {
-    return lanes == MV ? mv_load(p) : mv_load_part(p, lanes, rest);
-}
-static inline void map_put(float *p, mvf v, int64_t lanes) {
-    if (lanes == MV)
-        mv_store(p, v);
-    else
-        mv_store_part(p, v, lanes);
-}
 
 /* A NaN may be passed over: it comes back through the sum of exponentials. */
 static inline float map_row_largest(int64_t c, const float *x) {

@@ -189,16 +189,26 @@ static void map_prelu_sums(int64_t rows, int64_t c, const float *x, const float 
         }
 }
 
-static void map_mul_sums(int64_t rows, int64_t c, const float *a, const float *b, float *sum) {
+/* sum: of one set of columns */
+static void map_column_products(map_columns m, int64_t rows, int64_t c, const float *a, const float *b, double *sum) {
     float s[MAP_WIDE];
+    memset(sum, 0, sizeof *sum * (size_t)m.width);
+    MAP_BLOCKS(rows, map_block_rows(m), low, high) {
+        map_clear(m.width * m.repeat, s);
+        map_block_product(m, c, low, high, a, b, s);
+        map_fold(m, s, sum);
+    }
+}
+
+static void map_product_sums(int64_t rows, int64_t c, const float *a, const float *b, double *sum) {
+    MAP_COLUMNS(c, m)
+        map_column_products(m, rows, c, a, b, sum + m.at);
+}
+
+static void map_mul_sums(int64_t rows, int64_t c, const float *a, const float *b, float *sum) {
     double total[MAP_WIDE];
     MAP_COLUMNS(c, m) {
-        memset(total, 0, sizeof *total * (size_t)m.width);
-        MAP_BLOCKS(rows, map_block_rows(m), low, high) {
-            map_clear(m.width * m.repeat, s);
-            map_block_product(m, c, low, high, a, b, s);
-            map_fold(m, s, total);
-        }
+        map_column_products(m, rows, c, a, b, total);
         for (int64_t i = 0; i < m.width; i++)
             sum[m.at + i] = (float)total[i];
     }

@@ -1,49 +1,26 @@
-/* Batch normalisation, local response normalisation, sums over rows.
- *
- * Reductions over rows are cut into parts by the shape alone; each part is reduced by itself (in float by blocks, in
- * double over them) and the parts are merged in order: the same bits for any number of threads. */
+/* Batch normalisation, local response normalisation, sums over rows. */
 #include <math.h>
 
+#include "parts.h"
 #include "ranges.h"
 #include "tinyconv.h"
 
-enum { MOST_PARTS = 48 };     /* divisible among 2, 3, 4, 6, 8, 12, 16, 24 threads */
-
-static int64_t parts_of(int64_t rows, int64_t c) {
-    int64_t parts = rows * c / 16384;
-    if (parts > rows / 32)
-        parts = rows / 32;      /* the merge stays small beside the pass itself */
-    return parts < 1 ? 1 : parts > MOST_PARTS ? MOST_PARTS : parts;
-}
-
-static int64_t first_row(int64_t rows, int64_t parts, int64_t part) { return rows * part / parts; }
-
-int64_t tc_bn_scratch(int64_t rows, int64_t c) { return parts_of(rows, c) * c * 2 * (int64_t)sizeof(double); }
+int64_t tc_bn_scratch(int64_t rows, int64_t c) { return tc_parts_of(rows, c) * c * 2 * (int64_t)sizeof(double); }
 
 /* ------------------------------------------------------------------ statistics */
 static void stats_parts(const struct tc_isa *isa, int64_t low, int64_t high, int64_t parts, int64_t rows, int64_t c,
                         const float *x, double *scratch) {
-    for (int64_t p = low; p < high; p++) {
-        const int64_t r = first_row(rows, parts, p), next = first_row(rows, parts, p + 1);
+    TC_PARTS(low, high, rows, parts, p, r, next)
         isa->map.bn_stats(next - r, c, x + r * c, scratch + p * 2 * c, scratch + (p * 2 + 1) * c);
-    }
 }
 
 void tc_bn_stats(int64_t rows, int64_t c, const float *x, float *mean, float *var, void *scratch, int threads) {
     const struct tc_isa *isa = tc_isa_now();
-    const int64_t parts = parts_of(rows, c);
+    const int64_t parts = tc_parts_of(rows, c);
     double *means = scratch, *squares = means + c;
     threads = tc_threads_for(threads, 6.0 * (double)(rows * c));
     TC_RANGES(threads, parts, 1, low, high, stats_parts(isa, low, high, parts, rows, c, x, scratch));
-    for (int64_t p = 1; p < parts; p++) {       /* as blocks are merged in map_sums.h, into part 0 */
-        const double before = (double)first_row(rows, parts, p), after = (double)first_row(rows, parts, p + 1);
-        const double *mean_p = means + p * 2 * c, *squares_p = mean_p + c, now = after - before;
-        for (int64_t i = 0; i < c; i++) {
-            const double delta = mean_p[i] - means[i];
-            means[i] += delta * now / after;
-            squares[i] += squares_p[i] + delta * delta * before * now / after;
-        }
-    }
+    tc_merge_moments(rows, parts, c, means);
     for (int64_t i = 0; i < c; i++) {
         mean[i] = (float)means[i];
         var[i] = (float)(squares[i] / (double)rows);
@@ -68,30 +45,21 @@ void tc_bn_apply(int64_t rows, int64_t c, float eps, const float *x, const float
 }
 
 /* ------------------------------------------------------------------ gradients */
-/* Adds the parts' `streams` sums of c doubles each into those of part 0. */
-static void merge_sums(int64_t parts, int64_t width, double *sums) {
-    for (int64_t p = 1; p < parts; p++)
-        for (int64_t i = 0; i < width; i++)
-            sums[i] += sums[p * width + i];
-}
-
 static void grad_parts(const struct tc_isa *isa, int64_t low, int64_t high, int64_t parts, int64_t rows, int64_t c,
                        const float *x, const float *dy, const float *mean, double *scratch) {
-    for (int64_t p = low; p < high; p++) {
-        const int64_t r = first_row(rows, parts, p), next = first_row(rows, parts, p + 1);
+    TC_PARTS(low, high, rows, parts, p, r, next)
         isa->map.bn_sums(next - r, c, x + r * c, dy + r * c, mean, scratch + p * 2 * c, scratch + (p * 2 + 1) * c);
-    }
 }
 
 void tc_bn_grad(int64_t rows, int64_t c, float eps, const float *x, const float *dy, const float *mean,
                 const float *var, const float *gamma, float *dx, float *dgamma, float *dbeta, void *scratch,
                 int threads) {
     const struct tc_isa *isa = tc_isa_now();
-    const int64_t parts = parts_of(rows, c);
+    const int64_t parts = tc_parts_of(rows, c);
     double *sums = scratch;
     threads = tc_threads_for(threads, 8.0 * (double)(rows * c));
     TC_RANGES(threads, parts, 1, low, high, grad_parts(isa, low, high, parts, rows, c, x, dy, mean, sums));
-    merge_sums(parts, 2 * c, sums);
+    tc_merge_sums(parts, 2 * c, sums);
     for (int64_t i = 0; i < c; i++) {
         dgamma[i] = (float)(sums[i] / sqrt((double)var[i] + eps));
         dbeta[i] = (float)sums[c + i];
@@ -103,27 +71,24 @@ void tc_bn_grad(int64_t rows, int64_t c, float eps, const float *x, const float 
 
 static void sum_parts(const struct tc_isa *isa, int64_t low, int64_t high, int64_t parts, int64_t rows, int64_t c,
                       const float *x, double *scratch) {
-    for (int64_t p = low; p < high; p++) {
-        const int64_t r = first_row(rows, parts, p), next = first_row(rows, parts, p + 1);
+    TC_PARTS(low, high, rows, parts, p, r, next)
         isa->map.sum_rows(next - r, c, x + r * c, scratch + p * c);
-    }
 }
 
 void tc_sum_rows(int64_t rows, int64_t c, const float *x, float *sum, void *scratch, int threads) {
     const struct tc_isa *isa = tc_isa_now();
-    const int64_t parts = parts_of(rows, c);
+    const int64_t parts = tc_parts_of(rows, c);
     double *sums = scratch;
     threads = tc_threads_for(threads, 4.0 * (double)(rows * c));
     TC_RANGES(threads, parts, 1, low, high, sum_parts(isa, low, high, parts, rows, c, x, sums));
-    merge_sums(parts, c, sums);
+    tc_merge_sums(parts, c, sums);
     for (int64_t i = 0; i < c; i++)
         sum[i] = (float)sums[i];
 }
 
 static void prelu_parts(const struct tc_isa *isa, int64_t low, int64_t high, int64_t parts, int64_t rows, int64_t c,
                         const float *x, const float *a, const float *dy, float *dx, double *scratch) {
-    for (int64_t p = low; p < high; p++) {
-        const int64_t r = first_row(rows, parts, p), next = first_row(rows, parts, p + 1);
+    TC_PARTS(low, high, rows, parts, p, r, next) {
         isa->map.prelu_sums(next - r, c, x + r * c, dy + r * c, scratch + p * c);
         isa->map.prelu_grad(next - r, c, x + r * c, a, dy + r * c, dx + r * c);
     }
@@ -132,11 +97,11 @@ static void prelu_parts(const struct tc_isa *isa, int64_t low, int64_t high, int
 void tc_prelu_grad(int64_t rows, int64_t c, const float *x, const float *a, const float *dy, float *dx, float *da,
                    void *scratch, int threads) {
     const struct tc_isa *isa = tc_isa_now();
-    const int64_t parts = parts_of(rows, c);
+    const int64_t parts = tc_parts_of(rows, c);
     double *sums = scratch;
     threads = tc_threads_for(threads, 12.0 * (double)(rows * c));
     TC_RANGES(threads, parts, 1, low, high, prelu_parts(isa, low, high, parts, rows, c, x, a, dy, dx, sums));
-    merge_sums(parts, c, sums);
+    tc_merge_sums(parts, c, sums);
     for (int64_t i = 0; i < c; i++)
         da[i] = (float)sums[i];
 }

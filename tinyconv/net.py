@@ -171,12 +171,9 @@ class Net:
         The running statistics of normalisation are left as they are.
         """
         x, labels = self.batch(x, layout), np.asarray(labels)
-        running = {n: self.store.view(n).copy() for n, w in self.store.specs.items() if not w.trainable}
         with self.sessions.session(self.request("gradients", x, labels)) as session:
             plan = session.plan
             session.run(0, len(plan.steps), x, self.labels(labels, plan.labels, layout), seed=seed)
-            for name, value in running.items():
-                self.store.view(name)[...] = value
             return mean_loss(session, plan), {n: session.read(plan.gradients[n])
                                               for n in self.store.names() if n in plan.gradients}
 

@@ -1,10 +1,46 @@
-"""Batch normalisation (Ioffe & Szegedy 2015) and local response normalisation (Krizhevsky et al. 2012)."""
+"""Normalisations: batch (Ioffe & Szegedy 2015), layer (Ba et al. 2016), group (Wu & He 2018), local response
+(Krizhevsky et al. 2012); and a learned factor per channel."""
 
 from __future__ import annotations
 
-from math import prod
+from math import inf, prod
 
 from .base import Layer, LayerError, Param, Signature, Weight
+from .shuffle import checked_groups
+
+
+def checked_eps(name: str, args: dict) -> None:
+    if not 0 < args["eps"] < inf:
+        raise LayerError(f"`eps` of `{name}` must be above 0", help=f"write `{name} eps=1e-5`, or leave it out")
+
+
+def affine(channels: int) -> tuple[Weight, Weight]:
+    """The learned factor and shift per channel that a normalisation ends with."""
+    return Weight("weight", (channels,), ("constant", 1.0)), Weight("bias", (channels,), ("constant", 0.0))
+
+
+def gradient_of_affine(tape, params, dx, dgamma, dbeta):
+    """Notes the gradients of `affine`'s weights; returns dx."""
+    tape.gradient(params["weight"], dgamma)
+    tape.gradient(params["bias"], dbeta)
+    return dx
+
+
+class Scale(Layer):
+    """y = w x with a learned w per channel that starts at v (as in Touvron et al. 2021); no weight decay."""
+
+    signature = Signature("scale", (Param("v", "number", 1, positional=True),))
+
+    def weights(self, args, inputs):
+        return (Weight("weight", (inputs[0].channels,), ("constant", float(args["v"]))),)
+
+    def forward(self, tape, args, x, params):
+        return tape.op("scale", x, params["weight"]), x
+
+    def backward(self, tape, args, dy, saved, params):
+        dx, dw = tape.op("scale_grad", saved, params["weight"], dy)
+        tape.gradient(params["weight"], dw)
+        return dx
 
 
 class BatchNorm(Layer):
@@ -13,8 +49,7 @@ class BatchNorm(Layer):
     signature = Signature("bn", (Param("eps", "number", 1e-5), Param("momentum", "number", 0.1)))
 
     def resolve(self, args, inputs):
-        if args["eps"] <= 0:
-            raise LayerError("`eps` must be above 0")
+        checked_eps("bn", args)
         if not 0 <= args["momentum"] <= 1:
             raise LayerError("`momentum` of `bn` is the share of the new batch, between 0 and 1")
         return dict(args)
@@ -22,8 +57,7 @@ class BatchNorm(Layer):
     def weights(self, args, inputs):
         shape = (inputs[0].channels,)
         return (
-            Weight("weight", shape, ("constant", 1.0)),
-            Weight("bias", shape, ("constant", 0.0)),
+            *affine(*shape),
             Weight("running_mean", shape, ("constant", 0.0), trainable=False),
             Weight("running_var", shape, ("constant", 1.0), trainable=False),
         )
@@ -34,16 +68,60 @@ class BatchNorm(Layer):
         if not tape.training:
             return tape.op("bn_apply", x, *running, gamma, beta, eps=args["eps"]), None
         mean, var = tape.op("bn_stats", x)
-        tape.op("bn_running", mean, var, *running, momentum=args["momentum"], rows=prod(x.shape[:-1]))
+        tape.later("bn_running", mean, var, *running, momentum=args["momentum"], rows=prod(x.shape[:-1]))
         y = tape.op("bn_apply", x, mean, var, gamma, beta, eps=args["eps"])
         return y, (x, mean, var)
 
     def backward(self, tape, args, dy, saved, params):
         x, mean, var = saved
-        dx, dgamma, dbeta = tape.op("bn_grad", x, dy, mean, var, params["weight"], eps=args["eps"])
-        tape.gradient(params["weight"], dgamma)
-        tape.gradient(params["bias"], dbeta)
-        return dx
+        grads = tape.op("bn_grad", x, dy, mean, var, params["weight"], eps=args["eps"])
+        return gradient_of_affine(tape, params, *grads)
+
+
+class LayerNorm(Layer):
+    """y = gamma (x - mean) / sqrt(var + eps) + beta; mean and biased variance are taken over the channels, at each
+    position for itself, in training and in inference (Ba et al. 2016)."""
+
+    signature = Signature("ln", (Param("eps", "number", 1e-5),))
+
+    def resolve(self, args, inputs):
+        checked_eps("ln", args)
+        return dict(args)
+
+    def weights(self, args, inputs):
+        return affine(inputs[0].channels)
+
+    def forward(self, tape, args, x, params):
+        return tape.op("ln", x, params["weight"], params["bias"], eps=args["eps"]), x
+
+    def backward(self, tape, args, dy, saved, params):
+        # Each row's moments are computed again: that costs less than a place in memory for them.
+        return gradient_of_affine(tape, params, *tape.op("ln_grad", saved, dy, params["weight"], eps=args["eps"]))
+
+
+class GroupNorm(Layer):
+    """y = gamma (x - mean) / sqrt(var + eps) + beta; mean and biased variance are taken over all positions and the c/g
+    channels of a group, for each sample by itself, in training and in inference (Wu & He 2018). gamma and beta are
+    per channel. `gn 1` takes all channels together, g = c each for itself (instance normalisation)."""
+
+    signature = Signature("gn", (Param("g", "whole", positional=True), Param("eps", "number", 1e-5)))
+
+    def resolve(self, args, inputs):
+        checked_groups("gn", args["g"], inputs[0].channels)
+        checked_eps("gn", args)
+        return dict(args)
+
+    def weights(self, args, inputs):
+        return affine(inputs[0].channels)
+
+    def forward(self, tape, args, x, params):
+        y, mean, var = tape.op("gn", x, params["weight"], params["bias"], groups=args["g"], eps=args["eps"])
+        return y, (x, mean, var)
+
+    def backward(self, tape, args, dy, saved, params):
+        x, mean, var = saved
+        grads = tape.op("gn_grad", x, dy, mean, var, params["weight"], groups=args["g"], eps=args["eps"])
+        return gradient_of_affine(tape, params, *grads)
 
 
 class LocalResponseNorm(Layer):
@@ -72,3 +150,6 @@ class LocalResponseNorm(Layer):
 
     def backward(self, tape, args, dy, saved, params):
         return tape.op("lrn_grad", saved, dy, **self._attrs(args))
+
+
+FAMILY = (Scale(), BatchNorm(), LayerNorm(), GroupNorm(), LocalResponseNorm())

@@ -51,6 +51,7 @@ class Tape:
         self.node = ""
         self.pass_ = "forward"
         self.layer = 0  # number of the node being recorded: tells dropout masks apart
+        self._later: list[Step] = []
         self._needs_grad: set[int] = set()
         self._grads: dict[str, Buffer] = {}
 
@@ -73,6 +74,15 @@ class Tape:
         if any(x is not None and x.id in self._needs_grad for x in inputs):
             self._needs_grad.update(o.id for o in outputs)
         return outputs[0] if len(outputs) == 1 else outputs or None
+
+    def later(self, name: str, *inputs: Buffer | None, **attrs) -> None:
+        """Notes a step without outputs that changes a layer's state (running statistics): it belongs to the update, so
+        that a step of training whose loss is not finite leaves the net as it was."""
+        self._later.append(Step(name, inputs, (), attrs, self.node, "update"))
+
+    def release(self) -> None:
+        """Records what `later` noted."""
+        self.steps += self._later
 
     # -- gradients
 

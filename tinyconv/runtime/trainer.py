@@ -34,7 +34,8 @@ class Trainer:
         """Trains on one batch; the mean loss before the update (nats), heads counted by their weights, without decay.
 
         x: uint8 or float32 (N, *spatial, C); labels: integers (N,) or (N, *spatial), or floats of the output's shape
-        for a net that ends in no softmax. NonFiniteError for a loss that is NaN or infinite: the weights stay as they are.
+        for a net that ends in no softmax. NonFiniteError for a loss that is NaN or infinite: weights and running
+        statistics stay as they are.
         """
         x, labels = self.net.batch(x, layout), np.asarray(labels)
         request = self.net.request("train", x, labels, optimizer=self.optimizer)
