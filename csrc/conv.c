@@ -1,5 +1,5 @@
 /* Convolutions: the forward pass and the data gradient as implicit GEMMs over blocks of output positions. */
-#include "conv.h"
+#include "conv_winograd.h"
 #include "isa.h"
 
 #include <string.h>
@@ -13,25 +13,12 @@ enum {
     GROUP = 16                  /* panels between two passes over rows that do not */
 };
 
-/* ------------------------------------------------------------------ choice */
-/* One tap, stride 1, nothing outside: a plain product of rows; also the fully connected layers. */
-static int is_gemm(const tc_conv_shape *s, int pass) {
-    tc_igemm g;
-    if (s->groups != 1 || s->sd * s->sh * s->sw != 1 || s->kd * s->kh * s->kw != 1)
-        return 0;
-    tc_igemm_get(s, pass, 0, &g);
-    return !g.padded && !g.p[0] && !g.p[1] && !g.p[2] && !memcmp(g.in, g.out, sizeof g.in);
-}
-
-static int is_depthwise(const tc_conv_shape *s) { return s->groups > 1 && s->groups == s->c && s->groups == s->k; }
-
-const char *tc_conv_algorithm(const tc_conv_shape *s, int pass) {
-    return is_depthwise(s) ? "dwconv" : is_gemm(s, pass) ? "gemm" : "igemm";
-}
-
 /* ------------------------------------------------------------------ packing */
 int64_t tc_conv_packed(const tc_conv_shape *s, int pass) {
+    const int64_t m = tc_winograd_chosen(s, pass);
     int64_t floats = 0;
+    if (m)
+        return tc_winograd_packed(s, pass, m);
     for (int64_t i = 0; i < tc_igemm_count(s, pass); i++) {
         tc_igemm g;
         tc_igemm_get(s, pass, i, &g);
@@ -40,9 +27,8 @@ int64_t tc_conv_packed(const tc_conv_shape *s, int pass) {
     return floats;
 }
 
-/* One tap's weights for a panel: to[ci][column] from w (k, taps, c/groups), zeros in columns without one. */
-static void pack_tap(const tc_igemm *g, int back, int64_t nr, int64_t group, int64_t j, int64_t tap, int64_t taps,
-                     const float *w, float *to) {
+void tc_pack_tap(const tc_igemm *g, int back, int64_t nr, int64_t group, int64_t j, int64_t tap, int64_t taps,
+                 const float *w, float *to) {
     const int64_t n = tc_min(nr, g->kg - j), wc = back ? g->kg : g->cg; /* wc: c/groups of the weights */
     if (n < nr)
         memset(to, 0, (size_t)(g->cg * nr) * sizeof(float));
@@ -71,12 +57,17 @@ static void pack_igemm(const tc_conv_shape *s, const tc_igemm *g, int back, cons
             for (int64_t c = 0; c < g->c; c++)
                 to[j * g->c + c] = w[c * all + tap];
         else
-            pack_tap(g, back, nr, q / panels, q % panels * nr, tap, all, w, to + (q * taps + j) * g->cg * nr);
+            tc_pack_tap(g, back, nr, q / panels, q % panels * nr, tap, all, w, to + (q * taps + j) * g->cg * nr);
     }
 }
 
 void tc_conv_pack(const tc_conv_shape *s, int pass, const float *w, float *packed, int threads) {
+    const int64_t m = tc_winograd_chosen(s, pass);
     threads = tc_threads_for(threads, 4.0 * (double)tc_conv_packed(s, pass));
+    if (m) {
+        tc_winograd_pack(s, pass, m, w, packed, threads);
+        return;
+    }
     for (int64_t i = 0; i < tc_igemm_count(s, pass); i++) {
         tc_igemm g;
         tc_igemm_get(s, pass, i, &g);
@@ -214,11 +205,14 @@ static void run_igemm(const tc_igemm *g, const float *x, const float *packed, co
 
 /* ------------------------------------------------------------------ the passes */
 int64_t tc_conv_scratch(const tc_conv_shape *s, int pass, int threads) {
+    const int64_t m = tc_winograd_chosen(s, pass);
     int64_t bytes = 0;
     threads = threads > 1 ? threads : 1;
+    if (m)
+        return tc_winograd_scratch(s, pass, m, threads);
     if (pass == TC_WEIGHT_GRAD)
         return tc_weight_grad_scratch(s, threads);
-    if (is_gemm(s, pass))
+    if (tc_is_gemm(s, pass))
         return tc_gemm_packed_scratch(s->n * s->od * s->oh * s->ow, pass == TC_DATA_GRAD ? s->k : s->c, threads);
     for (int64_t i = 0; i < tc_igemm_count(s, pass); i++) {
         tc_igemm g;
@@ -232,10 +226,15 @@ int64_t tc_conv_scratch(const tc_conv_shape *s, int pass, int threads) {
 
 static void run_pass(const tc_conv_shape *s, int pass, const float *x, const float *packed, const float *bias,
                      float *y, void *scratch, int threads) {
+    const int64_t m = tc_winograd_chosen(s, pass);
+    if (m) {
+        tc_winograd_run(s, pass, m, x, packed, bias, y, scratch, threads);
+        return;
+    }
     for (int64_t i = 0; i < tc_igemm_count(s, pass); i++) {
         tc_igemm g;
         tc_igemm_get(s, pass, i, &g);
-        if (is_gemm(s, pass)) {
+        if (tc_is_gemm(s, pass)) {
             const int64_t nr = tc_isa_now()->gemm.panel;
             tc_gemm_packed(g.n * g.out[0] * g.out[1] * g.out[2], g.k, g.c, x, g.c, packed, g.c * nr, bias, 0, y, g.k,
                            scratch, threads);

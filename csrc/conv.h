@@ -49,6 +49,15 @@ void tc_valid_taps(const tc_igemm *g, int a, int64_t o, int64_t *first, int64_t 
 double tc_valid_share(const tc_igemm *g); /* of the products of positions and taps, those that are not with padding */
 int64_t tc_run_length(const tc_igemm *g); /* floats that are contiguous in the input and in a weight's row */
 
+/* conv.c: one tap's weights for a panel, to[ci][column] from w (k, taps, c/groups), zeros in columns without one. `back`:
+ * for the data gradient; `j`: the panel's first column. */
+void tc_pack_tap(const tc_igemm *g, int back, int64_t nr, int64_t group, int64_t j, int64_t tap, int64_t taps,
+                 const float *w, float *to);
+
+/* conv_choice.c */
+int tc_is_gemm(const tc_conv_shape *s, int pass); /* one tap of stride 1, nothing outside: a product of rows */
+int64_t tc_winograd_chosen(const tc_conv_shape *s, int pass); /* 2 or 4, the tiles' side; 0: direct */
+
 /* conv_small.c: small maps, a position at a time over many images, so that taps on padding are left out */
 int tc_small_chosen(const tc_igemm *g);
 int64_t tc_small_scratch(const tc_igemm *g); /* bytes a thread */

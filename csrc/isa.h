@@ -9,10 +9,12 @@
 
 #include "gemm_isa.h"
 #include "map_isa.h"
+#include "winograd_isa.h"
 
 struct tc_isa {
     const char *name;
     tc_gemm_isa gemm;
+    tc_winograd_isa winograd[2]; /* F(2, 3), F(4, 3) */
     tc_map_isa map;
 };
 

@@ -5,4 +5,5 @@
 #include "isa.h"
 #include "gemm_body.h"
 #include "map_body.h"
-const struct tc_isa tc_isa_generic = {"generic", TC_GEMM_TABLE, TC_MAP_TABLE};
+#include "winograd_body.h"
+const struct tc_isa tc_isa_generic = {"generic", TC_GEMM_TABLE, TC_WINOGRAD_TABLE, TC_MAP_TABLE};

@@ -8,6 +8,7 @@ from hypothesis import given, strategies as st
 
 import tinyconv
 from tinyconv import kernels
+from tinyconv.runtime.backend import compiled
 
 EPS = np.finfo(np.float32).eps
 
@@ -53,6 +54,14 @@ def arrays(case, seed=0):
     return x, rng.normal(size=(outs * groups, *kernel, per)).astype(np.float32)
 
 
+AMPLIFIED = 5  # Winograd's errors, in those of direct sums; they are those of a whole tile
+
+
+def bound(size, terms, algorithm):
+    size = AMPLIFIED * size.max(initial=0) if algorithm.startswith("winograd") else size
+    return (terms + 2) * EPS * size + 1e-30
+
+
 def geometry(case):
     return dict(stride=case[6], padding=case[7], dilation=case[8], groups=case[4])
 
@@ -63,8 +72,23 @@ def test_conv(case, threads):
     expected, size = naive(x, w, case[6], case[7], case[8], case[4])
     with tinyconv.threads(threads):
         y = kernels.conv(x, w, **geometry(case))
-    terms = w[0].size
-    assert (abs(y - expected) <= (terms + 2) * EPS * size + 1e-30).all()
+    assert (abs(y - expected) <= bound(size, w[0].size, kernels.algorithm_of(x.shape, w.shape, **geometry(case)))).all()
+
+
+@pytest.mark.skipif(not compiled(), reason="NumPy has one algorithm")
+@pytest.mark.parametrize("algorithm", ["igemm", "winograd2x2", "winograd4x4"])
+@pytest.mark.parametrize("size, padding", [((9, 14), 1), ((4, 3), 2), ((7, 30), 0)])
+def test_algorithms(algorithm, size, padding):
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(2, *size, 17)).astype(np.float32), rng.normal(size=(24, 3, 3, 17)).astype(np.float32)
+    expected, terms = naive(x, w, (1, 1), (padding,) * 2, (1, 1), 1)
+    y = kernels.conv(x, w, padding=padding, algorithm=algorithm)
+    assert (abs(y - expected) <= bound(terms, w[0].size, algorithm)).all()
+    dx = kernels.conv_dx(y, w, padding=padding, algorithm=algorithm)
+    exact = (y.astype(np.float64) ** 2).sum()
+    assert abs((dx.astype(np.float64) * x).sum() - exact) <= 1e-5 * exact
+    with pytest.raises(tinyconv.NetError, match="no algorithm"):
+        kernels.conv(x, w, padding=padding, stride=2, algorithm="winograd4x4")
 
 
 @given(convolutions(), st.integers(1, 3))

@@ -37,7 +37,8 @@ def conv(x, w, stride=1, padding=0, dilation=1, groups=1, algorithm=None) -> np.
     """The convolution of x (N, *spatial, C) with w (K, *kernel, C/groups): (N, *output, K).
 
     stride, padding, dilation: a number or one an axis; output = floor((n + 2p - d(k-1) - 1)/s) + 1.
-    algorithm: None, or the one that `algorithm_of` names.
+    algorithm: None takes the one that `algorithm_of` names; else "winograd4x4" or "winograd2x2" (3x3 kernels of stride
+    and dilation 1), or the direct one: "igemm", "gemm" (1x1), "dwconv" (a channel a group).
     """
     x, w = _float32(x, "x"), _float32(w, "w")
     a = _geometry(w.shape[1:-1], x.ndim - 2, stride, padding, dilation, groups)
@@ -90,18 +91,20 @@ def algorithm_of(x_shape, w_shape, stride=1, padding=0, dilation=1, groups=1, wh
     return _algorithm(which, a, x_shape, y_shape, w_shape)
 
 
-def _algorithm(which, a, x_shape, y_shape, w_shape) -> str:
+def _algorithm(which, a, x_shape, y_shape, w_shape, asked=None) -> str:
+    """What C takes: `asked` where it is known and fits the shape."""
     if not compiled():
         return "array"
     from .runtime import _cpu
-    from .runtime.cpu import PASSES, conv_shape
+    from .runtime.cpu import ALGORITHMS, PASSES, conv_shape
 
-    return _cpu.conv_algorithm(conv_shape(x_shape, y_shape, w_shape[1:-1], a), PASSES[which])
+    ints = conv_shape(x_shape, y_shape, w_shape[1:-1], a, asked if asked in ALGORITHMS else None)
+    return _cpu.conv_algorithm(ints, PASSES[which])
 
 
 def _run(which, a, x_shape, y_shape, w_shape, operands, out_shape, algorithm) -> np.ndarray:
-    have = _algorithm(which, a, x_shape, y_shape, w_shape)
-    if algorithm not in (None, have):
+    if algorithm is not None and _algorithm(which, a, x_shape, y_shape, w_shape, algorithm) != algorithm:
+        have = _algorithm(which, a, x_shape, y_shape, w_shape)
         raise NetError(f"there is no algorithm {algorithm!r} for this shape", help=f"use {have!r}")
     if 0 in out_shape or any(0 in o.shape for o in operands):
         return np.zeros(out_shape, np.float32)
@@ -111,7 +114,7 @@ def _run(which, a, x_shape, y_shape, w_shape, operands, out_shape, algorithm) ->
     from .runtime import _cpu
     from .runtime.cpu import PASSES, address, conv_shape
 
-    ints, count = conv_shape(x_shape, y_shape, w_shape[1:-1], a), threads.get()
+    ints, count = conv_shape(x_shape, y_shape, w_shape[1:-1], a, algorithm), threads.get()
     out, steps, arrays = np.empty(out_shape, np.float32), [], list(operands)
     if which != "conv_dw":
         packed = _room("packed", 4 * _cpu.conv_packed(ints, PASSES[which]))

@@ -1,5 +1,5 @@
 /* Shares of the machine's FMA peak that the products and convolutions reach, peak and kernel measured in turns.
- *   bench_conv [threads [word]]     only lines whose name contains `word`
+ *   bench_conv [threads [word [all]]]     only lines whose name contains `word`; all: every algorithm, not the chosen
  * Prints the median of the rounds' shares, and the best rate's share of the best peak: on a machine with other work the
  * median falls and swings, the best less. Products of few rows are bound by reading: compare them with GB/s. */
 #include <stdio.h>
@@ -11,7 +11,7 @@
 
 enum { ROUNDS = 15 };
 
-static int threads = 2;
+static int threads = 2, every;
 
 /* With one thread its processor time, which other programs' turns do not count in. */
 static double now(void) {
@@ -56,7 +56,7 @@ static void report(const char *name, const char *pass, const char *how, double w
         top = higher > top ? higher : top;
     }
     qsort(share, ROUNDS, sizeof *share, by_size);
-    printf("%-28s %-8s %-7s %7.1f GFLOP/s  median %5.1f %%  best %5.1f %%\n", name, pass, how, rate * 1e-9,
+    printf("%-28s %-8s %-11s %7.1f GFLOP/s  median %5.1f %%  best %5.1f %%\n", name, pass, how, rate * 1e-9,
            100 * share[ROUNDS / 2], 100 * rate / top);
     fflush(stdout);
 }
@@ -89,19 +89,26 @@ static void weight_grad(void *p) {
 static void bench_layer(const layer *l) {
     static const char *const PASS[] = {"forward", "dgrad", "wgrad"};
     static void (*const CALL[])(void *) = {forward, data_grad, weight_grad};
-    const tc_conv_shape *s = &l->s;
+    tc_conv_shape shape = l->s, *const s = &shape;
     const int64_t cg = s->c / s->groups, taps = s->kd * s->kh * s->kw, out = s->n * s->od * s->oh * s->ow;
     buffers b = {.s = s, .y = values(out * s->k), .w = values(s->k * taps * cg)};
     b.x = values(s->n * s->id * s->ih * s->iw * s->c);
     for (int pass = 0; pass < 3; pass++) {
-        b.packed = pass < 2 ? values(tc_conv_packed(s, pass)) : NULL;
-        b.scratch = values(tc_conv_scratch(s, pass, threads) / 4 + 1);
-        if (b.packed)
-            tc_conv_pack(s, pass, b.w, b.packed, threads);
-        report(l->name, PASS[pass], tc_conv_algorithm(s, pass), 2.0 * (double)(out * taps * cg) * (double)s->k,
-               CALL[pass], &b);
-        free(b.packed);
-        free(b.scratch);
+        shape.algorithm = TC_CHOOSE;
+        const char *chosen = tc_conv_algorithm(s, pass), *last = "";
+        for (shape.algorithm = TC_DIRECT; shape.algorithm <= TC_WINOGRAD_4X4; shape.algorithm++) {
+            const char *name = tc_conv_algorithm(s, pass);
+            if (!strcmp(name, last) || (!every && strcmp(name, chosen)))
+                continue;
+            last = name;
+            b.packed = pass < 2 ? values(tc_conv_packed(s, pass)) : NULL;
+            b.scratch = values(tc_conv_scratch(s, pass, threads) / 4 + 1);
+            if (b.packed)
+                tc_conv_pack(s, pass, b.w, b.packed, threads);
+            report(l->name, PASS[pass], name, 2.0 * (double)(out * taps * cg) * (double)s->k, CALL[pass], &b);
+            free(b.packed);
+            free(b.scratch);
+        }
     }
     free(b.x);
     free(b.y);
@@ -139,20 +146,25 @@ static void bench_product(const char *word, int64_t m, int64_t n, int64_t k) {
             .sd = 1, .sh = S, .sw = S, .ph = P, .pw = P, .dd = 1, .dh = 1, .dw = 1, .groups = G}}
 
 static const layer LAYERS[] = {
-    LAYER("n8 64 56x56", 8, 56, 64, 56, 64, 3, 1, 1, 1),
-    LAYER("n8 128 28x28", 8, 28, 128, 28, 128, 3, 1, 1, 1),
+    LAYER("3x3 n8 64 56x56", 8, 56, 64, 56, 64, 3, 1, 1, 1),
+    LAYER("3x3 n8 128 28x28", 8, 28, 128, 28, 128, 3, 1, 1, 1),
+    LAYER("3x3 n1 128 112x112", 1, 112, 128, 112, 128, 3, 1, 1, 1),
+    LAYER("3x3 n4 256 28x28", 4, 28, 256, 28, 256, 3, 1, 1, 1),
+    LAYER("3x3 n16 256 16x16", 16, 16, 256, 16, 256, 3, 1, 1, 1),
+    LAYER("3x3 n32 512 8x8", 32, 8, 512, 8, 512, 3, 1, 1, 1),
+    LAYER("3x3 n1 64 224x224", 1, 224, 64, 224, 64, 3, 1, 1, 1),
+    LAYER("3x3 n128 64 32x32", 128, 32, 64, 32, 64, 3, 1, 1, 1),
+    LAYER("3x3 n1 512 28x28", 1, 28, 512, 28, 512, 3, 1, 1, 1),
+    LAYER("3x3 n128 32 16x16", 128, 16, 32, 16, 32, 3, 1, 1, 1),
+    LAYER("3x3 n128 16 32x32", 128, 32, 16, 32, 16, 3, 1, 1, 1),
     LAYER("n8 256 14x14", 8, 14, 256, 14, 256, 3, 1, 1, 1),
     LAYER("n8 512 7x7", 8, 7, 512, 7, 512, 3, 1, 1, 1),
-    LAYER("n1 64 224x224", 1, 224, 64, 224, 64, 3, 1, 1, 1),
-    LAYER("n1 512 28x28", 1, 28, 512, 28, 512, 3, 1, 1, 1),
     LAYER("n1 512 7x7", 1, 7, 512, 7, 512, 3, 1, 1, 1),
     LAYER("lenet 1-6 5x5", 128, 32, 1, 28, 6, 5, 1, 0, 1),
     LAYER("lenet 6-16 5x5", 128, 14, 6, 10, 16, 5, 1, 0, 1),
     LAYER("lenet 16-120 5x5", 128, 5, 16, 1, 120, 5, 1, 0, 1),
     LAYER("resnet20 3-16 32x32", 128, 32, 3, 32, 16, 3, 1, 1, 1),
-    LAYER("resnet20 16 32x32", 128, 32, 16, 32, 16, 3, 1, 1, 1),
     LAYER("resnet20 16-32 s2", 128, 32, 16, 16, 32, 3, 2, 1, 1),
-    LAYER("resnet20 32 16x16", 128, 16, 32, 16, 32, 3, 1, 1, 1),
     LAYER("resnet20 32-64 s2", 128, 16, 32, 8, 64, 3, 2, 1, 1),
     LAYER("resnet20 64 8x8", 128, 8, 64, 8, 64, 3, 1, 1, 1),
     LAYER("resnet20 16-32 1x1 s2", 128, 32, 16, 16, 32, 1, 2, 0, 1),
@@ -175,6 +187,7 @@ static const layer LAYERS[] = {
 
 int main(int argc, char **argv) {
     const char *word = argc > 2 ? argv[2] : "";
+    every = argc > 3;
     threads = argc > 1 ? atoi(argv[1]) : tc_cpu_count();
     printf("isa %s, %d threads, peak %.1f GFLOP/s, read %.1f GB/s\n", tc_isa_name(), threads,
            tc_measure_fma(threads, 0.2), tc_measure_read(threads, 0.2));

@@ -1,8 +1,5 @@
 /* The products and convolutions against double-precision references, over a seeded sweep of shapes. */
-#include "check.h"
-#include "ref_conv.h"
-
-static const double EPS = 0x1p-24;
+#include "check_conv.h"
 
 #define PICK(list) list[check_integer(0, (int64_t)(sizeof list / sizeof *list) - 1)]
 
@@ -10,98 +7,6 @@ static const int64_t CHANNELS[] = {1, 3, 7, 8, 15, 16, 17, 33, 64};
 static const int64_t SIZES[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 14, 15, 28};
 static const int64_t KERNELS[] = {1, 1, 2, 3, 3, 3, 5, 7, 11};
 static const int64_t STRIDES[] = {1, 1, 1, 2, 2, 3, 4};
-
-/* ------------------------------------------------------------------ one shape */
-static int64_t count_x(const tc_conv_shape *s) { return s->n * s->id * s->ih * s->iw * s->c; }
-static int64_t count_y(const tc_conv_shape *s) { return s->n * s->od * s->oh * s->ow * s->k; }
-static int64_t count_w(const tc_conv_shape *s) { return s->k * s->kd * s->kh * s->kw * (s->c / s->groups); }
-
-/* What sums of `terms` terms may be off by: a rounding for each, at most the sum of their sizes times it. */
-static void bounds(double *size, int64_t count, double terms) {
-    for (int64_t i = 0; i < count; i++)
-        size[i] = (terms + 4) * EPS * size[i] + 1e-37;
-}
-
-static void run(const tc_conv_shape *s, int pass, const float *a, const float *b, const float *bias, float *out,
-                int threads) {
-    void *scratch = check_scratch(tc_conv_scratch(s, pass, threads));
-    if (pass == TC_WEIGHT_GRAD) {
-        tc_conv_weight_grad(s, a, b, out, scratch, threads);
-        return;
-    }
-    float *packed = check_output(tc_conv_packed(s, pass));
-    tc_conv_pack(s, pass, b, packed, threads);
-    if (pass == TC_FORWARD)
-        tc_conv_forward(s, a, packed, bias, out, scratch, threads);
-    else
-        tc_conv_data_grad(s, a, packed, out, scratch, threads);
-}
-
-static void describe(const tc_conv_shape *s, int pass, int threads, char *to, size_t size) {
-    static const char *const PASS[] = {"forward", "data gradient", "weight gradient"};
-    snprintf(to, size,
-             "%s (%s) n%lld %lldx%lldx%lld c%lld -> %lldx%lldx%lld k%lld kernel %lldx%lldx%lld stride %lld,%lld,%lld "
-             "pad %lld,%lld,%lld dilation %lld,%lld,%lld groups %lld threads %d",
-             PASS[pass], tc_conv_algorithm(s, pass), (long long)s->n, (long long)s->id, (long long)s->ih,
-             (long long)s->iw, (long long)s->c, (long long)s->od, (long long)s->oh, (long long)s->ow, (long long)s->k,
-             (long long)s->kd, (long long)s->kh, (long long)s->kw, (long long)s->sd, (long long)s->sh, (long long)s->sw,
-             (long long)s->pd, (long long)s->ph, (long long)s->pw, (long long)s->dd, (long long)s->dh, (long long)s->dw,
-             (long long)s->groups, threads);
-}
-
-static double dot(const float *a, const float *b, int64_t n) {
-    double sum = 0;
-    for (int64_t i = 0; i < n; i++)
-        sum += (double)a[i] * b[i];
-    return sum;
-}
-
-static double dot_size(const float *a, const double *size, int64_t n) {
-    double sum = 0;
-    for (int64_t i = 0; i < n; i++)
-        sum += fabs((double)a[i]) * size[i];
-    return sum;
-}
-
-static void test_shape(const tc_conv_shape *s, int with_bias) {
-    char name[400];
-    const int64_t counts[3] = {count_y(s), count_x(s), count_w(s)};
-    const double terms[3] = {(double)(s->kd * s->kh * s->kw * s->c / s->groups),
-                             (double)(s->kd * s->kh * s->kw * s->k / s->groups),
-                             (double)(s->n * s->od * s->oh * s->ow)};
-    float *x = check_input(counts[1], -1, 1), *w = check_input(counts[2], -1, 1), *dy = check_input(counts[0], -1, 1);
-    float *bias = with_bias ? check_input(s->k, -1, 1) : NULL;
-    float *first[3];
-    double *size[3];
-    for (int pass = 0; pass < 3; pass++) {
-        double *want = check_doubles(counts[pass]);
-        size[pass] = check_doubles(counts[pass]);
-        if (pass == TC_FORWARD)
-            ref_conv_forward(s, x, w, bias, want, size[pass]);
-        else if (pass == TC_DATA_GRAD)
-            ref_conv_data_grad(s, dy, w, want, size[pass]);
-        else
-            ref_conv_weight_grad(s, x, dy, want, size[pass]);
-        bounds(size[pass], counts[pass], terms[pass]);
-        for (int threads = 1; threads <= 3; threads++) {
-            float *out = check_output(counts[pass]);
-            run(s, pass, pass == TC_DATA_GRAD ? dy : x, pass == TC_WEIGHT_GRAD ? dy : w, bias, out, threads);
-            describe(s, pass, threads, name, sizeof name);
-            if (threads == 1)
-                check_close(name, counts[pass], first[pass] = out, want, size[pass], 0);
-            else
-                check_same(name, (size_t)counts[pass] * sizeof(float), out, first[pass]);
-        }
-    }
-    if (!with_bias) { /* <dY, conv(X)> = <conv*(dY), X> = <dW, W> */
-        const double y = dot(dy, first[0], counts[0]), allowed = dot_size(dy, size[0], counts[0]);
-        check_true(fabs(y - dot(x, first[1], counts[1])) <= allowed + dot_size(x, size[1], counts[1]),
-                   "%s: adjoint of the data gradient", name);
-        check_true(fabs(y - dot(w, first[2], counts[2])) <= allowed + dot_size(w, size[2], counts[2]),
-                   "%s: adjoint of the weight gradient", name);
-    }
-    check_free_all(name);
-}
 
 /* ------------------------------------------------------------------ sweeps */
 static int64_t outputs(int64_t in, int64_t k, int64_t s, int64_t before, int64_t behind, int64_t d) {
@@ -129,7 +34,7 @@ static int64_t work(const tc_conv_shape *s) {
 static void sweep(int axes, int cases, uint64_t seed, int grouping) {
     for (int i = 0; i < cases;) {
         tc_conv_shape s = {.n = 1, .id = 1, .ih = 1, .od = 1, .oh = 1, .kd = 1, .kh = 1, .sd = 1, .sh = 1, .dd = 1,
-                           .dh = 1, .groups = 1};
+                           .dh = 1, .groups = 1, .algorithm = TC_DIRECT};
         check_seed(seed++);
         s.n = check_integer(1, 4);
         s.c = PICK(CHANNELS);
@@ -146,7 +51,7 @@ static void sweep(int axes, int cases, uint64_t seed, int grouping) {
             continue;
         i++;
         if (check_pick())
-            test_shape(&s, check_integer(0, 1) == 0);
+            test_shape(&s, check_integer(0, 1) == 0, 0);
     }
 }
 
@@ -154,18 +59,18 @@ static void sweep(int axes, int cases, uint64_t seed, int grouping) {
 static void test_large(void) {
 #define SQUARE(N, H, C, O, K, F, S, P)                                                                                 \
     {.n = N, .id = 1, .ih = H, .iw = H, .c = C, .od = 1, .oh = O, .ow = O, .k = K, .kd = 1, .kh = F, .kw = F, .sd = 1, \
-     .sh = S, .sw = S, .ph = P, .pw = P, .dd = 1, .dh = 1, .dw = 1, .groups = 1}
+     .sh = S, .sw = S, .ph = P, .pw = P, .dd = 1, .dh = 1, .dw = 1, .groups = 1, .algorithm = TC_DIRECT}
     static const tc_conv_shape shapes[] = {
         SQUARE(2, 28, 16, 28, 16, 3, 1, 1), SQUARE(2, 40, 3, 20, 24, 7, 2, 3), SQUARE(3, 14, 72, 14, 70, 3, 1, 1),
         SQUARE(40, 2, 64, 2, 96, 3, 1, 1), SQUARE(3, 14, 40, 7, 48, 1, 2, 0), SQUARE(3, 12, 80, 12, 100, 1, 1, 0),
         SQUARE(7, 1, 1024, 1, 90, 1, 1, 0), SQUARE(200, 1, 512, 1, 80, 1, 1, 0), SQUARE(2, 7, 130, 4, 300, 3, 2, 1),
         SQUARE(30, 1, 700, 1, 600, 1, 1, 0),
         {.n = 1, .id = 1, .ih = 1, .iw = 3000, .c = 20, .od = 1, .oh = 1, .ow = 1500, .k = 18, .kd = 1, .kh = 1,
-         .kw = 9, .sd = 1, .sh = 1, .sw = 2, .pw = 4, .dd = 1, .dh = 1, .dw = 1, .groups = 1}};
+         .kw = 9, .sd = 1, .sh = 1, .sw = 2, .pw = 4, .dd = 1, .dh = 1, .dw = 1, .groups = 1, .algorithm = TC_DIRECT}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         check_seed(1000 + i);
         if (check_pick())
-            test_shape(&shapes[i], 0);
+            test_shape(&shapes[i], 0, 0);
     }
 }
 
@@ -175,7 +80,7 @@ static void test_gemm(int64_t m, int64_t n, int64_t k, int64_t more) {
     float *a = check_input((m - 1) * lda + k, -1, 1), *b = check_input((k - 1) * ldb + n, -1, 1), *first = NULL;
     double *want = check_doubles(m * n), *size = check_doubles(m * n);
     ref_gemm(m, n, k, a, lda, b, ldb, want, size);
-    bounds(size, m * n, (double)k);
+    bounds(size, m * n, (double)k, 0);
     for (int threads = 1; threads <= 3; threads++) {
         float *c = check_output((m - 1) * ldc + n), *tight = check_output(m * n);
         tc_gemm(m, n, k, a, lda, b, ldb, c, ldc, check_scratch(tc_gemm_scratch(m, n, k, threads)), threads);

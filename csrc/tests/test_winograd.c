@@ -1,0 +1,100 @@
+/* Winograd's algorithms against double-precision references, and their errors against those of the direct one. */
+#include "check_conv.h"
+
+#define PICK(list) list[check_integer(0, (int64_t)(sizeof list / sizeof *list) - 1)]
+
+static const int64_t CHANNELS[] = {1, 3, 7, 8, 15, 16, 17, 33, 64};
+static const int64_t SIZES[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 14, 15, 28};
+
+/* Errors of sums of random terms, in those of the direct convolution; 0, +-1, +-2 would make it 11. */
+static const double AMPLIFIED = 5;
+
+static tc_conv_shape shape(int64_t n, int64_t h, int64_t w, int64_t c, int64_t k, int64_t ph, int64_t pw,
+                           int64_t groups, int64_t algorithm) {
+    return (tc_conv_shape){.n = n, .id = 1, .ih = h, .iw = w, .c = c, .od = 1, .oh = h + 2 * ph - 2,
+                           .ow = w + 2 * pw - 2, .k = k, .kd = 1, .kh = 3, .kw = 3, .sd = 1, .sh = 1, .sw = 1,
+                           .ph = ph, .pw = pw, .dd = 1, .dh = 1, .dw = 1, .groups = groups, .algorithm = algorithm};
+}
+
+static void test_sweep(int cases, uint64_t seed) {
+    for (int i = 0; i < cases;) {
+        check_seed(seed++);
+        const int64_t groups = check_integer(0, 9) ? 1 : check_integer(2, 3);
+        tc_conv_shape s = shape(check_integer(1, 3), PICK(SIZES), PICK(SIZES), PICK(CHANNELS) * groups,
+                                PICK(CHANNELS) * groups, check_integer(0, 2), check_integer(0, 2), groups,
+                                check_integer(TC_WINOGRAD_2X2, TC_WINOGRAD_4X4));
+        s.oh += check_integer(0, 3) ? 0 : check_integer(-1, 2); /* padding behind need not be that before */
+        s.ow += check_integer(0, 3) ? 0 : check_integer(-1, 2);
+        s.id = s.od = check_integer(0, 9) ? 1 : 2;
+        if (s.oh < 1 || s.ow < 1 || s.n * s.id * s.oh * s.ow * 9 * (s.c / groups) * s.k > 3000000 ||
+            (groups > 1 && s.c == groups && s.k == groups))
+            continue;
+        i++;
+        if (check_pick())
+            test_shape(&s, check_integer(0, 1) == 0, AMPLIFIED);
+    }
+}
+
+/* Several blocks of tiles, parts of the reduction, groups of panels. */
+static void test_large(void) {
+    const tc_conv_shape shapes[] = {
+        shape(2, 28, 28, 64, 64, 1, 1, 1, TC_WINOGRAD_4X4), shape(1, 57, 50, 20, 40, 1, 1, 1, TC_WINOGRAD_4X4),
+        shape(1, 6, 7, 700, 50, 1, 1, 1, TC_WINOGRAD_4X4),  shape(1, 7, 5, 50, 400, 1, 1, 1, TC_WINOGRAD_2X2),
+        shape(90, 4, 4, 24, 30, 1, 1, 1, TC_WINOGRAD_4X4),  shape(70, 5, 6, 24, 30, 1, 1, 1, TC_WINOGRAD_2X2),
+        shape(2, 9, 9, 120, 80, 1, 1, 2, TC_WINOGRAD_4X4)};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        check_seed(1000 + i);
+        if (check_pick())
+            test_shape(&shapes[i], 0, AMPLIFIED);
+    }
+}
+
+/* Root mean square of the difference from the reference. */
+static double error(const tc_conv_shape *s, int pass, const float *a, const float *b, int64_t count,
+                    const double *want) {
+    float *out = check_output(count);
+    double sum = 0;
+    run(s, pass, a, b, NULL, out, 1);
+    for (int64_t i = 0; i < count; i++)
+        sum += (out[i] - want[i]) * (out[i] - want[i]);
+    return sqrt(sum / (double)count);
+}
+
+static void test_accuracy(tc_conv_shape s, uint64_t seed) {
+    char name[400];
+    check_seed(seed);
+    float *x = check_input(count_x(&s), -1, 1), *w = check_input(count_w(&s), -1, 1), *dy = check_input(count_y(&s), -1, 1);
+    const int64_t counts[3] = {count_y(&s), count_x(&s), count_w(&s)};
+    for (int pass = 0; pass < 3; pass++) {
+        const float *a = pass == TC_DATA_GRAD ? dy : x, *b = pass == TC_WEIGHT_GRAD ? dy : w;
+        double *want = check_doubles(counts[pass]), *size = check_doubles(counts[pass]), by[4];
+        if (pass == TC_FORWARD)
+            ref_conv_forward(&s, x, w, NULL, want, size);
+        else if (pass == TC_DATA_GRAD)
+            ref_conv_data_grad(&s, dy, w, want, size);
+        else
+            ref_conv_weight_grad(&s, x, dy, want, size);
+        for (s.algorithm = TC_DIRECT; s.algorithm <= TC_WINOGRAD_4X4; s.algorithm++) {
+            by[s.algorithm] = error(&s, pass, a, b, counts[pass], want);
+            describe(&s, pass, 1, name, sizeof name);
+            if (getenv("CHECK_VERBOSE"))
+                printf("%s: error %.2e, %.2f of direct\n", name, by[s.algorithm], by[s.algorithm] / by[TC_DIRECT]);
+        }
+        check_true(by[TC_WINOGRAD_2X2] < 3 * by[TC_DIRECT], "%s: 2x2 is off by %.1f of the direct error", name,
+                   by[TC_WINOGRAD_2X2] / by[TC_DIRECT]);
+        check_true(by[TC_WINOGRAD_4X4] < 3 * AMPLIFIED * by[TC_DIRECT], "%s: off by %.1f of the direct error", name,
+                   by[TC_WINOGRAD_4X4] / by[TC_DIRECT]);
+    }
+    check_free_all(name);
+}
+
+int main(void) {
+    check_begin("test_winograd");
+    test_sweep(400, 10000);
+    test_large();
+    test_accuracy(shape(1, 16, 16, 16, 16, 1, 1, 1, 0), 1);
+    test_accuracy(shape(1, 8, 8, 64, 64, 1, 1, 1, 0), 2);
+    test_accuracy(shape(1, 12, 12, 256, 16, 1, 1, 1, 0), 3);
+    test_accuracy(shape(4, 28, 28, 8, 8, 1, 1, 1, 0), 4);
+    return check_end();
+}
