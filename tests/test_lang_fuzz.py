@@ -1,17 +1,31 @@
-"""No text ends in anything but a program or a NetError, in bounded time."""
+"""No text ends in anything but a program or a NetError, in bounded time; formatting keeps what a text means.
 
+    python tests/test_lang_fuzz.py 100000 [SEED]        that many random programs, three in ten of them spoiled
+"""
+
+import dataclasses
 import random
 import re
+import resource
+import signal
+import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lang_fakes import FakeBuilder
+from lang_random import spoil, valid
 
 from tinyconv import lang
+from tinyconv.data.steps import DATA
 from tinyconv.errors import NetError
+from tinyconv.graph import build
+from tinyconv.lang.ast import Node
+from tinyconv.lang.reader import decode
+from tinyconv.train import TRAIN
 
 CASES = Path(__file__).with_name("lang_cases")
 TEXTS = [text for text in (p.read_text() for p in sorted(CASES.glob("*.net"))) if "include" not in text]
@@ -74,6 +88,81 @@ def test_mutated_programs(seed):
         assert run(lang.inline(lang.parse(text))) == calls
 
 
+# Random programs through parsing, building, formatting, parsing again
+
+
+def structure(node):
+    """A part of a program without its places."""
+    if isinstance(node, list):
+        return [structure(n) for n in node]
+    if not isinstance(node, Node):
+        return node
+    fields = {f.name for f in dataclasses.fields(node)} - {"source", "start", "end"}
+    return type(node).__name__, {name: structure(getattr(node, name)) for name in sorted(fields)}
+
+
+def meaning(text):
+    """("net", …) with all that a text says, or ("error", …). What is said about places is left out."""
+    program = lang.parse(text, "f.net")
+    try:
+        graph = build(program)
+        sections = lang.sections(program, {"data": DATA, "train": TRAIN})
+    except NetError as error:
+        return "error", [(d.code, d.message) for d in error.diagnostics]
+    steps = {name: [step[:2] for step in sections["data"].pop(name, [])] for name in ("augment", "test")}
+    nodes = [{k: v for k, v in vars(n).items() if k not in ("span", "trail")} for n in graph.nodes]
+    return "net", (nodes, graph.output_index, [(h.name, h.weight, h.output) for h in graph.heads], graph.names,
+                   [(d.code, d.message) for d in graph.warnings], sections, steps)
+
+
+def comments(text):
+    source = lang.parse(text, "f.net").source
+    return [source.text[start:end].rstrip() for start, end in source.comments()]
+
+
+def exercise(data: bytes) -> str:
+    """Takes one program through everything, checks what must hold, returns what became of it."""
+    try:
+        text = decode(data, "f.net")
+        program = lang.parse(text, "f.net")
+    except NetError as error:
+        assert error.diagnostics and str(error)
+        try:
+            lang.format(decode(data, "f.net"), "f.net")
+        except NetError as again:
+            assert again.diagnostics == error.diagnostics
+            return "not parsed"
+        raise AssertionError("formatted what cannot be parsed") from None
+    found = meaning(text)
+    formatted = lang.format(text)
+    assert lang.format(formatted) == formatted
+    assert structure(lang.parse(formatted, "f.net").items) == structure(program.items)
+    assert meaning(formatted) == found
+    assert comments(formatted) == comments(text)
+    assert not re.search("[ \t]\n|^\n|\n\n\n|\n\n\Z", formatted) and formatted[-1:] in ("", "\n")
+    return found[0]
+
+
+def program(seed):
+    """Valid in seven cases of ten, else spoiled."""
+    rng = random.Random(f"spoil {seed}")
+    text = valid(seed)
+    return text.encode() if rng.random() < 0.7 else spoil(text, rng)
+
+
+@pytest.mark.parametrize("start", range(0, 400, 50))
+def test_random_programs(start):
+    outcomes = Counter(exercise(program(seed)) for seed in range(start, start + 50))
+    assert outcomes["net"] >= 10 and outcomes["not parsed"] >= 5
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
+def test_examples_are_exercised(text):
+    exercise(text.encode())
+    for seed in range(20):
+        exercise(spoil(text, random.Random(seed)))
+
+
 # b0 holds b1 twice, b1 holds b2 twice, …: 2^50 layers.
 DOUBLING = "".join(f"block b{i} {{ b{i + 1} -> b{i + 1} }}\n" for i in range(50)) + "block b50 { relu }\n"
 TOWER = "".join(f"block b{i} {{ b{i + 1} }}\n" for i in range(3000)) + "block b3000 { relu }\n"
@@ -127,3 +216,44 @@ def test_hostile_texts_take_little_time(name):
     start = time.process_time()
     run(HOSTILE[name])
     assert time.process_time() - start < 10
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_texts_are_formatted_in_little_time(name):
+    lang.format("relu")
+    start = time.process_time()
+    try:
+        formatted = lang.format(HOSTILE[name])
+        assert lang.format(formatted) == formatted
+    except NetError as error:
+        assert error.diagnostics
+    assert time.process_time() - start < 10
+
+
+def main(count, first=0):
+    """Many programs, each within a bound of time, all within a bound of memory."""
+    def stop(*_):
+        raise TimeoutError
+
+    signal.signal(signal.SIGALRM, stop)
+    outcomes, slowest, began = Counter(), (0.0, 0), time.monotonic()
+    for seed in range(first, first + count):
+        data, start = program(seed), time.process_time()
+        signal.setitimer(signal.ITIMER_REAL, 120)
+        try:
+            outcomes[exercise(data)] += 1
+        except BaseException:
+            print(f"seed {seed}:\n{data[:2000]!r}", file=sys.stderr)
+            raise
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        slowest = max(slowest, (time.process_time() - start, seed))
+        if (seed - first + 1) % 5000 == 0:
+            print(f"{seed - first + 1} programs, {time.monotonic() - began:.0f} s, {dict(outcomes)}", flush=True)
+    megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    print(f"{count} programs: {dict(outcomes)}; the slowest, seed {slowest[1]}, took {slowest[0]:.2f} s of CPU; "
+          f"{megabytes} MB at most; {time.monotonic() - began:.0f} s in all")
+    assert slowest[0] < 10 and megabytes < 1000
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))

@@ -5,7 +5,8 @@ Lines
   one; there is none after `{`, before `}`, `|`, `->` and `else`, nor at either end of the file.
 - At the top of a file each statement has its own line. Within braces `;` stays where it was used.
 - Lines are at most 100 columns wide where that is possible. One that is longer is broken before as few `->` as will
-  do; the next lines are indented by four. Braces that do not fit on a line of their own are opened.
+  do; the next lines are indented by four. Braces that do not fit on a line of their own are opened; branches that are
+  opened begin in the left half.
 
 Braces
 - `{ a -> b }` stays on its line if it was written on one, has no comment in it and fits. Else it is opened: the
@@ -159,14 +160,15 @@ class _Printer:
             self.stage(parts, margin, room)
 
     def has_room(self, parts: Parts, margin: int, tail: int) -> bool:
-        """Whether `-> stage` goes on this line; where its braces must be opened anyway, whether they begin on it."""
-        text = flat(parts)
-        if text is None or margin + len("-> ") + len(text) + tail > WIDTH:
-            group = next((n for n, part in enumerate(parts) if isinstance(part, Group)), None)
-            if group is None:
-                return self.position + len(" -> ") + len(text or "") + tail <= WIDTH
+        """Whether `-> stage` goes on this line; where its braces must be opened anyway, whether they begin on it.
+
+        Branches that are opened far to the right would leave little room for what is in them."""
+        text, limit = flat(parts), WIDTH
+        group = next((n for n, part in enumerate(parts) if isinstance(part, Group)), None)
+        if group is not None and (text is None or margin + len("-> ") + len(text) + tail > WIDTH):
             text, tail = (flat(parts[:group]) or "") + " {", 0
-        return self.position + len(" -> ") + len(text) + tail <= WIDTH
+            limit = WIDTH // 2 if parts[group].kind == "branches" else WIDTH
+        return self.position + len(" -> ") + len(text or "") + tail <= limit
 
     def stage(self, parts: Parts, indent: int, tail: int) -> None:
         text = flat(parts)
