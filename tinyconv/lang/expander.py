@@ -5,32 +5,33 @@ After an error the flow is UNKNOWN: names and arguments of what follows are stil
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from ..errors import Diagnostic, Label
 from . import ast
-from .binding import ANY, PLAIN, Callee, Given, bind, convert, split_name
-from .checks import aliases, call_cycle, warnings_of
+from .binding import bind
+from .callee import Callee, Given, block_callee
+from .checks import warnings_of
+from .convert import MAX_SIZE, convert, source_of
+from .definitions import check_blocks, check_once, check_recursion, recursion
 from .errors import LayerError, SourceError
+from .findings import Findings, Stop
 from .lets import bind_lets, merged_input, parse_input
+from .merges import branch_values
 from .parser import MAX_DEPTH
 from .reader import Program
 from .scope import Scope, Table
 from .signature import REQUIRED, Param
 from .span import Call
-from .suggest import foreign, nearest
-from .trace import Level, branch_label, chain_lines, shape_trace
-from .values import UNKNOWN, BlockValue, Fault, RefValue, evaluate, is_number, kind_of, show
+from .trace import Level, chain_lines, shape_trace
+from .unknown import early_name, unknown_layer
+from .values import UNKNOWN, BlockValue, Fault, evaluate, is_number, kind_of, show
 
 MAX_LAYERS = 20_000
 MAX_STEPS = 100_000     # stages visited, those that build nothing included
-MAX_ERRORS = 20
 
 HEAD = Callee("head", (Param("weight", "number", 1),), "head")
-
-
-class Stop(Exception):
-    """Expansion ends here: a bound was met or enough errors were found. The diagnostics say why."""
 
 
 def expand(program: Program, builder, overrides: Mapping[str, object] | None = None,
@@ -50,102 +51,78 @@ class Expander:
         self.builder = builder
         self.table = Table(program.blocks, builder.signatures)
         self.callees = {name: Callee(name, s.params) for name, s in builder.signatures.items()}
-        self.callees |= {name: block_callee(block) for name, block in program.blocks.items()}
+        blocks = {name: b for name, b in program.blocks.items() if name not in builder.signatures}
+        self.callees |= {name: block_callee(block) for name, block in blocks.items()}
         self.file = Scope(None, self.table)
         self.defaults: dict[str, dict[str, object]] = {}
-        self.errors: dict[tuple, Diagnostic] = {}
+        self.findings = Findings()
         self.files: dict[str, str] = dict(program.files)
         self.levels: list[Level] = []
         self.entered: set[str] = set()
         self.depth = self.steps = self.layers = 0
         self.named_input = False
         self.given: ast.Layer | None = None     # in place of the program's own input
+        self.first: ast.Layer | None = None     # the first layer of a program with an input
 
     # The whole
 
     def run(self, overrides: Mapping[str, object], input: str | None) -> list[Diagnostic]:
         value = None
         try:
-            self.check_items()
-            bind_lets(self.program, self.file, overrides, self.fault, self.files)
+            check_blocks(self.program.items, self.builder.signatures, self.findings.fault)
+            bind_lets(self.program, self.file, overrides, self.findings.fault, self.files)
             value = self.flow(None if input is None else parse_input(input, self.files))
             self.check_unused_blocks()
         except Stop:
             pass
         except RecursionError:
-            self.errors[("recursion",)] = Diagnostic("E106", "this program is nested too deeply", self.program.file)
-        if self.errors:
-            raise SourceError(self.errors.values(), self.files)
+            deep = Diagnostic("E106", "this program is nested too deeply", self.program.file, help="nest less")
+            self.findings.errors[("recursion",)] = deep
+        if self.findings.errors:
+            raise SourceError(self.findings.errors.values(), self.files)
         if value is not None:
             self.builder.output(value)
         return warnings_of(self.program)
 
-    def check_items(self) -> None:
-        seen: dict[str, ast.Block] = {}
-        for item in self.program.items:
-            if not isinstance(item, ast.Block):
-                continue
-            name = item.name.name
-            if name in self.builder.signatures:
-                self.fault(Fault("E121", f"`{name}` is a built-in layer and cannot be a block", item.name,
-                                 "choose another name"))
-            elif name in seen:
-                first = seen[name].name.span
-                self.fault(Fault("E122", f"the block `{name}` is defined twice", item.name, "choose another name",
-                                 (Label(*first, "defined here first"),)))
-            seen.setdefault(name, item)
-            self.check_params(item)
-
-    def check_params(self, block: ast.Block) -> None:
-        taken = set()
-        for param in block.params:
-            ident = ast.Ident(param.source, param.start, param.start + len(param.name), param.name)
-            if param.name in taken:
-                self.fault(Fault("E122", f"`{block.name.name}` has two parameters `{param.name}`", ident,
-                                 "choose another name"))
-            elif param.name in ("in", "on", "off"):
-                self.fault(Fault("E121", f"`{param.name}` has a meaning of its own and cannot be a parameter", ident,
-                                 "choose another name"))
-            taken.add(param.name)
-
     def flow(self, given: ast.Layer | None):
         """The top-level layers, then the heads; returns the net's output, None where there are no layers."""
-        stages = [s for item in self.program.items if isinstance(item, ast.Pipe) for s in item.stages]
-        has_input = any(isinstance(s, ast.Layer) and s.callee.name == "input" for s in stages)
-        if not stages and not any(isinstance(item, ast.Head) for item in self.program.items):
-            for item in self.program.items:
-                self.item(item, None)
+        items = self.program.items
+        stages = [s for item in items if isinstance(item, ast.Pipe) for s in item.stages]
+        if not stages and not any(isinstance(item, ast.Head) for item in items):
+            for item in items:
+                self.item(item)
             return None
+        has_input = any(isinstance(s, ast.Layer) and s.callee.name == "input" for s in stages)
         value = None
         self.levels.append(Level(None))
         self.given = given if has_input else None
         if given is not None and not has_input:
             value = self.stage(given, value, self.file)
+        elif has_input:
+            self.first = stages[0]
         heads = []
-        for item in self.program.items:
+        for item in items:
             if isinstance(item, ast.Pipe):
                 value = self.chain(item.stages, value, self.file)
             elif isinstance(item, ast.Head):
-                heads.append((item, value))
+                heads.append((item, value, {name: dict(keys) for name, keys in self.defaults.items()}))
             else:
-                self.item(item, value)
-        seen = {}
-        for head, start in heads:
-            if head.name.name in seen:
-                self.fault(
-    Fault(
-        "E122",
-        f"the head `{head.name.name}` is defined twice",
-        head.name,
-         "choose another name"))
-            seen[head.name.name] = head
-            self.head(head, start)
+                self.item(item)
+        self.heads(heads)
         self.levels.pop()
         return None if value is UNKNOWN else value
 
-    def item(self, item: ast.Item, value) -> None:
+    def heads(self, heads: list[tuple[ast.Head, object, dict]]) -> None:
+        """Heads are built last, with the defaults that stand above them."""
+        seen: dict[str, ast.Ident] = {}
+        for head, start, defaults in heads:
+            check_once(seen, head.name, "head", self.findings.fault)
+            self.defaults = defaults
+            self.head(head, start)
+
+    def item(self, item: ast.Item) -> None:
         if isinstance(item, ast.Default):
-            self.attempt(lambda: self.default(item), self.file)
+            self.findings.attempt(lambda: self.default(item), self.file)
 
     def default(self, item: ast.Default) -> None:
         name = item.callee.name
@@ -154,7 +131,7 @@ class Expander:
             if name in self.table.blocks:
                 raise Fault("E126", f"`default` is for built-in layers, `{name}` is a block", item.callee,
                             "give the block's parameter a default: `block NAME k=3 { … }`")
-            raise self.unknown_layer(item.callee)
+            raise unknown_layer(item.callee, self.file)
         for arg in item.args:
             if isinstance(arg, ast.Positional) and not isinstance(arg.value, ast.Name):
                 raise Fault("E126", "`default` takes only keys", arg, f"write `default {name} key=value`")
@@ -187,7 +164,7 @@ class Expander:
             if known and value is not UNKNOWN:
                 self.builder.end_head(value)
 
-        self.attempt(build, self.file)
+        self.findings.attempt(build, self.file)
 
     def check_unused_blocks(self) -> None:
         """Blocks that were never entered are walked with unknown values, so that their names are checked too."""
@@ -197,41 +174,8 @@ class Expander:
             scope = self.file.call(UNKNOWN, None)
             for param in block.params:
                 scope.values[param.name] = UNKNOWN
-            self.recursion(name, block)
-            self.attempt(lambda: self.chain_of(block.body, UNKNOWN, scope), scope)
-
-    def recursion(self, name: str, block: ast.Block) -> None:
-        """Reports a block that reaches itself by name, without expanding anything."""
-        found = call_cycle(name, self.table.blocks)
-        if found:
-            chain, at = found
-            self.fault(Fault("E161", f"a block cannot contain itself: {' -> '.join(chain)}", at,
-                             "write the repetition with `repeat`"))
-
-    # Errors
-
-    def fault(self, fault: Fault, trail: tuple[Call, ...] = (), trace: tuple[str, ...] = ()) -> None:
-        span = fault.node.span
-        self.report(Diagnostic(fault.code, fault.message, *span, help=fault.help, labels=fault.labels,
-                               trace=trace + chain_lines(trail)))
-
-    def report(self, diagnostic: Diagnostic) -> None:
-        key = (diagnostic.code, diagnostic.file, diagnostic.line, diagnostic.column)
-        self.errors.setdefault(key, diagnostic)
-        if len(self.errors) >= MAX_ERRORS:
-            raise Stop
-
-    def attempt(self, action, scope: Scope, otherwise=UNKNOWN):
-        try:
-            return action()
-        except Fault as fault:
-            self.fault(fault, scope.trail)
-            return otherwise
-
-    def bound(self, message: str, node: ast.Node, scope: Scope, help: str) -> Stop:
-        """For what would not end: this error alone is reported beside those before it."""
-        self.fault(Fault("E171", message, node, help), scope.trail)
-        return Stop()
+            check_recursion(name, self.table.blocks, self.findings.fault)
+            self.findings.attempt(lambda: self.chain_of(block.body, UNKNOWN, scope), scope)
 
     # Stages
 
@@ -249,17 +193,21 @@ class Expander:
             try:
                 scope.define(let.name, evaluate(let.value, scope.lookup), "let")
             except Fault as fault:
-                self.fault(fault, scope.trail)
+                self.findings.fault(fault, scope.trail)
                 scope.values.setdefault(let.name.name, UNKNOWN)
+
+    def step(self, stage: ast.Stage, scope: Scope) -> None:
+        self.steps += 1
+        if self.steps > MAX_STEPS:
+            raise self.findings.bound(f"this net expands to more than {MAX_STEPS} steps", stage, scope, "repeat less")
 
     def stage(self, stage: ast.Stage, value, scope: Scope):
         """The value after the stage, UNKNOWN after an error in it."""
-        self.steps += 1
-        if self.steps > MAX_STEPS:
-            raise self.bound(f"this net expands to more than {MAX_STEPS} steps", stage, scope, "repeat less")
+        self.step(stage, scope)
         self.depth += 1
         if self.depth > MAX_DEPTH:
-            raise self.bound(f"blocks and braces are nested deeper than {MAX_DEPTH}", stage, scope, "nest less")
+            raise self.findings.bound(f"blocks and braces are nested deeper than {MAX_DEPTH}", stage, scope,
+                                      "nest less")
         try:
             kind = type(stage)
             if kind is ast.Layer:
@@ -271,7 +219,7 @@ class Expander:
             else:
                 value = self.when(stage, value, scope)
         except Fault as fault:
-            self.fault(fault, scope.trail)
+            self.findings.fault(fault, scope.trail)
             value = UNKNOWN
         self.depth -= 1
         if stage.alias is not None:
@@ -281,8 +229,9 @@ class Expander:
     def name(self, alias: ast.Ident, value, scope: Scope) -> None:
         if alias.name in scope.names:
             first = scope.names[alias.name][1].span
-            self.fault(Fault("E122", f"`{alias.name}` is named twice", alias, "choose another name",
-                             (Label(*first, "named here first"),)), scope.trail)
+            label = Label(*first, "named here first")
+            self.findings.fault(Fault("E122", f"`{alias.name}` is named twice", alias, "choose another name", (label,)),
+                                scope.trail)
         scope.names[alias.name] = (value, alias)
         if value is not UNKNOWN and value is not None:
             self.builder.named(alias.name, value, scope.trail)
@@ -297,44 +246,30 @@ class Expander:
         try:
             found = scope.reference(ref)
         except Fault as fault:
-            raise self.early_name(fault, ref) from None
+            raise early_name(fault, ref, self.program) from None
         return UNKNOWN if found is UNKNOWN else found.value
 
-    def early_name(self, fault: Fault, ref: ast.Ref) -> Fault:
-        """A better word for an `@name` that is named elsewhere."""
-        place = next((a for a in aliases(self.program) if a.name == ref.name), None)
-        if place is None:
-            return fault
-        label = (Label(*place.span, "named here"),)
-        if place.source is ref.source and place.start > ref.start:
-            return Fault("E124", f"`@{ref.name}` is used before it is named", ref,
-                         "name the layer with `as` above this line", label)
-        return Fault("E124", f"`@{ref.name}` is not visible here", ref,
-                     "a name ends with its braces; pass it to a block as an argument", label)
-
     def repeat(self, stage: ast.Repeat, value, scope: Scope):
-        count = evaluate(stage.count, scope.lookup)
+        count = self.count(stage, scope)
         if count is UNKNOWN:
             passes = range(1)
-        elif not is_number(count):
-            raise Fault("E136", f"`repeat` takes a number, not {kind_of(count)}", stage.count)
-        elif not isinstance(count, int):
-            text = stage.source.text[stage.count.start:stage.count.end]
-            raise Fault("E136", f"`repeat` takes a whole number, this is {show(count)}", stage.count,
-                        f"write `round({text})`")
-        elif count < 0:
-            raise Fault("E136", f"`repeat` cannot run {show(count)} times", stage.count, "0 times is the least")
         else:
+            check_count(stage, count)
             passes = range(count if value is not UNKNOWN else min(count, 1))
         for i in passes:
-            self.steps += 1
-            if self.steps > MAX_STEPS:
-                raise self.bound(f"this net expands to more than {MAX_STEPS} steps", stage, scope, "repeat less")
+            self.step(stage, scope)
             inner = Scope(scope)
             if stage.index is not None:
                 inner.define(stage.index, i if count is not UNKNOWN else UNKNOWN, "loop index")
             value = self.chain_of(stage.body, value, inner)
         return value
+
+    def count(self, stage: ast.Repeat, scope: Scope):
+        node = stage.count
+        if isinstance(node, ast.Name) and scope.find(node.name) is None and re.fullmatch(r"x\d+", node.name):
+            raise Fault("E136", f"`repeat` takes a plain number, not `{node.name}`", node,
+                        f"write `repeat {node.name[1:]}`")
+        return evaluate(node, scope.lookup)
 
     def when(self, stage: ast.When, value, scope: Scope):
         branch: ast.Body | ast.When | None = stage
@@ -343,7 +278,7 @@ class Expander:
             if condition is UNKNOWN:
                 return self.both(branch, value, scope)
             if not isinstance(condition, bool):
-                text = branch.source.text[branch.condition.start:branch.condition.end]
+                text = source_of(branch.condition)
                 raise Fault("E137", f"a condition is on or off, this is {kind_of(condition)}", branch.condition,
                             f"compare it, as in `{text} == 1`")
             if condition:
@@ -365,31 +300,28 @@ class Expander:
     def layer(self, stage: ast.Layer, value, scope: Scope):
         name = stage.callee.name
         passed = scope.find(name) if name != "in" else None
-        if passed is UNKNOWN:
-            return UNKNOWN
+        if passed is UNKNOWN or (name in self.table.blocks and name in self.builder.signatures):
+            return UNKNOWN      # an error that is reported already
         if isinstance(passed, BlockValue):
             name = passed.name
         elif not self.table.is_layer(name):
-            raise self.unknown_layer(stage.callee, passed, scope, stage)
+            raise unknown_layer(stage.callee, scope, stage, passed)
         signature = self.builder.signatures.get(name)
-        if signature is not None and signature.merge:
-            return self.merge(name, stage, value, scope)
-        if stage.branches is not None:
-            brace = ast.Ident(stage.source, stage.branches.start, stage.branches.start + 1, "{")
-            raise Fault("E152", f"`{name}` takes no branches", brace, "only add, concat and mul have braces; write "
-                        f"`block {name} … {{ }}` to define a block" if len(stage.branches.chains) == 1 else
-                        "only add, concat and mul have branches")
+        merges = signature is not None and signature.merge
+        if stage.branches is not None and not merges:
+            raise no_branches(name, stage)
         if name == "input":
             stage = self.check_input(stage, value, scope)
         elif value is None:
-            raise Fault("E150", "this net has no `input`", stage, "start with `input 32x32 x3`, or give "
-                        "`--input \"32x32 x3\"`")
+            return self.no_input(stage)
+        if merges:
+            return self.merge(name, stage, value, scope)
         callee = self.callees[name]
         given = bind(callee, stage.args, scope, stage)
         if signature is None:
-            return self.call(name, callee, given, stage, value, scope)
+            return self.call(name, given, stage, value, scope)
         if name == "skip":
-            if self.levels and value is not UNKNOWN:
+            if value is not UNKNOWN:
                 self.levels[-1].steps.append(("skip", value, False))
             return value
         args = self.arguments(name, callee, given)
@@ -398,46 +330,27 @@ class Expander:
         inputs = [] if name == "input" else [value]
         return self.build(name, args, inputs, stage, scope, given)
 
+    def no_input(self, stage: ast.Layer):
+        """The first layer is no `input`: there is none, or it stands further down, where that is reported."""
+        if self.first is not None:
+            return UNKNOWN
+        raise Fault("E150", "this net has no `input`", stage,
+                     "start with `input 32x32 x3`, or give `--input \"32x32 x3\"`")
+
     def check_input(self, stage: ast.Layer, value, scope: Scope) -> ast.Layer:
         if scope is not self.file:
             raise Fault("E153", "`input` cannot stand inside braces", stage, "make it the first line of the net")
         if self.named_input:
             raise Fault("E153", "a net has one `input`, this is a second", stage, "remove it")
         self.named_input = True
-        if value is not None and value is not UNKNOWN:
-            raise Fault("E153", "`input` must be the first layer", stage, "move it up")
+        if self.first is not None and stage is not self.first:
+            label = Label(*self.first.span, "this layer comes before it")
+            raise Fault("E153", "`input` must be the first layer", stage, "move it up", (label,))
         given = self.given
         if given is None or stage is given:
             return stage
-        return ast.Layer(
-    given.source,
-    given.start,
-    given.end,
-    given.callee,
-    merged_input(
-        stage,
-        given),
-        None,
-         stage.alias)
-
-    def unknown_layer(self, ident: ast.Ident, passed=None, scope: Scope | None = None,
-                      stage: ast.Layer | None = None) -> Fault:
-        name = ident.name
-        if passed is not None:
-            return Fault("E120", f"`{name}` is {kind_of(passed)} here, not a layer", ident)
-        if scope is not None and scope.find_name(name) is not None:
-            return Fault("E120", f"unknown layer `{name}`", ident, f"write `@{name}` for the output of that name")
-        help = foreign(name, self.builder.signatures)
-        if help:
-            args = ident.source.text[ident.end:stage.end].strip() if stage is not None else ""
-            return Fault("E120", f"unknown layer `{name}`", ident, f"write `{help.format(args or '…')}`")
-        split = split_name(name, self.file)
-        if split:
-            return Fault("E120", f"unknown layer `{name}`", ident, f"write `{split}`")
-        near = nearest(name, self.table.layers())
-        if near:
-            return Fault("E120", f"unknown layer `{name}`", ident, f"did you mean `{near}`?")
-        return Fault("E120", f"unknown layer `{name}`", ident, f"define it: `block {name} … {{ … }}`")
+        args = merged_input(stage, given)
+        return ast.Layer(given.source, given.start, given.end, given.callee, args, None, stage.alias)
 
     def arguments(self, name: str, callee: Callee, given: dict[str, Given]) -> dict[str, object]:
         """Every parameter: as given, else from `default`, else the signature's default."""
@@ -451,28 +364,30 @@ class Expander:
     def build(self, name: str, args: dict, inputs: list, stage: ast.Layer, scope: Scope, given=None, labels=()):
         self.layers += 1
         if self.layers > MAX_LAYERS:
-            raise self.bound(f"this net has more than {MAX_LAYERS} layers", stage, scope, "repeat less")
+            raise self.findings.bound(f"this net has more than {MAX_LAYERS} layers", stage, scope, "repeat less")
         try:
             value = self.builder.layer(name, args, inputs, stage.span, scope.trail)
         except LayerError as error:
             self.layer_error(error, stage, scope, given or {}, labels)
             return UNKNOWN
+        sizes = [n for n in (*value.shape.spatial, value.shape.channels) if n is not None]
+        if max(sizes) > MAX_SIZE:
+            raise Fault("E105", f"the output of `{name}` is out of range: {value.shape}", stage,
+                        f"sizes and channels go up to {MAX_SIZE:,}")
         self.levels[-1].steps.append((name, value, bool(stage.args) or stage.branches is not None))
         return value
 
     def layer_error(self, error: LayerError, stage: ast.Layer, scope: Scope, given: dict[str, Given], labels) -> None:
         node = given[error.param].arg if error.param in given else stage.callee if labels else stage
         shapes = () if labels else shape_trace(self.levels, stage.callee.name)
-        self.report(Diagnostic(error.code, error.message, *node.span, help=error.help, labels=tuple(labels),
-                               trace=shapes + chain_lines(scope.trail)))
+        self.findings.report(Diagnostic(error.code, error.message, *node.span, help=error.help, labels=tuple(labels),
+                                        trace=shapes + chain_lines(scope.trail)))
 
-    def call(self, name: str, callee: Callee, given: dict[str, Given], stage: ast.Layer, value, scope: Scope):
+    def call(self, name: str, given: dict[str, Given], stage: ast.Layer, value, scope: Scope):
         block = self.table.blocks[name]
         calls = [c.block for c in scope.trail]
         if name in calls:
-            chain = " -> ".join([*calls[calls.index(name):], name])
-            raise Fault("E161", f"a block cannot contain itself: {chain}", stage.callee,
-                        "write the repetition with `repeat`")
+            raise recursion(name, calls[calls.index(name):], stage.callee)
         if value is UNKNOWN:
             return UNKNOWN
         shown: dict[str, str] = {}
@@ -490,64 +405,34 @@ class Expander:
         result = self.chain_of(block.body, value, inner)
         self.levels.pop()
         if result is not UNKNOWN:
-            label = f"{stage.callee.name}"
-            self.levels[-1].steps.append((label, result, bool(stage.args)))
+            self.levels[-1].steps.append((stage.callee.name, result, bool(stage.args)))
         return result
 
-    # Merges
-
     def merge(self, name: str, stage: ast.Layer, value, scope: Scope):
-        if value is None:
-            raise Fault("E150", "this net has no `input`", stage, "start with `input 32x32 x3`, or give "
-                        "`--input \"32x32 x3\"`")
-        values: list = []
-        labels: list[Label] = []
-        if stage.branches is None:
-            values, labels = self.merge_references(name, stage, value, scope)
-        elif stage.args:
-            raise Fault("E152", f"`{name}` takes branches or @names, not both", stage.args[0],
-                        f"write `{name} {{ skip | @a }}` with all of them in the braces")
-        elif len(stage.branches.chains) < 2:
-            raise Fault("E152", f"`{name}` merges at least two branches", stage.callee,
-                        f"separate them with `|`; `{name} {{ skip | … }}` keeps the input")
-        else:
-            for index, chain in enumerate(stage.branches.chains):
-                level = Level(value)
-                self.levels.append(level)
-                values.append(self.chain(chain, value, Scope(scope)))
-                self.levels.pop()
-                labels.append(branch_label(index, chain, level, stage))
+        values, labels = branch_values(self, name, stage, value, scope)
         if any(v is UNKNOWN for v in values):
             return UNKNOWN
         args = {p.name: p.default for p in self.callees[name].params.values() if p.default is not REQUIRED}
         return self.build(name, args, values, stage, scope, labels=labels)
 
-    def merge_references(self, name: str, stage: ast.Layer, value, scope: Scope):
-        if not stage.args:
-            raise Fault("E152", f"`{name}` has nothing to merge", stage,
-                        f"write `{name} {{ … | … }}` or `{name} @name`")
-        values = [value]
-        shape = "?" if value is UNKNOWN else value.shape
-        labels = [Label(*stage.callee.span, f"the flow: {shape}")]
-        for arg in stage.args:
-            found = evaluate(arg.value, scope.lookup) if not isinstance(arg.value, ast.Ref) else None
-            if isinstance(arg.value, ast.Ref):
-                found = RefValue(arg.value.name, self.resolve(arg.value, scope))
-            if found is UNKNOWN or (isinstance(found, RefValue) and found.value is UNKNOWN):
-                values.append(UNKNOWN)
-            elif isinstance(arg, ast.Positional) and isinstance(found, RefValue):
-                values.append(found.value)
-                labels.append(Label(*arg.span, f"@{found.name}: {found.value.shape}"))
-            else:
-                raise Fault("E152", f"`{name}` merges branches or @names, not {kind_of(found)}", arg,
-                            f"write `{name} {{ … | … }}` or `{name} @name`")
-        return values, labels
+
+def no_branches(name: str, stage: ast.Layer) -> Fault:
+    brace = ast.Ident(stage.source, stage.branches.start, stage.branches.start + 1, "{")
+    if brace.span.line != stage.span.line:
+        return Fault("E152", "these braces have no word before them", brace,
+                     "write `repeat 2 { … }`, `add { … | … }` or `block NAME { … }`")
+    if len(stage.branches.chains) > 1:
+        return Fault("E152", f"`{name}` takes no branches", brace, "write `add { … | … }`, `concat { … | … }` or "
+                     "`mul { … | … }`")
+    return Fault("E152", f"`{name}` takes no braces", brace,
+                 f"write `-> repeat n {{ … }}`, or `block {name} … {{ … }}` to define a block")
 
 
-def block_callee(block: ast.Block) -> Callee:
-    def kind(default) -> str:
-        return f"{ANY}|{PLAIN}" if isinstance(default, (ast.Number, ast.SizeLiteral)) else ANY
-
-    params = [Param(p.name, kind(p.default), REQUIRED if p.default is None else None, positional=True)
-              for p in block.params]
-    return Callee(block.name.name, params, "block")
+def check_count(stage: ast.Repeat, count) -> None:
+    if not is_number(count):
+        raise Fault("E136", f"`repeat` takes a number, not {kind_of(count)}", stage.count, "write it as in `repeat 3`")
+    if not isinstance(count, int):
+        raise Fault("E136", f"`repeat` takes a whole number, this is {show(count)}", stage.count,
+                    f"write `round({source_of(stage.count)})`")
+    if count < 0:
+        raise Fault("E136", f"`repeat` cannot run {show(count)} times", stage.count, "0 times is the least")

@@ -20,7 +20,7 @@ KEYS = {
 TORCH = {"conv": (None, "x", "k", "s", "p"), "deconv": (None, "x", "k", "s", "p"), "fc": (None, "x"), "gn": ("g", None)}
 KERAS = {"conv": ("x", "k", "s"), "deconv": ("x", "k", "s"), "fc": ("x",)}
 PLAIN = {"pool": ("k", "s", "p"), "dropout": ("p",), "up": ("k",), "leaky": ("a",), "elu": ("a",), "fc": ("x",),
-         "bn": (), "flatten": (), "relu": (), "softmax": (), "input": ("k",), "sigmoid": (), "tanh": ()}
+         "bn": (), "flatten": (), "relu": (), "softmax": (), "sigmoid": (), "tanh": ()}
 FIRST = {"pool": "k", "conv": "k", "deconv": "k", "fc": "x", "dropout": "p", "up": "k", "leaky": "a", "elu": "a",
          "gn": "g"}
 
@@ -35,6 +35,9 @@ def translated(text: str) -> str:
     word, *rest = template.replace("{}", "").split()
     given = arguments(word, name, re.sub(r"\)\s*$", "", inside) if inside is not None else "")
     then = given.pop("activation", "")
+    if word == "input" and given:
+        sizes = " ".join(given.values()).split(" ") if len(given) == 1 else [*given.values()]
+        return " ".join([word, "x".join(s for s in sizes[:-1]), f"x{sizes[-1].lstrip('x')}"])
     words = [*written(word, given), *rest]
     return " ".join([word, *words]) + (f" -> {plain_name(then)}" if then else "")
 

@@ -93,8 +93,10 @@ def unreadable(path: str, error: Exception, at=None) -> Diagnostic:
     else:
         reason = (getattr(error, "strerror", None) or str(error)).lower()
     place = at.span if at is not None else (path, 0, 0, 0)
-    near = nearest(os.path.basename(path), _beside(path)) if at is not None else ""
-    return Diagnostic("E001", f"cannot read {path}: {reason}", *place, help=f"did you mean `{near}`?" if near else "")
+    near = nearest(os.path.basename(path), _beside(path))
+    help = f"did you mean `{near}`?" if near else \
+        f"it is looked for beside the file that includes it: in {os.path.dirname(path) or 'this folder'}" if at else ""
+    return Diagnostic("E001", f"cannot read {path}: {reason}", *place, help=help)
 
 
 def _beside(path: str) -> list[str]:

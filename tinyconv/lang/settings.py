@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from ..errors import Diagnostic, Label
 from . import ast
 from .ast import Source
-from .binding import Callee, bind, convert
+from .binding import bind
+from .callee import Callee
+from .convert import convert
 from .errors import SourceError
 from .lets import bind_lets, parse_or_raise, python_text
 from .reader import Program
 from .scope import Scope, Table
 from .signature import Setting
-from .suggest import foreign, nearest
+from .suggest import SETTINGS_ELSEWHERE, foreign, nearest
 from .values import Fault
 
 Schema = Mapping[str, Mapping[str, Setting]]
@@ -53,13 +55,8 @@ class _Reader:
         return result
 
     def report(self, fault: Fault) -> None:
-        self.errors.append(
-    Diagnostic(
-        fault.code,
-        fault.message,
-        *fault.node.span,
-        help=fault.help,
-         labels=fault.labels))
+        self.errors.append(Diagnostic(fault.code, fault.message, *fault.node.span, help=fault.help,
+                                      labels=fault.labels))
 
     def section(self, schema: Mapping[str, Setting], name: str, lines: list[ast.SettingLine], result: dict) -> None:
         first: dict[str, ast.SettingLine] = {}
@@ -83,15 +80,23 @@ class _Reader:
         name = line.name.name
         if name in schema:
             return schema[name]
+        raise Fault("E302", f"`{section}` has no setting `{name}`", line.name, self.setting_meant(schema, section, line))
+
+    def setting_meant(self, schema: Mapping[str, Setting], section: str, line: ast.SettingLine) -> str:
+        name, rest = line.name.name, line.source.text[line.name.end:line.end].strip().removeprefix(":").strip()
+        for other, settings in self.schema.items():
+            if name in settings and other != section:
+                return f"it belongs in `{other} {{ {name} {rest} }}`"
+        meant = SETTINGS_ELSEWHERE.get(name.lower(), "")
+        if meant.split(" ")[0] in schema:
+            return f"write `{meant.format(rest).strip()}`"
         near = nearest(name, schema)
-        if not near:
-            near = foreign(name, schema)
-            for other, settings in self.schema.items():
-                if name in settings:
-                    raise Fault("E302", f"`{section}` has no setting `{name}`",
-                                line.name, f"it belongs in `{other} {{ }}`")
-        raise Fault("E302", f"`{section}` has no setting `{name}`", line.name,
-                    f"did you mean `{near}`?" if near else f"its settings are {', '.join(schema)}")
+        if near:
+            return f"did you mean `{near}`?"
+        for setting in schema.values():
+            if setting.choices and name in setting.choices:
+                return f"write `{setting.name}{':' if setting.pipeline else ''} {name} {rest}`".replace(" `", "`")
+        return f"its settings are {', '.join(schema)}"
 
     def value(self, setting: Setting, line: ast.SettingLine):
         if setting.pipeline:
@@ -99,6 +104,7 @@ class _Reader:
         if line.stages is not None:
             text = line.source.text[line.stages[0].start:line.stages[-1].end]
             raise Fault("E304", f"`{setting.name}` is no pipeline", line.name, f"write `{setting.name} {text}`")
+        self.check_separated(setting, line)
         if setting.choices is not None:
             return self.choice(setting, line)
         callee = Callee(setting.name, setting.params, "setting")
@@ -109,6 +115,14 @@ class _Reader:
         if "text" in param.kinds:
             return "text", values[param.name], isinstance(line.args[0].value, ast.Text)
         return values[param.name]
+
+    def check_separated(self, setting: Setting, line: ast.SettingLine) -> None:
+        """Two settings on one line without a `;`."""
+        known = {name for settings in self.schema.values() for name in settings}
+        for arg in line.args[1:]:
+            name = arg.value.name if isinstance(arg, ast.Positional) and isinstance(arg.value, ast.Name) else ""
+            if name in known and self.scope.find(name) is None:
+                raise Fault("E304", f"`{name}` is a setting of its own", arg, f"write `; {name}`, or start a line with it")
 
     def bind(self, callee: Callee, args: list[ast.Arg], where: ast.Node) -> dict[str, object]:
         given = bind(callee, args, self.scope, where)
@@ -174,10 +188,8 @@ def apply_set(lines: dict[str, list[ast.SettingLine]], key: str, value, schema: 
     known = schema.get(section, {}) if schema is not None else None
     if known is not None and name not in known:
         near = nearest(name, known) or foreign(name, known)
-        raise SourceError([Diagnostic("E306",
-    f"`{section}` has no setting `{name}`",
-    help=f"did you mean `{near}`?" if near else f"its settings are {', '.join(known)}")],
-     files)
+        help = f"did you mean `{near}`?" if near else f"its settings are {', '.join(known)}"
+        raise SourceError([Diagnostic("E306", f"`{section}` has no setting `{name}`", help=help)], files)
     existing = lines.setdefault(section, [])
     same = [line for line in existing if line.name.name == name]
     if len(parts) == 3:

@@ -65,8 +65,8 @@ FOREIGN = {
     "plus": "add",
     "multiply": "mul",
     "identity": "skip",
-    "lrelu": "leaky",
-    "leakyrelu": "leaky",
+    "lrelu": "leaky {}",
+    "leakyrelu": "leaky {}",
     "swish": "silu",
     "hardswish": "hswish",
     "hardsigmoid": "hsigmoid",
@@ -180,7 +180,7 @@ def _condition(line: str) -> str:
 
 
 def _otherwise(line: str) -> str:
-    return "write `else when CONDITION { … }`"
+    return _condition(line).replace("`when", "`else when")
 
 
 def _loop(line: str) -> str:
@@ -217,6 +217,17 @@ KEYWORDS_ELSEWHERE = {
     "import": _inclusion, "from": _inclusion, "require": _inclusion, "using": _inclusion, "use": _inclusion,
     "const": _constant, "var": _constant, "val": _constant, "set": _constant, "end": _end, "begin": _end,
     "return": _end, "output": _end, "done": _end,
+}
+SECTIONS_ELSEWHERE = {"training": "train", "fit": "train", "optimization": "train", "solver": "train", "hyper": "train",
+                      "dataset": "data", "input_data": "data", "loader": "data", "transform": "data",
+                      "trian": "train", "tain": "train", "Train": "train", "Data": "data", "dta": "data"}
+# Values of keys in other libraries.
+VALUES_ELSEWHERE = {
+    "true": "on", "yes": "on", "false": "off", "no": "off", "none": "off", "null": "off", "same": "half", "valid": "0",
+    "kaiming": "he", "kaiming_normal": "he", "he_normal": "he", "msra": "he", "he_uniform": "he",
+    "kaiming_uniform": "he", "glorot": "xavier", "glorot_uniform": "xavier", "xavier_uniform": "xavier",
+    "xavier_normal": "xavier", "gaussian": "normal(0.01)", "normal": "normal(0.01)", "random": "normal(0.01)",
+    "zero": "zeros", "average": "avg", "mean": "avg", "maximum": "max", "bilinear": "linear", "dataset": "data",
 }
 # The parameter that a layer's first positional fills.
 FIRST_PARAMETERS = {"conv": "k", "deconv": "k", "pool": "k", "up": "k", "crop": "k", "dropout": "p", "droppath": "p",

@@ -45,6 +45,12 @@ def kernel_weights(args: dict, n_in: int, n_out: int, transposed: bool = False) 
     return weight_and_bias(args, shape, n_in // groups * area, n_out // groups * area)
 
 
+def _divisors(a: int, b: int) -> str:
+    """The first common divisors, for a message."""
+    shown = [n for n in range(1, min(a, b, 1024) + 1) if a % n == b % n == 0]
+    return ", ".join(map(str, shown[:9])) + (", …" if len(shown) > 9 else "")
+
+
 def check_channels(groups: int, n_in: int, n_out: int) -> None:
     """LayerError where there is nothing to compute or groups do not divide the channels."""
     if n_out < 1 or groups < 1:
@@ -52,7 +58,8 @@ def check_channels(groups: int, n_in: int, n_out: int) -> None:
     for what, count in (("input", n_in), ("output", n_out)):
         if count % groups:
             raise LayerError(f"{groups} groups do not divide the {count} {what} channels",
-                             help=f"choose `g` among the common divisors of {n_in} and {n_out}", param="g")
+                             help=f"choose `g` among the common divisors of {n_in} and {n_out}: {_divisors(n_in, n_out)}",
+                             param="g")
 
 
 def record_forward(tape, x, params, geometry):
@@ -87,7 +94,7 @@ class Conv(Layer):
         (x,) = inputs
         axes, out = len(x.spatial), dict(args)
         if not axes:
-            raise LayerError("`conv` needs spatial axes, and there are none left here", help="use `fc`")
+            raise LayerError("`conv` needs spatial axes, and there are none left here", help="put it before `flatten` or `fc`, or use `fc`")
         k = per_axis(args["k"], axes, "kernel")
         d = per_axis(args["d"], axes, "dilation")
         p = args["p"]

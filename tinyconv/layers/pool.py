@@ -30,7 +30,8 @@ class Pool(Layer):
         (x,) = inputs
         axes, out = len(x.spatial), dict(args)
         if not axes:
-            raise LayerError("`pool` needs spatial axes, and there are none left here")
+            raise LayerError("`pool` needs spatial axes, and there are none left here",
+                             help="put it before `flatten` or `fc`")
         whole = args["global"]
         if whole or args["adaptive"]:
             word = "global" if whole else "adaptive"

@@ -93,6 +93,8 @@ def opening(spot: Spot):
         return spot.after_bit("this block lacks its name", "write `block NAME { … }`")
     if spot.before == "}":
         return spot.report("braces need a word before them", "write `-> repeat n { … }`, `else { … }` or `add { … }`")
+    if not spot.stage and re.match(r"\{\s*\}", spot.text[spot.at:spot.at + 200]):
+        return spot.report("these braces are empty", SKIP, code="E113")
     if not spot.stage:
         return spot.report("braces need a word before them",
                            "write `block NAME { … }`, `repeat n { … }` or `add { … | … }`")

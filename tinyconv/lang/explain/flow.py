@@ -49,7 +49,9 @@ def comma(spot: Spot):
     last, start = spot.bits[-1] if spot.bits else ("", spot.at)
     if spot.section and spot.stage and not spot.in_pipeline:
         return spot.report("settings are separated by line breaks or `;`", "write `;` for the comma")
-    numbers = re.match(r"[\d.x?]+(?:\s*,\s*[\d.x?]+)*", f"{last}{spot.rest}")
+    if spot.in_pipeline and WORD.match(rest):
+        return spot.report("steps are joined by `->`", "write `->` for the comma")
+    numbers = re.match(r"[\d.?]+(?:\s*,\s*[\d?][\d.x?]*)+", f"{last}{spot.rest}")
     if re.fullmatch("0|1", last) and re.match(r",\d", spot.rest):
         decimal = re.match(r",(\d+)", spot.rest).group(1)
         return spot.report("a decimal has a point, no comma", f"write `{last}.{decimal}`", start,

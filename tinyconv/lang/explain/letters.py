@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from .spot import Spot, shortened
+from .spot import Spot, setting, shortened
 
 LOOKALIKES = {
     "→": "->", "⇒": "->", "⟶": "->", "➔": "->", "➜": "->", "×": "x", "✕": "x", "·": "*", "−": "-", "–": "-", "—": "-",
@@ -75,7 +75,7 @@ def wrong_arrow(spot: Spot):
     for wrong in ARROWS:
         if rest.startswith(wrong):
             return spot.report(f"`{wrong}` is not an arrow of the language", "write `->`", at, at + len(wrong), "E108")
-    if spot.word in ("-", ">", "+", "&", "~") and "ARROW" in spot.expected and not spot.in_expression() \
+    if spot.word in ("-", ">", "+", "&", "~") and not spot.before.startswith("@") and "ARROW" in spot.expected and not spot.in_expression() \
             and re.match(r". *[A-Za-z_@]", rest) and spot.text[at - 1:at].isspace():
         return spot.report(f"`{spot.word}` is not expected here",
                            "write `->` for the next layer; arithmetic stands only after `=`", code="E108")
@@ -106,6 +106,9 @@ def malformed(spot: Spot):
     if not m:
         return None
     word, end = m.group(), spot.at + m.end()
+    if spot.before == "include":
+        name = re.match(r"[^\s;{}]+", spot.rest).group()
+        return spot.report("the file of an `include` stands in quotes", f'write `include "{name}"`', end=spot.at + len(name))
     if not re.match(r"[\d.?]", word):
         if "." not in word:
             return None
@@ -121,6 +124,10 @@ def misplaced(spot: Spot, word: str, end: int):
     shown = shortened(word)
     if spot.before in ("block", "let", "as", "head", "default"):
         return spot.report(f"a name is missing after `{spot.before}`", "names start with a letter", end=end)
+    if spot.before == ":" and spot.section and len(spot.bits) > 1:
+        name, start = spot.bits[-2]
+        return spot.report(f"a setting has no `:`: `{name}: {shown}`", f"write `{setting(name, shown)}`", start, end,
+                           "E109")
     count = re.match(r"(\d+)(?:\s*x)?\s+([a-z_]\w*(?:[ \t]+[\w.=]+)*)", spot.rest)
     if count and not spot.stage:
         return spot.report(f"`{shown}` stands before a layer", f"write `repeat {count.group(1)} {{ {count.group(2)} }}`",

@@ -7,6 +7,7 @@ from functools import cached_property
 
 from ...errors import Diagnostic, Label
 from ..ast import Source
+from ..suggest import SETTINGS_ELSEWHERE
 
 # Strings and comments are skipped, so that what they hold is neither a brace nor a word.
 MARKS = re.compile(r'"[^"\n]*"|#[^\n]*|([{}()])')
@@ -153,6 +154,11 @@ def open_braces(text: str, at: int) -> list[int]:
         elif m.group(1) == "}" and stack:
             stack.pop()
     return stack
+
+
+def setting(name: str, value: str) -> str:
+    """A line of a section, by the name that it has here."""
+    return SETTINGS_ELSEWHERE.get(name, f"{name} {{}}").format(value)
 
 
 def shortened(word: str) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from ..habits import translated
-from ..suggest import FIRST_PARAMETERS, SETTINGS_ELSEWHERE
-from .spot import NUMBER, WORD, Spot
+from ..suggest import FIRST_PARAMETERS
+from .spot import NUMBER, WORD, Spot, setting
 
 
 def let_without_value(spot: Spot):
@@ -44,10 +44,6 @@ def defined(spot: Spot, name: str, start: int, value: str):
         return spot.report("a layer's output is named with `as`, after it", f"write `{right} as {name}`", start,
                            spot.at + 1, "E109")
     return spot.report("a constant is given with `let`", f"write `let {name} = {value}`", start, spot.at + 1, "E109")
-
-
-def setting(name: str, value: str) -> str:
-    return SETTINGS_ELSEWHERE.get(name, f"{name} {{}}").format(value)
 
 
 def call(spot: Spot):
