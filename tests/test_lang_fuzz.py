@@ -3,7 +3,6 @@
     python tests/test_lang_fuzz.py 100000 [SEED]        that many random programs, three in ten of them spoiled
 """
 
-import dataclasses
 import random
 import re
 import resource
@@ -97,7 +96,7 @@ def structure(node):
         return [structure(n) for n in node]
     if not isinstance(node, Node):
         return node
-    fields = {f.name for f in dataclasses.fields(node)} - {"source", "start", "end"}
+    fields = set(node.fields) - {"source", "start", "end"}
     return type(node).__name__, {name: structure(getattr(node, name)) for name in sorted(fields)}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bisect
 import re
-from dataclasses import dataclass, field
 from fractions import Fraction
 
 from .span import Span
@@ -36,18 +35,31 @@ class Source:
         return [m.span() for m in re.finditer(r'"[^"\n]*"|(#[^\n]*)', self.text) if m.group(1)]
 
 
-@dataclass(eq=False)
 class Node:
-    source: Source = field(repr=False)
+    """A piece of a source. Subclasses annotate their fields, which are given in order or by name; one with a value in
+    the class may be left out. (As dataclasses they would cost a third of a short command's start.)"""
+
+    source: Source
     start: int
     end: int
+    fields: tuple[str, ...] = ("source", "start", "end")
+
+    def __init_subclass__(cls):
+        own = tuple(cls.__annotations__)
+        cls.fields = (*cls.fields, *own)
+
+    def __init__(self, *values, **named):
+        self.__dict__.update(zip(self.fields, values), **named)
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.fields if name != "source")
+        return f"{type(self).__name__}({shown})"
 
     @property
     def span(self) -> Span:
         return self.source.span(self.start, self.end)
 
 
-@dataclass(eq=False)
 class Ident(Node):
     """A name where something is defined or called."""
 
@@ -57,58 +69,48 @@ class Ident(Node):
 # Expressions. `depth` is the height of the tree, kept so that nesting can be bounded while parsing.
 
 
-@dataclass(eq=False)
 class Expr(Node):
     depth: int
 
 
-@dataclass(eq=False)
 class Number(Expr):
     value: int | Fraction
 
 
-@dataclass(eq=False)
 class SizeLiteral(Expr):
     sizes: tuple[int | None, ...]
 
 
-@dataclass(eq=False)
 class Text(Expr):
     value: str
 
 
-@dataclass(eq=False)
 class Name(Expr):
     name: str
 
 
-@dataclass(eq=False)
 class Ref(Expr):
     """`@name`, in an expression or as a stage."""
 
     name: str
 
 
-@dataclass(eq=False)
 class Unary(Expr):
     op: str
     operand: Expr
 
 
-@dataclass(eq=False)
 class Binary(Expr):
     op: str
     left: Expr
     right: Expr
 
 
-@dataclass(eq=False)
 class Func(Expr):
     name: str
     args: list[Expr]
 
 
-@dataclass(eq=False)
 class ListExpr(Expr):
     items: list[Expr]
 
@@ -116,22 +118,18 @@ class ListExpr(Expr):
 # Arguments
 
 
-@dataclass(eq=False)
 class Arg(Node):
     value: Expr
 
 
-@dataclass(eq=False)
 class Positional(Arg):
     pass
 
 
-@dataclass(eq=False)
 class Flag(Arg):
     name: str
 
 
-@dataclass(eq=False)
 class Keyword(Arg):
     name: str
 
@@ -139,7 +137,6 @@ class Keyword(Arg):
 # Flow
 
 
-@dataclass(eq=False)
 class Layer(Node):
     """`name args { branches }`; `end` is that of the last argument, branches have their own place."""
 
@@ -149,7 +146,6 @@ class Layer(Node):
     alias: Ident | None = None
 
 
-@dataclass(eq=False)
 class Repeat(Node):
     count: Expr
     index: Ident | None
@@ -157,7 +153,6 @@ class Repeat(Node):
     alias: Ident | None = None
 
 
-@dataclass(eq=False)
 class When(Node):
     condition: Expr
     body: Body
@@ -165,7 +160,6 @@ class When(Node):
     alias: Ident | None = None
 
 
-@dataclass(eq=False)
 class RefStage(Node):
     ref: Ref
     alias: Ident | None = None
@@ -174,12 +168,10 @@ class RefStage(Node):
 Stage = Layer | Repeat | When | RefStage
 
 
-@dataclass(eq=False)
 class Branches(Node):
     chains: list[list[Stage]]
 
 
-@dataclass(eq=False)
 class Body(Node):
     lets: list[Let]
     chain: list[Stage]
@@ -188,44 +180,37 @@ class Body(Node):
 # Items
 
 
-@dataclass(eq=False)
 class Let(Node):
     name: Ident
     value: Expr
 
 
-@dataclass(eq=False)
 class Default(Node):
     callee: Ident
     args: list[Arg]
 
 
-@dataclass(eq=False)
 class Include(Node):
     path: Text
 
 
-@dataclass(eq=False)
 class Parameter(Node):
     name: str
     default: Expr | None
 
 
-@dataclass(eq=False)
 class Block(Node):
     name: Ident
     params: list[Parameter]
     body: Body
 
 
-@dataclass(eq=False)
 class Head(Node):
     name: Ident
     args: list[Arg]
     body: Body
 
 
-@dataclass(eq=False)
 class SettingLine(Node):
     """`name args`, or `name: stages` where `stages` is not None."""
 
@@ -234,13 +219,11 @@ class SettingLine(Node):
     stages: list[Stage] | None = None
 
 
-@dataclass(eq=False)
 class Section(Node):
     name: str
     settings: list[SettingLine]
 
 
-@dataclass(eq=False)
 class Pipe(Node):
     """Stages on one line, as written."""
 
