@@ -8,30 +8,41 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
 
 import click
 
 from .._version import __version__
 from ..errors import NetError
-from . import bench, check, fmt, info, lsp, predict, summary, train
-from . import eval as evaluate
+from ..lang.suggest import nearest
 from .common import BadInput, report
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+# name -> the function of that module which is the command; each is imported when it is called, or listed by --help
+COMMANDS = {"train": "train", "eval": "evaluate", "predict": "predict", "summary": "summary", "check": "check",
+            "fmt": "fmt", "bench": "bench", "info": "info", "lsp": "lsp"}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+class Commands(click.Group):
+    """A group whose commands are modules, imported on demand: a start costs what its command needs."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command:
+        if name not in COMMANDS:
+            near = nearest(name, COMMANDS)
+            context.fail(f"there is no command `{name}`" + (f": did you mean `{near}`?" if near else ""))
+        return getattr(import_module(f".{name}", __name__), COMMANDS[name])
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(__version__, message="tinyconv %(version)s")
 def tinyconv() -> None:
     """Convolutional networks from a line of text.
 
     NET is a .net file, `-` for standard input, or a name of the zoo (`tinyconv train vgg`).
     """
-
-
-for command in (train.train, evaluate.evaluate, predict.predict, summary.summary, check.check, fmt.fmt, bench.bench,
-                info.info, lsp.lsp):
-    tinyconv.add_command(command)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -30,6 +30,8 @@ def describe(op: str, args: Mapping[str, object], inputs: Sequence[Shape] = ()) 
 def _needed(layer: Layer, args: Mapping[str, object], inputs: tuple[Shape, ...]) -> set[str]:
     """The fewest parameters that must be written so that the layer's own defaults give the rest."""
     params = layer.signature.params
+    if not params:
+        return set()
     required = {p.name for p in params if p.default is REQUIRED}
     defaults = {p.name: p.default for p in params}
     differing = [p.name for p in params if p.name not in required and not _equal(args[p.name], p.default)]
