@@ -191,6 +191,19 @@ def c3d():
     return total + conv(1, 512 * 4 * 4, 4096) + conv(1, 4096, 4096) + conv(1, 4096, 101)
 
 
+def unet():
+    """Ronneberger et al. 2015, figure 1, padded, with batch normalisation, 256x256 pixels, one output."""
+    total, channels = conv(1, 64, 1, 256 ** 2), 1
+    for width, side in ((64, 256), (128, 128), (256, 64), (512, 32), (1024, 16)):
+        total = total + normed(9, channels, width, side ** 2) + normed(9, width, width, side ** 2)
+        channels = width
+    for width, side in ((512, 32), (256, 64), (128, 128), (64, 256)):
+        # 2x2 windows that do not overlap: each input position is multiplied with the whole kernel.
+        total = total + conv(4, 2 * width, width, (side // 2) ** 2)
+        total = total + normed(9, 2 * width, width, side ** 2) + normed(9, width, width, side ** 2)
+    return total
+
+
 def plain(*repeats):
     """Simonyan and Zisserman 2014, table 1."""
     total, channels = conv(1, 7 * 7 * 512, 4096) + conv(1, 4096, 4096) + conv(1, 4096, 1000), 3
@@ -202,7 +215,7 @@ def plain(*repeats):
 
 
 BY_HAND = {f.__name__: f for f in (lenet5, vgg, alexnet, zfnet, googlenet, inception_v3, resnet20_cifar, resnet50,
-                                   se_resnet50, senet154, mobilenet, keywords, c3d)}
+                                   se_resnet50, senet154, mobilenet, unet, keywords, c3d)}
 BY_HAND |= {"vgg11": lambda: plain(1, 1, 2, 2, 2), "vgg13": lambda: plain(2, 2, 2, 2, 2),
             "vgg16": lambda: plain(2, 2, 3, 3, 3), "vgg19": lambda: plain(2, 2, 4, 4, 4)}
 
@@ -274,7 +287,7 @@ def test_its_recipe_can_be_followed(name):
 
 @pytest.mark.parametrize("wrong, right", [
     ("resnet5", "resnet50"), ("vgg-16", "vgg16"), ("VGG16", "vgg16"), ("googlenets", "googlenet"), ("lenet", "lenet5"),
-    ("inception", "inception_v3"), ("mobilnet", "mobilenet"), ("resnet-50.net", "resnet50"),
+    ("inception", "inception_v3"), ("mobilnet", "mobilenet"), ("unett", "unet"), ("resnet-50.net", "resnet50"),
 ])
 def test_a_wrong_name_suggests(wrong, right):
     with pytest.raises(NetError) as error:
@@ -294,9 +307,10 @@ SMALL = {  # inputs that leave at least one position at the end; the others trai
     "alexnet": "67x67 x3", "zfnet": "63x63 x3", "vgg11": "32x32 x3", "vgg13": "32x32 x3", "vgg16": "32x32 x3",
     "vgg19": "32x32 x3", "googlenet": "80x80 x3", "resnet18": "32x32 x3", "resnet34": "32x32 x3",
     "resnet50": "32x32 x3", "resnet101": "32x32 x3", "resnet152": "32x32 x3", "se_resnet50": "32x32 x3",
-    "senet154": "32x32 x3", "mobilenet": "32x32 x3", "c3d": "16x16x16 x3", "keywords": "4000 x1",
+    "senet154": "32x32 x3", "mobilenet": "32x32 x3", "unet": "32x32 x1", "c3d": "16x16x16 x3",
+    "keywords": "4000 x1",
 }
-LONG = {"inception_v3", "resnet152", "senet154"}  # seconds each
+LONG = {"inception_v3", "resnet101", "resnet152", "senet154"}  # seconds each
 FULL_SIZE = ["alexnet", "zfnet", "googlenet", "resnet18", "resnet50", "mobilenet", "keywords"]
 
 
@@ -304,7 +318,7 @@ def learns(net) -> None:
     """One step on three samples (two would leave `bn` of one position but signs): a loss, and all weights' gradients."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((3, *net.input_shape), np.float32)
-    labels = np.arange(3) + 1
+    labels = np.arange(3) + 1 if net.classes > 1 else (x > 0).astype(np.float32)
     loss, gradients = net.gradients(x, labels)
     trainable = {name for name, weight in net.store.specs.items() if weight.trainable}
     assert gradients.keys() == trainable
@@ -317,7 +331,8 @@ def learns(net) -> None:
 def test_every_net_trains(name, request):
     if name in LONG and request.config.getoption("--hypothesis-profile") != "full":
         pytest.skip("takes seconds: tests/full.sh runs it")
-    learns(tinyconv.load(name, classes=5, input=SMALL.get(name)))
+    lets = {"base": 8} if name == "unet" else {"classes": 5}
+    learns(tinyconv.load(name, input=SMALL.get(name), **lets))
 
 
 @pytest.mark.parametrize("name", FULL_SIZE)
