@@ -31,6 +31,18 @@ NETS = {
                               "fc 12 -> softmax -> fc 10"),
     "1-D": ("40 x2", "conv 7 s2 x8 -> bn -> relu -> pool 3 s2 p1 -> add { conv 3 d4 x8 | skip } -> pool global avg -> fc 10"),
     "3-D": ("5x6x7 x2", "conv 3 x4 -> relu -> pool 1x2x2 -> conv 3x1x2 s1x2x1 p0 x5 -> relu -> pool 2 ceil avg -> fc 10"),
+    "u-net": ("8x12 x2", "conv 3 x8 bias=off -> bn -> relu as a -> pool 2 -> conv 3 x10 -> relu as b -> pool 2 -> conv 3 x9\n"
+                         "deconv 2 s2 x10 -> concat @b -> up 2 linear -> crop 7x9 -> up @a -> concat @a\n"
+                         "deconv 3 d2 p1 op=1 g2 x8 -> deconv 1 s3 x4 -> chunk 1 2 -> flatten -> reshape 15x33 x6 -> fc 10"),
+    "spatial 1-D": ("9 x6", "deconv 5 s3 g2 x8 op=1 bias=0.2 -> up 2 -> crop 31 -> pad 1 2 channels=1 -> chunk 0 2 -> fc 10"),
+    "spatial 3-D": ("3x2x4 x3", "up 2x1x3 linear as a -> deconv 3 s2x1x2 op=1x0x1 x5 -> up 1x2x1 -> crop @a -> chunk 2 5\n"
+                                "deconv 2x1x3 x11 -> fc 10"),
+    "norms": ("8x9 x3", "conv 3 x12 -> ln -> relu -> conv 3 x12 -> gn 4 -> scale 0.3 -> shuffle 3\n"
+                        "add { conv 3 x12 -> gn 12 -> droppath 0.3 | skip } -> dropblock 0.2 size=3 -> conv 3 g3 x12\n"
+                        "shuffle 4 -> gn 1 -> pool global avg -> ln -> fc 10 -> softmax"),
+    "norms 1-D": ("30 x4", "conv 3 x8 -> gn 2 -> relu -> dropblock 0.3 size=5 -> shuffle 2 -> ln -> scale -> fc 10"),
+    "norms 3-D": ("4x5x6 x4", "conv 3 x6 -> gn 3 -> relu -> dropblock 0.1 size=2x3x2 -> shuffle 3 -> ln -> scale 2 -> fc 10"),
+    "norms 0-D": ("x20", "fc 16 -> ln -> relu -> gn 4 -> scale 0.5 -> shuffle 8 -> dropblock 0.2 -> droppath 0.2 -> fc 10"),
     "one pixel": ("x20", "fc 16 -> bn -> relu -> fc 10 -> softmax"),
     "regression": ("6x6 x2", "conv 3 x4 -> relu -> conv 1 x2"),
     "binary": ("6x6 x2", "conv 3 x4 -> relu -> conv 1 x1 -> sigmoid"),
@@ -48,7 +60,7 @@ def example(name, batch=5, dtype=np.float32):
     for weight in net.weights:  # away from 0 and 1: a bias of 0 or a scale of 1 hides mistakes
         if weight.endswith(("bias", "running_mean")):
             net.weights[weight] = rng.normal(0, 0.1, net.weights[weight].shape)
-        if "bn" in weight and weight.endswith(("weight", "running_var")):
+        if weight.endswith("running_var") or weight.endswith("weight") and net.weights[weight].ndim == 1:
             net.weights[weight] = rng.uniform(0.5, 1.5, net.weights[weight].shape)
     shape = (batch, *net.input_shape)
     x = rng.integers(0, 256, shape, np.uint8) if dtype == np.uint8 else rng.normal(0, 1, shape).astype(np.float32)

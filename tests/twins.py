@@ -48,7 +48,7 @@ def run_both_ways(net, request, x, labels):
         yield step, found, expected, sizes(step, operands, expected)
 
 
-LINEAR = ("conv", "conv_dx", "conv_dw", "bias_grad", "mul_reduce", "avgpool", "maxpool_grad", "avgpool_grad", "add")
+LINEAR = ("bias_add", "resize", "resize_grad", "conv", "conv_dx", "conv_dw", "bias_grad", "mul_reduce", "avgpool", "maxpool_grad", "avgpool_grad", "add")
 
 
 def sizes(step, operands, expected) -> list[float]:
@@ -59,10 +59,11 @@ def sizes(step, operands, expected) -> list[float]:
                                        *(b if b is None else np.abs(b) for b in rest),
                                        *(operands[1:] if step.op == "maxpool_grad" else ()))
         return [sums.max()]
-    if step.op in ("bn_grad", "prelu_grad"):
-        x, dy = operands[0], operands[1 if step.op == "bn_grad" else 2]
+    if step.op in ("bn_grad", "ln_grad", "gn_grad", "prelu_grad", "scale_grad"):
+        normed = step.op.endswith("n_grad")
+        x, dy = operands[0], operands[1 if normed else 2]
         rows = dy.size // dy.shape[-1]
-        spread = 10.0 if step.op == "bn_grad" else np.abs(x).max()
+        spread = 10.0 if normed else np.abs(x).max()
         total = np.abs(dy).reshape(rows, -1).sum(0).max()
         return [np.abs(dy).max() * 100] + [total * spread] * (len(expected) - 1)
     return [np.abs(e.astype(np.float64)).max() for e in expected]

@@ -16,7 +16,7 @@ class _Drop(Layer):
     """What the three have in common; the operation has the layer's name."""
 
     def resolve(self, args, inputs):
-        if not 0 <= args["p"] < 1:
+        if not 0 <= args["p"] < 1 - 2**-24:  # beyond, a float is 1
             raise LayerError(f"`{self.name}` drops a share of at least 0 and below 1", help=f"write `{self.name} 0.5`")
         return dict(args)
 
@@ -59,8 +59,7 @@ class DropBlock(_Drop):
     signature = Signature("dropblock", (Param("p", "number", positional=True), Param("size", "size", 7)))
 
     def resolve(self, args, inputs):
-        axes = len(inputs[0].spatial)
-        size = per_axis(args["size"], axes, "block") if axes else ()
+        size = per_axis(args["size"], len(inputs[0].spatial), "`size`")
         return super().resolve(args, inputs) | {"size": size}
 
     def attrs(self, args, shape):

@@ -137,8 +137,8 @@ class LocalResponseNorm(Layer):
     def resolve(self, args, inputs):
         if args["n"] < 1:
             raise LayerError("`lrn` needs at least 1 channel")
-        if args["k"] <= 0 or args["alpha"] < 0:
-            raise LayerError("`lrn` needs k above 0 and alpha of at least 0")
+        if args["k"] <= 0 or args["alpha"] < 0 or args["beta"] < 0:
+            raise LayerError("`lrn` needs k above 0, alpha and beta of at least 0")
         return dict(args)
 
     @staticmethod
