@@ -8,7 +8,7 @@ import pytest
 from lang_fakes import FakeBuilder
 
 from tinyconv import lang
-from tinyconv.graph import build as graph
+from tinyconv.graph.build import build as build_graph
 from tinyconv.errors import NetError
 
 CASES = Path(__file__).with_name("lang_cases")
@@ -46,7 +46,7 @@ def test_every_program_expands_without_a_warning(path):
 
 @pytest.mark.parametrize("path", sorted(MODELS.glob("*.net")), ids=lambda p: p.stem)
 def test_every_model_is_free_of_warnings(path):
-    assert graph.build(lang.load(path)).warnings == []
+    assert build_graph(lang.load(path)).warnings == []
 
 
 @pytest.mark.parametrize("name, layers, output", [
