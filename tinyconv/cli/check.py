@@ -34,20 +34,19 @@ def check(net, define, settings, input_, as_json):
     elif found:
         show(found, files)
     else:
-        click.echo(f"{net}: no errors")
+        click.echo(f"{'<stdin>' if net == '-' else net}: no errors")
     return 0 if all(d.is_warning for d in found) else 2
 
 
 def findings(program, define, settings, input_) -> list:
     """The diagnostics of layers and of sections, in that order."""
     from .. import lang
-    from ..data.steps import DATA
     from ..graph.build import GraphBuilder
-    from ..train import TRAIN
+    from ..sections import SECTIONS
 
     found = []
     parts = (lambda: lang.expand(program, GraphBuilder(), define, input_),
-             lambda: lang.sections(program, {"data": DATA, "train": TRAIN}, settings, define) and [])
+             lambda: lang.sections(program, SECTIONS, settings, define) and [])
     for part in parts:
         try:
             found += part()
@@ -55,7 +54,8 @@ def findings(program, define, settings, input_) -> list:
             if not error.diagnostics:
                 raise BadInput(error, program.files) from error
             found += error.diagnostics
-    return [fragment(d) if d.code == NO_INPUT else d for d in found]
+    # An override that does not fit is found by both.
+    return [fragment(d) if d.code == NO_INPUT else d for d in dict.fromkeys(found)]
 
 
 def fragment(found):

@@ -1,4 +1,4 @@
-"""The `data` section: its settings, and the steps of `augment` and `test`.
+"""The steps of `augment` and `test` in the `data` section.
 
 A pipeline is what `lang.sections` delivers: a list of (name, arguments[, span]). Steps take a batch (n, h, w, c) of
 uint8 or float32 and give one of the same type; each is a plain function on the whole batch. What is random in
@@ -14,23 +14,9 @@ import numpy as np
 
 from tinyconv.data import hashing
 from tinyconv.errors import Diagnostic, NetError
-from tinyconv.lang.signature import Param, Setting, Signature
+from tinyconv.sections import DATA, STEPS
 
-_N = (Param("n", "whole", positional=True),)
-
-STEPS = {
-    "pad": Signature("pad", _N),
-    "crop": Signature("crop", _N),
-    "flip": Signature("flip"),
-    "resize": Signature("resize", _N),
-}
-
-DATA = {
-    "source": Setting("source", (Param("name", "text|name", positional=True),)),
-    "validation": Setting("validation", (Param("fraction", "number", positional=True),)),
-    "augment": Setting("augment", choices=STEPS, pipeline=True),
-    "test": Setting("test", choices=STEPS, pipeline=True),
-}
+__all__ = ["DATA", "STEPS", "check", "crop", "flip", "output_shape", "pad", "resize", "resized", "run"]
 
 Draw = Callable[[int, int], np.ndarray]  # (limit, number of the draw) -> whole numbers below limit, one a sample
 

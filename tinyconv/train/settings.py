@@ -1,4 +1,4 @@
-"""The `train` section: what it accepts, its defaults, and the checked settings that the loop works from."""
+"""The checked settings that the loop works from, made from the `train` section, with their defaults."""
 
 from __future__ import annotations
 
@@ -7,32 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Mapping
 
 from ..errors import NetError
-from ..lang.signature import Param, Setting, Signature
+from ..lang.signature import Signature
+from ..sections import LOSSES, OPTIMIZERS, SCHEDULES, TRAIN
 
-WARMUP = Param("warmup", "number", 0)  # epochs
-
-# The default rate suits plain nets; with 0.1 and momentum 0.9 those without batch norm learn little or nothing.
-OPTIMIZERS = {
-    "sgd": Signature("sgd", (
-        Param("lr", "number", 0.01), Param("momentum", "number", 0.9), Param("decay", "number", 0),
-        Param("nesterov", "switch", False), Param("decay_all", "switch", False))),
-}
-SCHEDULES = {
-    "constant": Signature("constant", (WARMUP,)),
-    "step": Signature("step", (Param("at", "list"), Param("factor", "number", 0.1), WARMUP)),
-    "cosine": Signature("cosine", (WARMUP,)),
-    "plateau": Signature("plateau", (Param("factor", "number", 0.1), Param("patience", "whole", 3), WARMUP)),
-}
-LOSSES = {"ce": Signature("ce", (Param("weight", "number", 1),))}
-
-TRAIN: dict[str, Setting] = {
-    "epochs": Setting("epochs", (Param("n", "whole", positional=True),)),
-    "batch": Setting("batch", (Param("n", "whole", positional=True),)),
-    "seed": Setting("seed", (Param("n", "whole", positional=True),)),
-    "optimizer": Setting("optimizer", choices=OPTIMIZERS),
-    "schedule": Setting("schedule", choices=SCHEDULES),
-    "loss": Setting("loss", choices=LOSSES, repeated=True),
-}
+__all__ = ["Choice", "LOSSES", "OPTIMIZERS", "SCHEDULES", "Settings", "TRAIN"]
 
 Choice = tuple[str, Mapping[str, Any]]  # ("sgd", {"lr": 0.1, …}): every parameter of the signature is there
 
