@@ -234,6 +234,12 @@ def test_every_net_has_its_counts_here():
     assert set(NETS) == PUBLISHED.keys() | BY_HAND.keys()
 
 
+@pytest.mark.parametrize("width, params", [("0.75", 2_585_560), ("0.5", 1_331_592), ("0.25", 470_072)])
+def test_a_narrower_mobilenet(width, params):
+    """osmr/imgclsmob; table 7 of the paper: 2.6, 1.3 and 0.5 M."""
+    assert build(lang.load(zoo.find("mobilenet")), {"width": width}).params == params
+
+
 def test_auxiliary_heads():
     """GoogLeNet: 5x5 windows at every third of 14 positions, 1x1 x128, 1024, 1000. Inception: 1x1 x128, 5x5 x768."""
     heads = {head.name: (head.weight, head.params) for head in graph("googlenet").heads}
