@@ -120,7 +120,7 @@ def flowing(node: Node) -> tuple[int, ...]:
 
 
 def _covered(field) -> tuple[int | None, ...]:
-    """The most inputs that a field touches: one of 3/2 lies across two."""
+    """Whole inputs: a field of 3/2 lies across two."""
     return tuple(f if f is None else ceil(f) for f in field)
 
 
