@@ -291,6 +291,17 @@ def test_its_recipe_can_be_followed(name):
             assert output_shape(pipeline, (*start, shape.channels)) == (*shape.spatial, shape.channels)
 
 
+@pytest.mark.parametrize("name", NETS)
+def test_the_text_that_goes_with_its_weights_means_the_same(name):
+    schema = {"data": DATA, "train": TRAIN}
+    program = lang.load(zoo.find(name))
+    alone = lang.parse(lang.inline(program, {}, {}, schema, None))
+    nodes = [(node.name, node.op, node.args, node.inputs, node.shape) for node in build(alone).nodes]
+    assert nodes == [(node.name, node.op, node.args, node.inputs, node.shape) for node in graph(name).nodes]
+    sections = [lang.sections(p, schema) for p in (program, alone)]
+    assert sections[0]["train"] == sections[1]["train"] and sections[0]["data"].keys() == sections[1]["data"].keys()
+
+
 @pytest.mark.parametrize("wrong, right", [
     ("resnet5", "resnet50"), ("vgg-16", "vgg16"), ("VGG16", "vgg16"), ("googlenets", "googlenet"), ("lenet", "lenet5"),
     ("inception", "inception_v3"), ("mobilnet", "mobilenet"), ("unett", "unet"), ("resnet-50.net", "resnet50"),
