@@ -397,8 +397,10 @@ class Expander:
         for param in block.params:
             if param.name in given:
                 inner.values[param.name] = given[param.name].value
-            else:
+            elif param.default is not None:
                 inner.values[param.name] = evaluate(param.default, inner.lookup)
+            else:       # a parameter that stands twice, which is reported already
+                inner.values[param.name] = UNKNOWN
             shown[param.name] = show(inner.values[param.name])
         self.entered.add(name)
         self.levels.append(Level(value, name))

@@ -215,7 +215,8 @@ def too_many(callee: Callee, item: Given, index: int, positionals: list[Given], 
             return unknown_word(callee, arg, scope, args)
     position = next(i for i, a in enumerate(args) if a is arg)
     before = args[position - 1] if position else None
-    if valued(arg, scope) and isinstance(before, ast.Positional) and isinstance(before.value, ast.Name):
+    if valued(arg, scope) and isinstance(before, ast.Positional) and isinstance(before.value, ast.Name) \
+            and scope.find(before.value.name) is None:
         name = before.value.name
         param = name if name in callee.params else foreign(name, callee.params)
         if param in callee.params:

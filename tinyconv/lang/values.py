@@ -153,7 +153,7 @@ def evaluate(expr: ast.Expr, lookup: Callable[[ast.Name | ast.Ref], object]):
     items = tuple(evaluate(item, lookup) for item in expr.items)
     for value, item in zip(items, expr.items):
         if value is not UNKNOWN and not is_number(value):
-            raise Fault("E131", f"a list holds numbers, not {kind_of(value)}", item)
+            raise Fault("E131", f"a list holds numbers, not {kind_of(value)}", item, "write it as in `0.5,0.25`")
     return UNKNOWN if UNKNOWN in items else items
 
 
@@ -163,7 +163,8 @@ def number(value, node, op):
     if isinstance(value, Size):
         raise Fault("E131", f"`{op}` works on numbers, not on sizes such as `{show(value)}`", node,
                     "compute each number by itself; a number counts for all axes")
-    raise Fault("E131", f"`{op}` works on numbers, not on {kind_of(value)}", node)
+    raise Fault("E131", f"`{op}` works on numbers, not on {kind_of(value)}", node,
+                "give a number, or a name that stands for one")
 
 
 def switch(value, node, op):
@@ -198,16 +199,17 @@ def binary(expr: ast.Binary, lookup):
         return exact(a * b, expr)
     if op == "/":
         if b == 0:
-            raise Fault("E132", "division by zero", expr)
+            raise Fault("E132", "division by zero", expr, "divide by something else")
         return exact(Fraction(a) / b, expr)
     return power(a, b, expr)
 
 
 def power(a, b, expr):
     if not isinstance(b, int):
-        raise Fault("E133", f"an exponent must be a whole number, this is {show(b)}", expr.right)
+        raise Fault("E133", f"an exponent must be a whole number, this is {show(b)}", expr.right,
+                    "round it, as in `2^round(n)`")
     if a == 0 and b < 0:
-        raise Fault("E132", "division by zero", expr)
+        raise Fault("E132", "division by zero", expr, "0 has no negative powers")
     size = max(abs(a.numerator), a.denominator).bit_length()
     if abs(a) != 1 and a != 0 and size * abs(b) > 140:
         raise Fault("E105", "this number is out of range", expr, "numbers go up to 1e18")
@@ -228,7 +230,8 @@ def equal(a, b, node) -> bool:
     if isinstance(a, Size) and isinstance(b, Size):
         return len(a.sizes) == len(b.sizes) and all(m is None or n is None or m == n for m, n in zip(a.sizes, b.sizes))
     if kind_of(a) != kind_of(b):
-        raise Fault("E131", f"{kind_of(a)} cannot be compared with {kind_of(b)}", node)
+        raise Fault("E131", f"{kind_of(a)} cannot be compared with {kind_of(b)}", node,
+                    "compare values of one kind; a size and a number can be compared too")
     return a is b if isinstance(a, RefValue) else a == b
 
 
@@ -247,22 +250,16 @@ def function(expr: ast.Func, lookup):
     name = expr.name
     if name not in FUNCTIONS and name != "normal":
         near = nearest(name, FUNCTIONS)
-        raise Fault(
-    "E134",
-    f"unknown function `{name}`",
-    ast.Ident(
-        expr.source,
-        expr.start,
-        expr.start +
-        len(name),
-        name),
-         f"did you mean `{near}`?" if near else "the functions are min, max, floor, ceil and round")
+        ident = ast.Ident(expr.source, expr.start, expr.start + len(name), name)
+        raise Fault("E134", f"unknown function `{name}`", ident,
+                    f"did you mean `{near}`?" if near else "the functions are min, max, floor, ceil and round")
     values = [evaluate(arg, lookup) for arg in expr.args]
     if UNKNOWN in values:
         return UNKNOWN
     if not values or (len(values) > 1 and name not in ("min", "max")):
+        example = "max(1, 2)" if name in ("min", "max") else f"{name}(0.5)"
         raise Fault("E135", f"`{name}` takes {'numbers' if name in ('min', 'max') else 'one number'}, "
-                            f"not {len(values)}", expr)
+                            f"not {len(values)}", expr, f"write it as in `{example}`")
     numbers = [number(v, n, name) for v, n in zip(values, expr.args)]
     if name == "normal":
         return Init("normal", float(numbers[0]))

@@ -130,19 +130,20 @@ def differ(name: str, inputs) -> LayerError:
     shapes = ", ".join(str(x) for x in inputs[:-1])
     rule = {"add": "`add` needs equal shapes", "concat": "`concat` needs equal spatial sizes",
             "mul": "`mul` stretches only a branch of one position or one channel"}[name]
-    mended = mend(name, inputs)
+    mended = mend(name, inputs) if name != "mul" else ""
     return LayerError(f"the branches of `{name}` differ in shape: {shapes} and {inputs[-1]}",
                       help=f"{rule}: {mended}" if mended else rule, code="E204")
 
 
 def mend(name: str, inputs) -> str:
     """The layer that brings one branch to the shape of the other, where one layer does."""
-    big, small = sorted((inputs[0], next((x for x in inputs if x != inputs[0]), inputs[0])),
-                        key=lambda x: [n or 0 for n in x.spatial], reverse=True)
-    if name == "mul" or len(big.spatial) != len(small.spatial) or None in (*big.spatial, *small.spatial):
+    first, other = inputs[0], next(x for x in inputs if x.spatial != inputs[0].spatial or
+                                   (name == "add" and x != inputs[0]))
+    big, small = sorted((first, other), key=lambda x: [n or 0 for n in x.spatial], reverse=True)
+    if len(big.spatial) != len(small.spatial) or None in (*big.spatial, *small.spatial):
         return ""
     if big.spatial == small.spatial:
-        return f"`conv {_text(1 for _ in big.spatial)} x{inputs[0].channels}` brings {inputs[1]} to {inputs[0]}"
+        return f"`conv {_text(1 for _ in big.spatial)} x{first.channels}` brings {other} to {first}"
     ratios = [(b // s, b % s) for b, s in zip(big.spatial, small.spatial)]
     if any(rest or ratio < 1 for ratio, rest in ratios):
         return "keep the size with the default padding, or `crop` the larger one"

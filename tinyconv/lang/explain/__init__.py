@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from ...errors import Diagnostic
 from ..ast import Source
-from .braces import at_end, brace, unclosed
-from .flow import arrow, bar, comma, foreign_keyword, keyword, missing_arrow
+from .braces import at_end, brace, unclosed, unopened
+from .flow import arrow, bar, comma, foreign_keyword, keyword, left_open, missing_arrow
 from .letters import comment, lookalike, malformed, quotes, wrong_arrow
 from .spot import MARKS, Spot
 from .values import assignment, bracket, call, colon, let_without_value, operator, stray
@@ -16,7 +16,7 @@ from .values import assignment, bracket, call, colon, let_without_value, operato
 __all__ = ["MARKS", "explain"]
 
 _KINDS = (
-    unclosed, at_end, comment, lookalike, wrong_arrow, foreign_keyword, let_without_value, brace, bar, arrow, keyword,
+    unclosed, unopened, left_open, at_end, comment, lookalike, wrong_arrow, foreign_keyword, let_without_value, brace, bar, arrow, keyword,
     quotes, assignment, call, bracket, operator, comma, colon, stray, malformed, missing_arrow,
 )
 

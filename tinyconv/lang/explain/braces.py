@@ -7,6 +7,8 @@ import re
 from .spot import MARKS, Spot
 
 ITEM = re.compile(r"(?:block|head|default|include|data\s*\{|train\s*\{)")
+MERGES = ("add", "concat", "mul")
+HEADERS = ("block", "head", "repeat", "when", "data", "train", *MERGES)
 SKIP = "write `skip`, which passes its input on"
 
 
@@ -18,6 +20,32 @@ def unclosed(spot: Spot):
         if line > outer and ITEM.match(spot.text, line) and (inner != spot.at or line == spot.at):
             return never_closed(spot, suspect(spot.text, spot.at, outer))
     return None
+
+
+def unopened(spot: Spot):
+    """A header on an earlier line that has no `{`, though what follows shows that it was meant to."""
+    for index in range(len(spot.bits) - 1, -1, -1):
+        bit, start = spot.bits[index]
+        if bit in ("{", "}"):
+            if bit == "{" or spot.open_braces():
+                return None
+            continue
+        if bit not in HEADERS or (bit in MERGES and spot.word != "|") or not begins(spot, index):
+            continue
+        following = [b for b, at in spot.bits[index + 1:] if "\n" in spot.text[start:at]]
+        header = spot.bits[index:len(spot.bits) - len(following)]
+        if "\n" not in spot.text[header[-1][1]:spot.at] or (bit in MERGES and any(b[:1] == "@" for b, _ in header)):
+            return None
+        last, at = header[-1]
+        return spot.report(f"`{bit}` lacks its braces", f"write `{{` after `{last}`, and `}}` after what it holds", at,
+                           at + len(last), "E112")
+    return None
+
+
+def begins(spot: Spot, index: int) -> bool:
+    """Whether the bit starts a line or a stage."""
+    bit, start = spot.bits[index]
+    return spot.starts_line(start) or (index > 0 and spot.bits[index - 1][0] in ("->", "{", "|", ";"))
 
 
 def never_closed(spot: Spot, at: int):
@@ -98,7 +126,7 @@ def opening(spot: Spot):
     if not spot.stage:
         return spot.report("braces need a word before them",
                            "write `block NAME { … }`, `repeat n { … }` or `add { … | … }`")
-    return spot.report("`{` is not expected here", spot.wanted())
+    return spot.report("`{` is not expected here", spot.wanted() or "remove it, or write the word that it belongs to")
 
 
 def closing(spot: Spot):

@@ -73,6 +73,15 @@ def comma(spot: Spot):
                        "`mean=0.5,0.5,0.5`")
 
 
+def left_open(spot: Spot):
+    """A line that ends where a value or a name has to follow: what was read as such stands on the next."""
+    for (bit, start), after in zip(spot.bits[:-3:-1], (spot.at, *(at for _, at in spot.bits[:-3:-1]))):
+        if "\n" in spot.text[start:after] and bit in ("=", "as", "@", "let", "block", "default", "include", "repeat"):
+            what = "a value" if bit in ("=", "repeat") else "a file in quotes" if bit == "include" else "a name"
+            return spot.report(f"{what} is missing after `{bit}`", f"write it after the `{bit}`, on the same line", start, start + len(bit))
+    return None
+
+
 # Keywords
 
 

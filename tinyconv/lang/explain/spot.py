@@ -108,6 +108,13 @@ class Spot:
                 return found.group(1)
         return ""
 
+    def section_meant(self) -> tuple[str, int] | None:
+        """The word before the innermost open brace and its place, where it starts its line."""
+        for at in reversed(self.open_braces()):
+            found = re.search(r"(?:^|\n)[ \t]*([A-Za-z_]\w*)\s*$", self.text[:at])
+            return (found.group(1), found.start(1)) if found else None
+        return None
+
     @property
     def in_pipeline(self) -> bool:
         """Whether the error stands after the colon of a pipeline, on its line."""

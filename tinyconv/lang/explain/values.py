@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from ..habits import translated
-from ..suggest import FIRST_PARAMETERS
+from ..suggest import FIRST_PARAMETERS, SECTIONS_ELSEWHERE, nearest
 from .spot import NUMBER, WORD, Spot, setting
 
 
@@ -188,6 +188,11 @@ def colon(spot: Spot):
         return spot.report(f"a setting has no `:`: `{last}: {value}`", f"write `{setting(last, value)}`", code="E109")
     if WORD.fullmatch(last) and len(spot.stage) > 1 and value:
         return spot.report("a key takes `=`, no `:`", f"write `{last}={value}`", start, spot.at + 1, "E109")
+    word = spot.section_meant()
+    if word and len(spot.stage) == 1:
+        name, at = word
+        right = nearest(name, ("data", "train")) or SECTIONS_ELSEWHERE.get(name, "data")
+        return spot.report(f"there is no section `{name}`", f"write `{right} {{ … }}`", at, at + len(name), "E301")
     return spot.report("`:` stands only after the name of a pipeline in `data`", "remove the `:`")
 
 
