@@ -182,7 +182,7 @@ def check(engine, program: lang.Program):
     ("relu -> bn", "->", "keyword.operator.arrow.net"),
     ("let a = not b", "not", "keyword.operator.logical.net"),
     ("add { relu | bn }", "|", "punctuation.separator.branch.net"),
-    ("repeat 2 { relu } ", "repeat", "keyword.control.flow.net"),
+    ("repeat 2 { relu }", "repeat", "keyword.control.flow.net"),
     ("include \"a.net\"", "include", "keyword.control.include.net"),
     ("letter 3", "letter", "entity.name.function.call.net"),
     ("conv3x3 x64", "conv3x3", "entity.name.function.call.net"),

@@ -16,4 +16,4 @@ def lsp():
         raise NetError("the language server needs pygls", help="pip install 'tinyconv[lsp]'") from None
     from ..lsp.server import run
 
-    run()
+    return run()

@@ -40,7 +40,7 @@ def complete(project: Project, path: str, offset: int) -> list[Completion]:
     """Every completion at an offset of an open document; the editor picks those that fit what is typed already."""
     text = project.documents[path].text.text
     word = text[word_start(text, offset):offset]
-    before = Outline(text[:offset - len(word)])
+    before = Outline(text[:offset - len(word)], cut=True)
     if before.inside == "comment":
         return []
     statement = before.statement
@@ -226,6 +226,9 @@ def expression(at: Place) -> list[Completion]:
 
 def references(at: Place) -> list[Completion]:
     names = at.before.names(at.before.frame, at.offset + 1)
+    if any(frame.kind == "head" for frame in at.before.frame.chain()):
+        known = {d.name for d in names}         # heads are built last: what is named below is there as well
+        names += [d for d in at.whole.defined("name") if d.name not in known]
     return unique(Completion(f"@{d.name}", "name", d.detail) for d in names)
 
 

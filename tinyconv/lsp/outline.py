@@ -55,13 +55,14 @@ class Statement:
     """The tokens of one layer, setting, definition or condition, without those inside its braces.
 
     `lead` is what stands before it: `->`, `{`, `|`, `:`, `}`, or an empty text after a line's end. `setting` is the
-    name of the setting that a step of a pipeline belongs to.
+    name of the setting that a step of a pipeline belongs to, `opens` the braces that follow.
     """
 
     frame: Frame
     lead: str
     tokens: list[Token] = field(default_factory=list)
     setting: str = ""
+    opens: Frame | None = None
 
     @property
     def head(self) -> str:
@@ -70,7 +71,7 @@ class Statement:
     @property
     def is_stage(self) -> bool:
         return bool(self.tokens) and self.tokens[0].kind == "name" and self.head not in KEYWORDS \
-            and self.frame.kind != "section"
+            and self.frame.kind != "section" and not (self.opens and self.opens.kind == "section")
 
 
 @dataclass
@@ -97,10 +98,11 @@ class Frame:
 class Outline:
     """`definitions`, `frames`, `statements`, `includes` (path, start of the text, end) and `comments` of a text.
 
-    `frame` and `statement` are those that are open at its end.
+    `frame` and `statement` are those that are open at its end. cut: the text ends where the cursor is, and what the last
+    statement defines is not known yet.
     """
 
-    def __init__(self, text: str):
+    def __init__(self, text: str, cut: bool = False):
         self.text = text
         self.file = Frame("file", 0)
         self.frame = self.file
@@ -110,6 +112,8 @@ class Outline:
         self.comments: list[Token] = []
         self.inside = ""                # "comment" or "text" where the text ends inside one
         self._scan()
+        if not cut:
+            self._close()
 
     # Reading
 
@@ -182,6 +186,7 @@ class Outline:
             kind = "section"
         frame = Frame(kind, token.start, self.frame, statement.tokens[1].text if kind in ("block", "head")
                       and len(statement.tokens) > 1 else head)
+        statement.opens = frame
         self._close(frame)
         self._push(frame)
         if kind == "branches":

@@ -31,14 +31,15 @@ SYMBOLS = {"block": "Function", "let": "Constant", "parameter": "Variable", "ind
 
 
 class NetServer(LanguageServer):
-    """One project of open documents, and which file's diagnostics came from which document."""
+    """One project of open documents, and what the editor has been told about them."""
 
     def __init__(self):
         super().__init__("tinyconv", __version__, types.TextDocumentSyncKind.Full)
         self.project = Project()
         self.uris: dict[str, str] = {}                          # path -> the editor's own URI for it
-        self.shown: dict[str, dict[str, list]] = {}             # document -> {file: its diagnostics there}
-        self.turn = 0
+        self.sent: dict[str, list] = {}                         # URI -> the diagnostics that the editor shows
+        self.turn = 0                                           # changes so far
+        self.dismissed = False
 
     def path(self, uri: str) -> str:
         """The path of a document; one that has never been saved goes by its URI."""
@@ -73,23 +74,22 @@ class NetServer(LanguageServer):
     # Diagnostics
 
     def publish(self) -> None:
-        """Sends the diagnostics of every open document, each to the file that it is about."""
+        """Sends the diagnostics of the open documents, each for the file that it is about, where they have changed."""
         texts: dict[str, Text] = {}
+        found: dict[str, list] = {uri: [] for uri in self.sent}
         for path in self.project.documents:
-            found: dict[str, list] = {self.uri(path): []}
-            for d in self.project.analysis(path).diagnostics:
-                found.setdefault(self.uri(d.file) if d.file else self.uri(path), []).append(self.diagnostic(d, texts))
-            self.replace(path, found)
-
-    def replace(self, path: str, found: dict[str, list]) -> None:
-        """The diagnostics that a document causes are now these; only files for which they differ are sent."""
-        before = self.shown.get(path, {})
-        self.shown[path] = found
-        for uri in [u for u in {**before, **found} if before.get(u) != found.get(u)]:
-            merged = []
-            for each in self.shown.values():
-                merged += [d for d in each.get(uri, ()) if d not in merged]
-            self.text_document_publish_diagnostics(types.PublishDiagnosticsParams(uri=uri, diagnostics=merged))
+            found.setdefault(self.uri(path), [])
+            for each in self.project.analysis(path).diagnostics:
+                diagnostic = self.diagnostic(each, texts)
+                same = found.setdefault(self.uri(each.file or path), [])
+                # Two nets may include one file: the same error then, reached in other ways.
+                if not any(d.code == diagnostic.code and d.range == diagnostic.range for d in same):
+                    same.append(diagnostic)
+        for uri, diagnostics in found.items():
+            if self.sent.get(uri) != diagnostics:
+                self.text_document_publish_diagnostics(types.PublishDiagnosticsParams(uri, diagnostics))
+        opened = {self.uri(path) for path in self.project.documents}
+        self.sent = {uri: diagnostics for uri, diagnostics in found.items() if diagnostics or uri in opened}
 
     def diagnostic(self, d: Diagnostic, texts: dict[str, Text]) -> types.Diagnostic:
         lines = [d.message, *d.trace, *([f"help: {d.help}"] if d.help else [])]
@@ -144,11 +144,7 @@ def did_save(ls: NetServer, params: types.DidSaveTextDocumentParams) -> None:
 
 @server.feature(types.TEXT_DOCUMENT_DID_CLOSE)
 def did_close(ls: NetServer, params: types.DidCloseTextDocumentParams) -> None:
-    path = ls.path(params.text_document.uri)
-    found = {uri: [] for uri in ls.shown.get(path, {})}
-    ls.project.close(path)
-    ls.replace(path, found)
-    del ls.shown[path]
+    ls.project.close(ls.path(params.text_document.uri))
     ls.publish()
 
 
@@ -226,6 +222,15 @@ def on_formatting(ls: NetServer, params: types.DocumentFormattingParams) -> list
     return [] if formatted == text else [types.TextEdit(ls.range(document.text, 0, len(text)), formatted)]
 
 
-def run() -> None:
-    """Serves one editor on standard input and output until it says goodbye."""
-    server.start_io()
+@server.feature(types.SHUTDOWN)
+def on_shutdown(ls: NetServer, params: None) -> None:
+    ls.dismissed = True
+
+
+def run() -> int:
+    """Serves one editor on standard input and output; the exit code is 1 where it left without `shutdown`."""
+    # Whatever else writes to standard output would be read as a message.
+    with os.fdopen(os.dup(0), "rb") as requests, os.fdopen(os.dup(1), "wb") as answers:
+        os.dup2(2, 1)
+        server.start_io(requests, answers)
+    return 0 if server.dismissed else 1
