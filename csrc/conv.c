@@ -209,7 +209,8 @@ int64_t tc_conv_scratch(const tc_conv_shape *s, int pass, int threads) {
     int64_t bytes = 0;
     threads = threads > 1 ? threads : 1;
     if (m)
-        return tc_winograd_scratch(s, pass, m, threads);
+        return (pass == TC_WEIGHT_GRAD ? tc_winograd_grad_scratch(s, m, threads)
+                                       : tc_winograd_scratch(s, pass, m, threads));
     if (pass == TC_WEIGHT_GRAD)
         return tc_weight_grad_scratch(s, threads);
     if (tc_is_gemm(s, pass))

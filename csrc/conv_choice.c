@@ -30,6 +30,17 @@ static double direct_cost(const tc_igemm *g) {
     return COST.direct * positions * tc_valid_share(g) * (double)(g->reduction * panels * g->groups);
 }
 
+static double winograd_grad_cost(const tc_igemm *g, int64_t m) {
+    const tc_gemm_isa *isa = &tc_isa_now()->gemm;
+    const double *transform = COST.transform[m == 4], width = isa->panel / 2.0;
+    tc_tiling t;
+    tc_tiling_get(g, m, &t);
+    const double rows = (double)(g->groups * tc_round_up(g->kg, isa->rows)), panels = (double)tc_ceil_div(g->cg, isa->panel);
+    const double products = COST.product * rows * panels * (double)t.points * ((double)t.tiles * 1.1 + 10);
+    const double transforms = (double)t.tiles * ((double)g->c * transform[0] + (double)g->k * transform[1]) / width;
+    return products + transforms + (double)(g->k * g->cg) / width * transform[1];
+}
+
 static double winograd_cost(const tc_igemm *g, int64_t m) {
     const tc_gemm_isa *isa = &tc_isa_now()->gemm;
     const double *transform = COST.transform[m == 4], width = isa->panel / 2.0;
@@ -44,13 +55,14 @@ static double winograd_cost(const tc_igemm *g, int64_t m) {
 }
 
 int64_t tc_winograd_chosen(const tc_conv_shape *s, int pass) {
-    if (s->algorithm == TC_DIRECT || !tc_winograd_fits(s) || is_depthwise(s) || pass == TC_WEIGHT_GRAD)
+    if (s->algorithm == TC_DIRECT || !tc_winograd_fits(s) || is_depthwise(s))
         return 0;
     if (s->algorithm)
         return s->algorithm == TC_WINOGRAD_4X4 ? 4 : 2;
     tc_igemm g;
     tc_igemm_get(s, pass, 0, &g);
-    const double direct = COST.gain * direct_cost(&g), small = winograd_cost(&g, 2), large = winograd_cost(&g, 4);
+    double (*cost)(const tc_igemm *, int64_t) = pass == TC_WEIGHT_GRAD ? winograd_grad_cost : winograd_cost;
+    const double direct = COST.gain * direct_cost(&g), small = cost(&g, 2), large = cost(&g, 4);
     return large < direct && large <= small ? 4 : small < direct ? 2 : 0;
 }
 

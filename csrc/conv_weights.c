@@ -1,6 +1,6 @@
 /* The weight gradient: dw[k][tap][c] = sum over positions of dy[.][k] * x[. + tap][c], as products of dy's columns,
  * packed in tiles of rows, and x's, gathered a panel of (tap, c) at a time. Registers sum a block of positions. */
-#include "conv.h"
+#include "conv_winograd.h"
 #include "isa.h"
 
 #include <string.h>
@@ -205,6 +205,11 @@ static void sum_parts(const plan *p, const float *parts, float *dw, int threads)
 
 void tc_conv_weight_grad(const tc_conv_shape *s, const float *x, const float *dy, float *dw, void *scratch,
                          int threads) {
+    const int64_t m = tc_winograd_chosen(s, TC_WEIGHT_GRAD);
+    if (m) {
+        tc_winograd_grad(s, m, x, dy, dw, scratch, threads);
+        return;
+    }
     plan p;
     make_plan(s, threads > 1 ? threads : 1, &p);
     const tc_igemm *g = &p.g;

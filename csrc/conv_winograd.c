@@ -59,12 +59,9 @@ void tc_tile_outputs(const tc_tiling *t, int64_t tile, const float *y, const flo
 }
 
 /* ------------------------------------------------------------------ weights: U[e][panel][c][NR] */
-/* Floats from a point to the next: an odd number of cache lines, so that a tile's points fall on different cache sets. */
-static int64_t point_step(int64_t floats) { return tc_round_up(floats, 32) + 16; }
-
 static int64_t weights_step(const tc_igemm *g) {
     const int64_t nr = tc_isa_now()->gemm.panel;
-    return point_step(g->groups * tc_ceil_div(g->kg, nr) * g->cg * nr);
+    return tc_winograd_step(g->groups * tc_ceil_div(g->kg, nr) * g->cg * nr);
 }
 
 int64_t tc_winograd_packed(const tc_conv_shape *s, int pass, int64_t m) {
@@ -120,8 +117,8 @@ static void make_plan(const tc_conv_shape *s, int pass, int64_t m, int threads, 
     p->block = tc_round_up(tc_ceil_div(p->t.tiles, tc_max(p->blocks, 1)), isa->rows);
     p->blocks = tc_ceil_div(p->t.tiles, tc_max(p->block, 1));
     p->splits = tc_min(p->panels, tc_ceil_div(threads > 1 ? 3 * threads : 1, tc_max(p->blocks * g->groups, 1)));
-    p->v_step = point_step(p->block * p->v_pitch);
-    p->m_step = point_step(p->block * p->m_pitch);
+    p->v_step = tc_winograd_step(p->block * p->v_pitch);
+    p->m_step = tc_winograd_step(p->block * p->m_pitch);
     p->m_at = tc_round_up(p->t.points * p->v_step * f, TC_ALIGN);
     p->outside_at = p->m_at + tc_round_up(p->t.points * p->m_step * f, TC_ALIGN);
     p->dump_at = p->outside_at + tc_round_up(g->c * f, TC_ALIGN);

@@ -15,6 +15,9 @@ typedef struct {
     int64_t c, k;                    /* channels of a pixel, of all groups */
 } tc_tiling;
 
+/* Room for `floats`, an odd number of cache lines: so far apart, things fall on different cache sets. */
+static inline int64_t tc_winograd_step(int64_t floats) { return tc_round_up(floats, 32) + 16; }
+
 int tc_winograd_fits(const tc_conv_shape *s); /* a 3x3 kernel of stride and dilation 1; along a third axis 1 */
 void tc_tiling_get(const tc_igemm *g, int64_t m, tc_tiling *t);
 /* Pointers to the pixels of a tile; those outside the map point to `outside`. */
@@ -24,7 +27,7 @@ void tc_tile_outputs(const tc_tiling *t, int64_t tile, const float *y, const flo
 /* conv_winograd.c: forward and data gradient by tiles of m x m, the m of the choice */
 int64_t tc_winograd_packed(const tc_conv_shape *s, int pass, int64_t m); /* floats */
 void tc_winograd_pack(const tc_conv_shape *s, int pass, int64_t m, const float *w, float *packed, int threads);
-int64_t tc_winograd_scratch(const tc_conv_shape *s, int pass, int64_t m, int threads); /* bytes; all passes */
+int64_t tc_winograd_scratch(const tc_conv_shape *s, int pass, int64_t m, int threads); /* bytes */
 void tc_winograd_run(const tc_conv_shape *s, int pass, int64_t m, const float *x, const float *packed,
                      const float *bias, float *y, char *scratch, int threads);
 
