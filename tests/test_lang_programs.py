@@ -1,7 +1,5 @@
 """Programs and what they expand to, rule by rule of the language."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -299,38 +297,3 @@ def test_bytes_that_are_not_utf8_have_their_place(tmp_path, data, line, column):
         lang.load(tmp_path / "a.net")
     found = caught.value.diagnostics[0]
     assert (found.code, found.line, found.column) == ("E002", line, column)
-
-
-def test_lark_is_imported_only_to_parse_and_numpy_never():
-    code = "import sys, tinyconv.lang; tinyconv.lang.Shape; assert 'lark' not in sys.modules\n" \
-           "tinyconv.lang.parse('input 8 x1'); assert 'lark' in sys.modules and 'numpy' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_tables_give_the_same_parser_as_the_grammar(tmp_path, monkeypatch):
-    import runpy
-
-    from tinyconv.lang import maketables, parser
-
-    maketables.make_tables(tmp_path / "tables.py")
-    made = runpy.run_path(str(tmp_path / "tables.py"))
-    tables = type(sys)("tinyconv.lang.tables")
-    tables.__dict__.update({k: made[k] for k in ("STAMP", "DATA", "MEMO")})
-    text = (CASES / "googlenet.net").read_text()
-    trees = []
-    for module in (tables, None):
-        monkeypatch.setitem(sys.modules, "tinyconv.lang.tables", module)
-        fresh = parser._Parser()
-        items, _ = fresh.parse(lang.parse(text).source, text)
-        trees.append(repr(items))
-        assert (fresh.lark.source_path == "<deserialized>") == (module is tables)
-    assert trees[0] == trees[1]
-
-
-def test_stale_tables_are_not_used(monkeypatch):
-    from tinyconv.lang import parser
-
-    tables = type(sys)("tinyconv.lang.tables")
-    tables.STAMP, tables.DATA, tables.MEMO = "lark 0 sha256 0", {}, {}
-    monkeypatch.setitem(sys.modules, "tinyconv.lang.tables", tables)
-    assert len(parser._Parser().parse(lang.parse("").source, "input 8 x1")[0]) == 1

@@ -1,4 +1,4 @@
-"""Text to AST: Lark's LALR parser over net.lark, with the nodes built while it parses."""
+"""Text to AST: an LALR(1) parser over net.lark, with the nodes built while it parses."""
 
 from __future__ import annotations
 
@@ -205,28 +205,62 @@ class AstBuilder:
         return ast.Number(self.source, expr.start, expr.end, MAX_DEPTH + 1, 1)
 
 
+class Refused(Exception):
+    """The text does not fit the grammar: the offset of the token that does not, and the terminals that would."""
+
+    def __init__(self, start: int, expected: set[str]):
+        super().__init__(start, expected)
+        self.start, self.expected = start, expected
+
+
 class _Parser:
-    """The Lark parser, built on first use from the tables made at build time, else from the grammar (0.1 s)."""
+    """The tables made at build time, run without Lark; Lark where a text does not fit, or where there are no tables.
+
+    Lark's parser is built on first use, from its own tables or from the grammar (0.1 s)."""
 
     def __init__(self):
         self.lock = threading.Lock()
-        self.lark = None
         self.builder = AstBuilder()
+        self.started = False
+        self.automaton = self.lark = None
 
     def parse(self, source: Source, text: str) -> tuple[list[ast.Item], list[Diagnostic]]:
         """The items of `text`, with places in `source` (which may differ in blanked lines of the same length).
 
-        Raises lark.UnexpectedInput; other problems that do not stop the parser are returned."""
+        Raises Refused; other problems that do not stop the parser are returned."""
+        from .maketables import load_automaton
+
         with self.lock:
-            if self.lark is None:
-                self.lark = self._load()
-            self.builder.begin(source)
+            if not self.started:
+                self.started, self.automaton = True, load_automaton(GRAMMAR, self.builder)
+            if self.automaton is not None:
+                self.builder.begin(source)
+                items = self.automaton.parse(text)
+                if items is not None:
+                    return items, self.builder.problems
+            return self._with_lark(source, text)
+
+    def _with_lark(self, source: Source, text: str) -> tuple[list[ast.Item], list[Diagnostic]]:
+        from lark.exceptions import UnexpectedInput
+
+        from .maketables import load_lark
+
+        if self.lark is None:
+            self.lark = load_lark(GRAMMAR, self.builder)
+        self.builder.begin(source)
+        try:
             return self.lark.parse(text), self.builder.problems
+        except UnexpectedInput as error:
+            raise Refused(*_place_of(error, text)) from None
 
-    def _load(self):
-        from .maketables import load_tables
 
-        return load_tables(GRAMMAR, self.builder)
+def _place_of(error, text: str) -> tuple[int, set[str]]:
+    """Offset of the token Lark stopped at, and the terminals it would have taken."""
+    token = getattr(error, "token", None)
+    if token is not None:
+        expected = set(getattr(error, "accepts", None) or error.expected or ())
+        return (len(text) if token.type == "$END" else token.start_pos), expected
+    return error.pos_in_stream, set(error.allowed or ())
 
 
 PARSER = _Parser()

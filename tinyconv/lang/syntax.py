@@ -1,4 +1,4 @@
-"""Parsing with errors in the reader's words: what Lark reports becomes a message, a place and the fix.
+"""Parsing with errors in the reader's words: where the parser stops becomes a message, a place and the fix.
 
 After an error the offending line is blanked and the rest parsed again, where braces allow that honestly.
 """
@@ -11,15 +11,13 @@ from ..errors import Diagnostic
 from . import ast
 from .ast import Source
 from .explain import MARKS, explain
-from .parser import MAX_DEPTH, MAX_TEXT, PARSER
+from .parser import MAX_DEPTH, MAX_TEXT, PARSER, Refused
 
 MAX_ERRORS = 20
 
 
 def parse_source(source: Source) -> tuple[list[ast.Item], list[Diagnostic]]:
     """The items of one file and every problem found in it; with problems the items are not to be used."""
-    from lark.exceptions import UnexpectedInput
-
     problem = size_problem(source)
     if problem:
         return [], [problem]
@@ -30,10 +28,9 @@ def parse_source(source: Source) -> tuple[list[ast.Item], list[Diagnostic]]:
         try:
             items, extra = PARSER.parse(source, text)
             break
-        except UnexpectedInput as error:
-            items = []
-            start, expected = place_of(error, text)
-            problem = explain(source, text, start, expected)
+        except Refused as error:
+            items, start = [], error.start
+            problem = explain(source, text, start, error.expected)
             extra = list(PARSER.builder.problems)
             if problems and problem.line <= problems[-1].line:
                 break       # blanking the line did not mend it
@@ -59,15 +56,6 @@ def size_problem(source: Source) -> Diagnostic | None:
             return Diagnostic("E106", f"braces are nested deeper than {MAX_DEPTH}", *source.span(*mark.span()),
                               help="name the inner part with `block`")
     return None
-
-
-def place_of(error, text: str) -> tuple[int, set[str]]:
-    """Offset of the token Lark stopped at, and the terminals it would have taken."""
-    token = getattr(error, "token", None)
-    if token is not None:
-        expected = set(getattr(error, "accepts", None) or error.expected or ())
-        return (len(text) if token.type == "$END" else token.start_pos), expected
-    return error.pos_in_stream, set(error.allowed or ())
 
 
 def blanked(text: str, at: int) -> str | None:
