@@ -112,8 +112,8 @@ SMALL = {  # inputs that leave at least one position at the end
     "dncnn": "12x9 x1", "wavenet": "100 x1", "m5_speech": None, "nin_cifar": "16x16 x3", "darknet19": "32x32 x3",
     "xception": "71x71 x3", "r2plus1d_18": "4x16x16 x3",
 }
-LONG = {"densenet100_cifar", "convnext_tiny", "fcn_resnet50", "deeplabv3_resnet50", "unet_valid", "darknet19", "xception",
-        "r2plus1d_18"}  # seconds each
+LONG = {"densenet100_cifar", "convnext_tiny", "fcn_resnet50", "deeplabv3_resnet50", "unet_valid", "darknet19",
+        "xception", "r2plus1d_18"}  # seconds each
 UNUSED = {"wavenet": {"conv90.weight", "conv90.bias"}}  # the residual half of the last layer: nothing comes after it
 
 

@@ -151,7 +151,7 @@ def se_resnet50():
 
 
 def senet154():
-    """Hu et al. 2017, appendix: twice the width in 64 groups, half of that before; 3x3 shortcuts where the size falls."""
+    """Hu et al. 2017, appendix: 64 groups, twice the width, half of it before; 3x3 shortcuts where the size falls."""
     total = normed(9, 3, 64, 112 ** 2) + normed(9, 64, 64, 112 ** 2) + normed(9, 64, 128, 112 ** 2)
     channels = 128
     for n, width, side in ((3, 128, 56), (8, 256, 28), (36, 512, 14), (3, 1024, 7)):
@@ -303,8 +303,8 @@ def test_the_text_that_goes_with_its_weights_means_the_same(name):
 
 
 @pytest.mark.parametrize("wrong, right", [
-    ("resnet5", "resnet50"), ("vgg-16", "vgg16"), ("VGG16", "vgg16"), ("googlenets", "googlenet"), ("lenet", "lenet5"),
-    ("inception", "inception_v3"), ("mobilnet", "mobilenet"), ("unett", "unet"), ("resnet-50.net", "resnet50"),
+    ("resnet5", "resnet50"), ("vgg-16", "vgg16"), ("VGG16", "vgg16"), ("vgg61", "vgg16"), ("googlenets", "googlenet"),
+    ("lenet", "lenet5"), ("inception", "inception_v3"), ("mobilnet", "mobilenet"), ("unett", "unet"), ("resnet-50.net", "resnet50"),
 ])
 def test_a_wrong_name_suggests(wrong, right):
     with pytest.raises(NetError) as error:
@@ -332,7 +332,7 @@ FULL_SIZE = ["alexnet", "zfnet", "googlenet", "resnet18", "resnet50", "mobilenet
 
 
 def learns(net) -> None:
-    """One step on three samples (two would leave `bn` of one position but signs): a loss, and all weights' gradients."""
+    """One step on three samples (of two, `bn` of one position leaves but signs): a loss, and all weights' gradients."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((3, *net.input_shape), np.float32)
     labels = np.arange(3) + 1 if net.classes > 1 else (x > 0).astype(np.float32)

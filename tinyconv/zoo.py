@@ -41,7 +41,8 @@ def find(net: str | os.PathLike) -> str:
         return str(in_zoo)
     if os.path.isdir(text):
         raise NetError(f"{text} is a folder, not a net", help="give a .net file, a weights file or a name of the zoo")
-    known = nets()
-    near = difflib.get_close_matches(Path(text).stem.lower(), known, n=1)
+    known, meant = nets(), Path(text).stem.lower()
+    near = difflib.get_close_matches(meant, known)
+    near.sort(key=lambda name: sorted(name) != sorted(meant))  # first one with the same letters in another order
     raise NetError(f"there is no file {text}, and no net of that name in the zoo",
                    help=f"did you mean `{near[0]}`?" if near else f"the zoo has {', '.join(known)}")
