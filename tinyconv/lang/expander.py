@@ -16,15 +16,15 @@ from .checks import warnings_of
 from .convert import MAX_SIZE, convert, source_of
 from .definitions import check_blocks, check_once, check_recursion, recursion
 from .errors import LayerError, SourceError
-from .findings import Findings, Stop
+from .findings import Findings, Stop, at_origin, passed_through
 from .lets import bind_lets, merged_input, parse_input
-from .merges import branch_values
+from .merges import branch_values, no_branches
 from .parser import MAX_DEPTH
 from .reader import Program
 from .scope import Scope, Table
 from .signature import REQUIRED, Param
 from .span import Call
-from .trace import Level, chain_lines, shape_trace
+from .trace import Level, chain_lines, odd_one, shape_trace
 from .unknown import early_name, unknown_layer
 from .values import UNKNOWN, BlockValue, Fault, evaluate, is_number, kind_of, show
 
@@ -49,7 +49,7 @@ class Expander:
     def __init__(self, program: Program, builder):
         self.program = program
         self.builder = builder
-        self.table = Table(program.blocks, builder.signatures)
+        self.table = Table(program.blocks, builder.signatures, program.items)
         self.callees = {name: Callee(name, s.params) for name, s in builder.signatures.items()}
         blocks = {name: b for name, b in program.blocks.items() if name not in builder.signatures}
         self.callees |= {name: block_callee(block) for name, block in blocks.items()}
@@ -219,7 +219,7 @@ class Expander:
             else:
                 value = self.when(stage, value, scope)
         except Fault as fault:
-            self.findings.fault(fault, scope.trail)
+            self.findings.fault(at_origin(fault, scope), scope.trail)
             value = UNKNOWN
         self.depth -= 1
         if stage.alias is not None:
@@ -368,7 +368,7 @@ class Expander:
         try:
             value = self.builder.layer(name, args, inputs, stage.span, scope.trail)
         except LayerError as error:
-            self.layer_error(error, stage, scope, given or {}, labels)
+            self.layer_error(error, stage, scope, given or {}, labels, inputs)
             return UNKNOWN
         sizes = [n for n in (*value.shape.spatial, value.shape.channels) if n is not None]
         if max(sizes) > MAX_SIZE:
@@ -377,11 +377,19 @@ class Expander:
         self.levels[-1].steps.append((name, value, bool(stage.args) or stage.branches is not None))
         return value
 
-    def layer_error(self, error: LayerError, stage: ast.Layer, scope: Scope, given: dict[str, Given], labels) -> None:
-        node = given[error.param].arg if error.param in given else stage.callee if labels else stage
-        shapes = () if labels else shape_trace(self.levels, stage.callee.name)
-        self.findings.report(Diagnostic(error.code, error.message, *node.span, help=error.help, labels=tuple(labels),
-                                        trace=shapes + chain_lines(scope.trail)))
+    def layer_error(self, error: LayerError, stage: ast.Layer, scope: Scope, given: dict[str, Given], labels,
+                    inputs) -> None:
+        trace = chain_lines(scope.trail)
+        if labels:
+            odd = labels[odd_one([v.shape for v in inputs])]
+            place = odd.file, odd.line, odd.column, odd.end_column
+        else:
+            node = given[error.param].arg if error.param in given else stage
+            fault = at_origin(Fault(error.code, error.message, node), scope)
+            place, labels = fault.node.span, fault.labels
+            trace = shape_trace(self.levels, stage.callee.name) + trace
+        self.findings.report(Diagnostic(error.code, error.message, *place, help=error.help, labels=tuple(labels),
+                                        trace=trace))
 
     def call(self, name: str, given: dict[str, Given], stage: ast.Layer, value, scope: Scope):
         block = self.table.blocks[name]
@@ -396,7 +404,9 @@ class Expander:
         inner.trail = (*scope.trail, call)
         for param in block.params:
             if param.name in given:
-                inner.values[param.name] = given[param.name].value
+                item = given[param.name]
+                inner.values[param.name] = item.value
+                inner.origins[param.name] = passed_through(item.node, scope) or item.arg
             elif param.default is not None:
                 inner.values[param.name] = evaluate(param.default, inner.lookup)
             else:       # a parameter that stands twice, which is reported already
@@ -416,18 +426,6 @@ class Expander:
             return UNKNOWN
         args = {p.name: p.default for p in self.callees[name].params.values() if p.default is not REQUIRED}
         return self.build(name, args, values, stage, scope, labels=labels)
-
-
-def no_branches(name: str, stage: ast.Layer) -> Fault:
-    brace = ast.Ident(stage.source, stage.branches.start, stage.branches.start + 1, "{")
-    if brace.span.line != stage.span.line:
-        return Fault("E152", "these braces have no word before them", brace,
-                     "write `repeat 2 { … }`, `add { … | … }` or `block NAME { … }`")
-    if len(stage.branches.chains) > 1:
-        return Fault("E152", f"`{name}` takes no branches", brace, "write `add { … | … }`, `concat { … | … }` or "
-                     "`mul { … | … }`")
-    return Fault("E152", f"`{name}` takes no braces", brace,
-                 f"write `-> repeat n {{ … }}`, or `block {name} … {{ … }}` to define a block")
 
 
 def check_count(stage: ast.Repeat, count) -> None:

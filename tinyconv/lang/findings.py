@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from ..errors import Diagnostic
+from ..errors import Diagnostic, Label
 from . import ast
+from .convert import source_of
 from .scope import Scope
 from .span import Call
 from .trace import chain_lines
 from .values import UNKNOWN, Fault
 
 MAX_ERRORS = 20
+# Errors of a value, whoever wrote it; others are of the place that they stand at.
+HANDED_ON = ("E105", "E131", "E136", "E140", "E147", "E148", "E200", "E201", "E202", "E203")
 
 
 class Stop(Exception):
@@ -43,3 +46,20 @@ class Findings:
         """For what would not end: this error alone is reported beside those before it."""
         self.fault(Fault("E171", message, node, help), scope.trail)
         return Stop()
+
+
+def passed_through(node: ast.Node, scope: Scope) -> ast.Node | None:
+    """Where the value was written that `node` merely names, a parameter of this block."""
+    return scope.origin(node.name) if isinstance(node, ast.Name) else None
+
+
+def at_origin(fault: Fault, scope: Scope) -> Fault:
+    """A value that a block only hands on is reported where it was written, and shown where it is used."""
+    node = fault.node.value if isinstance(fault.node, ast.Arg) else fault.node
+    origin = passed_through(node, scope) if fault.code in HANDED_ON else None
+    if origin is None:
+        return fault
+    help = fault.help
+    if help.startswith("write `") and "round(" in help and isinstance(origin, ast.Keyword):
+        help = f"write `{origin.name}=round({source_of(origin.value)})`"
+    return Fault(fault.code, fault.message, origin, help, (*fault.labels, Label(*fault.node.span, "used here")))

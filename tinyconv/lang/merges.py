@@ -58,3 +58,15 @@ def other_value(name: str, arg: ast.Arg, scope: Scope):
         return found
     raise Fault("E152", f"`{name}` merges branches or @names, not {kind_of(found)}", arg,
                 f"write `{name} {{ … | … }}` or `{name} @name`")
+
+
+def no_branches(name: str, stage: ast.Layer) -> Fault:
+    brace = ast.Ident(stage.source, stage.branches.start, stage.branches.start + 1, "{")
+    if brace.span.line != stage.span.line:
+        return Fault("E152", "these braces have no word before them", brace,
+                     "write `repeat 2 { … }`, `add { … | … }` or `block NAME { … }`")
+    if len(stage.branches.chains) > 1:
+        return Fault("E152", f"`{name}` takes no branches", brace, "write `add { … | … }`, `concat { … | … }` or "
+                     "`mul { … | … }`")
+    return Fault("E152", f"`{name}` takes no braces", brace,
+                 f"write `-> repeat n {{ … }}`, or `block {name} … {{ … }}` to define a block")

@@ -17,8 +17,10 @@ INITS = ("he", "xavier", "zeros")
 class Table:
     """What is known file-wide: blocks and the builder's built-ins, with the words that they understand."""
 
-    def __init__(self, blocks: Mapping[str, ast.Block], signatures: Mapping[str, Signature]):
+    def __init__(self, blocks: Mapping[str, ast.Block], signatures: Mapping[str, Signature],
+                 flow: Iterable[ast.Item] = ()):
         self.blocks = blocks
+        self.flow = [item for item in flow if not isinstance(item, ast.Block)]
         self.signatures = signatures
         self.words = {*INITS, "normal"}
         for signature in signatures.values():
@@ -35,12 +37,13 @@ class Table:
 class Scope:
     """One level of names. `channels` is `in`: None outside a block, UNKNOWN after an error."""
 
-    __slots__ = ("parent", "table", "values", "names", "channels", "trail", "boundary")
+    __slots__ = ("parent", "table", "values", "names", "origins", "channels", "trail", "boundary")
 
     def __init__(self, parent: Scope | None, table: Table | None = None):
         self.parent = parent
         self.values: dict[str, object] = {}
         self.names: dict[str, tuple[object, ast.Ident]] = {}
+        self.origins: dict[str, ast.Node] = {}      # where a parameter's value was written, through all calls
         self.boundary = parent is None
         self.table = parent.table if parent else table
         self.channels = parent.channels if parent else None
@@ -61,6 +64,15 @@ class Scope:
         while scope is not None:
             if name in scope.values:
                 return scope.values[name]
+            scope = scope.parent
+        return None
+
+    def origin(self, name: str) -> ast.Node | None:
+        """Where the value in scope under this name was written, if it came in through a parameter."""
+        scope = self
+        while scope is not None:
+            if name in scope.values:
+                return scope.origins.get(name)
             scope = scope.parent
         return None
 

@@ -49,6 +49,17 @@ def branch_label(index: int, chain: list[ast.Stage], level: Level, stage: ast.La
     return Label(*place, f"branch {index + 1}: {' -> '.join(shown)}")
 
 
+def odd_one(shapes: list) -> int:
+    """The branch that alone differs from all others, of three or more; else the first."""
+    for keys in ([shape.spatial for shape in shapes], shapes):
+        odd = [i for i, key in enumerate(keys) if keys.count(key) == 1]
+        if len(keys) > 2 and len(odd) == 1 and len(set(keys)) == 2:
+            return odd[0]
+        if len(set(keys)) > 1:
+            return 0
+    return 0
+
+
 def brief(shape, before) -> str:
     """The shape, without its spatial sizes where they are as before."""
     return f"x{shape.channels}" if before is not None and shape.spatial == before.spatial else str(shape)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 from ..errors import Label
 from . import ast
-from .checks import aliases
+from .checks import aliases, nodes
 from .convert import source_of
 from .misfits import split_name
 from .reader import Program
@@ -20,7 +21,20 @@ def unknown_layer(ident: ast.Ident, scope: Scope, stage: ast.Layer | None = None
     name = ident.name
     if passed is not None:
         return Fault("E120", f"`{name}` is {kind_of(passed)} here, not a layer", ident, "a layer starts with its name")
+    defined = misspelt_definition(name, scope)
+    if defined is not None:
+        calls = "called, and nothing defines it" if stage is not None else "named here"
+        return Fault("E120", f"unknown layer `{name}`: the block `{defined.name}` is never used", defined,
+                     f"write `block {name}`", (Label(*ident.span, f"`{name}` is {calls}"),))
     return Fault("E120", f"unknown layer `{name}`", ident, layer_meant(ident, scope, stage))
+
+
+def misspelt_definition(name: str, scope: Scope) -> ast.Ident | None:
+    """The block that was meant by `name`, where the definition has the typo: it is never called, `name` is often."""
+    calls = Counter(n.callee.name for n in nodes(list(scope.table.blocks.values()) + scope.table.flow)
+                    if isinstance(n, ast.Layer))
+    near = nearest(name, [b for b in scope.table.blocks if not calls[b]])
+    return scope.table.blocks[near].name if near and calls[name] > 1 else None
 
 
 def layer_meant(ident: ast.Ident, scope: Scope, stage: ast.Layer | None) -> str:

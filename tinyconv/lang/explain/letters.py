@@ -138,7 +138,7 @@ def misplaced(spot: Spot, word: str, end: int):
     if spot.in_parameters():
         return spot.report(f"`{shown}` is no parameter", "a block's parameters are names, as in `block NAME k x=64 { … }`",
                            end=end)
-    return spot.report(f"`{shown}` is not expected here", spot.wanted() or "a line starts with a layer's name", end=end)
+    return spot.report(f"`{shown}` is not expected here", spot.wanted() or "arguments follow a layer's name, and a line starts with one", end=end)
 
 
 def _without_dots(word: str) -> str:
