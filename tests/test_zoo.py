@@ -304,7 +304,8 @@ def test_the_text_that_goes_with_its_weights_means_the_same(name):
 
 @pytest.mark.parametrize("wrong, right", [
     ("resnet5", "resnet50"), ("vgg-16", "vgg16"), ("VGG16", "vgg16"), ("vgg61", "vgg16"), ("googlenets", "googlenet"),
-    ("lenet", "lenet5"), ("inception", "inception_v3"), ("mobilnet", "mobilenet"), ("unett", "unet"), ("resnet-50.net", "resnet50"),
+    ("lenet", "lenet5"), ("inception", "inception_v3"), ("mobilnet", "mobilenet"), ("unett", "unet"),
+    ("resnet-50.net", "resnet50"),
 ])
 def test_a_wrong_name_suggests(wrong, right):
     with pytest.raises(NetError) as error:
