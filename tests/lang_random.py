@@ -10,9 +10,10 @@ NL = "\n"       # a token that ends a statement: a line break or a `;`
 
 _WORDS = re.compile(r'"[^"\n]*"|#[^\n]*|->|[=!<>]=|[\w.?]+|[^\w\s]|\s+')
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "elu", "leaky", "gelu", "silu", "bn", "skip")
-PIECES = ("let default include block head repeat when else as and or not in on off min( round( normal( ? ?x? 3X3 → × => "
-          "^ 1e9 99999999999999999999 0.1 x3 s2 g0 s0 @a skip as|n { } ( ) = , ; : \" ' # \\ \x00 \u00a0 日 -> | conv relu "
-          "add concat data{ train{ 3x3x64 \u2028 \x0c \ufeff").split(" ")
+PIECES = (
+    "let default include block head repeat when else as and or not in on off min( round( normal( ? ?x? 3X3 → × => ^ 1e9 "
+    "99999999999999999999 0.1 x3 s2 g0 s0 @a skip as|n { } ( ) = , ; : \" ' # \\ \x00 \u00a0 日 -> | conv relu add concat "
+    "data{ train{ 3x3x64 \u2028 \x0c \ufeff").split(" ")
 
 
 class Writer:
@@ -34,7 +35,7 @@ class Writer:
         return f"{stem}{self.count}_"
 
     def program(self) -> list[str]:
-        rng, out = self.rng, []
+        rng, out = self.rng, ["include", '"residual.net"', NL] if self.some(0.03) else []
         for make in rng.choices((self.let, self.block, self.default), (4, 4, 1), k=rng.randint(0, 5)):
             out += [*make(), NL]
         axes = rng.randint(1, 3)
@@ -64,8 +65,8 @@ class Writer:
         return tokens
 
     def default(self) -> list[str]:
-        return ["default", "conv", *self.keys(("init", ["xavier"]), ("bias", ["off"]), ("init", ["normal(", "0.1", ")"]),
-                                              chance=1)]
+        keys = ("init", ["xavier"]), ("bias", ["off"]), ("init", ["normal(", "0.1", ")"])
+        return ["default", "conv", *self.keys(*keys, chance=1)]
 
     def block(self) -> list[str]:
         name, outer, refs = self.fresh("block"), list(self.lets), self.refs
@@ -94,7 +95,7 @@ class Writer:
                      ["test", ":", "resize", "40", "->", "crop", "32"], ["validation", "0.1"]]
             name = "data"
         else:
-            lines = [["epochs", "3"], ["batch", *self.rng.choice((["32"], self.rng.sample(self.lets, min(1, len(self.lets))) or ["8"]))],
+            lines = [["epochs", "3"], ["batch", rng.choice(["32", *self.lets])],
                      ["optimizer", "sgd", "lr", "=", "0.1", "nesterov"],
                      ["schedule", "step", "at", "=", "1", ",", "2", "factor", "=", "1", "/", "10"]]
             name = "train"
@@ -135,8 +136,8 @@ class Writer:
 
     def conv(self, depth: int) -> list[str]:
         kernel = self.rng.choice(("1", "3", "5"))
-        channels = self.rng.choice(([f"x{self.rng.choice((4, 8))}"], ["x", "=", *self.whole()], ["x", "=", "4", "*", "in"]
-                                   if self.in_block else ["x", "=", "8"]))
+        channels = self.rng.choice((["x4"], ["x8"], ["x", "=", *self.whole()],
+                                    ["x", "=", "4", "*", "in"] if self.in_block else ["x", "=", "8"]))
         more = self.keys(("bias", ["off"]), ("init", ["he"]), ("d", ["1"]), ("share", [self.fresh("w")]),
                          ("bias", self.condition()), ("s", ["1"]), chance=0.2)
         return ["conv", kernel, *channels, *more]
@@ -193,8 +194,8 @@ class Writer:
         if kind < 4 and self.lets:
             return [rng.choice(self.lets)]
         number = str(rng.randint(1, 4))
-        return [[number], [number], [number, "+", "1"], ["2", "*", number], ["2", "^", "2"], ["(", number, "+", "2", ")"],
-                ["max(", number, ",", "2", ")"], ["9", "-", "-", number, "-", "8"]][kind]
+        return [[number], [number], [number, "+", "1"], ["2", "*", number], ["2", "^", "2"],
+                ["(", number, "+", "2", ")"], ["max(", number, ",", "2", ")"], ["9", "-", "-", number, "-", "8"]][kind]
 
     def condition(self) -> list[str]:
         rng = self.rng
@@ -211,16 +212,17 @@ COMMENTS = ("#", "# why", "#" * 80, "# é { | -> } \" ;", "#a  b  ", "#\t", "# \
 
 
 def written(tokens: list[str], rng: random.Random) -> str:
-    """The tokens as text: neat, or with blanks, breaks and comments wherever the grammar takes them."""
-    mess = rng.choice((0, 0.05, 0.3))
-    out = [gap("", NL, rng, mess) if mess else ""]
+    """The tokens as text: neat, in columns, or with blanks, breaks and comments wherever the grammar takes them."""
+    mess, columns = rng.choice((0, 0.05, 0.3)), rng.choice((0, 0, 0, 4, 7))
+    text = gap("", NL, rng, mess) if mess else ""
     for before, token in zip(["", *tokens], tokens):
         if token == NL:
-            continue
-        out += [gap(before, token, rng, mess) if before else "", token]
-    text = "".join(out) + rng.choice(("\n", "", "\n\n\n", " ", "\n# end", ";"))
-    # What `written` separates by NL is put back here, so that `gap` sees both neighbours.
-    text = rng.choice(("", "", "", "\ufeff")) + text
+            continue        # `gap` saw it as the neighbour of what follows
+        space = gap(before, token, rng, mess) if before else ""
+        if space == " " and columns and before != "@":
+            space = " " * (columns - (len(text) - text.rfind("\n") - 1) % columns)
+        text += space + token
+    text = rng.choice(("", "", "", "\ufeff")) + text + rng.choice(("\n", "", "\n\n\n", " ", "\n# end", ";"))
     return text.replace("\n", rng.choice(("\n", "\n", "\n", "\r\n", "\r")))
 
 
@@ -228,10 +230,9 @@ def gap(before: str, after: str, rng: random.Random, mess: float) -> str:
     if before == NL or after == NL:
         simple = rng.choice((NL, NL, NL, ";", "; ")) if mess else NL
         return simple if rng.random() > 2 * mess else blank(rng, True)
-    # Here a line break means nothing: the parser waits for more.
-    free = after in ("->", "{", "|", "}", "else") or before in ("{", "|", "=", "(", ",", "when", "repeat", "let", "not") \
-        or before.endswith("(")
-    free &= before != "->"
+    # A line break means nothing where the parser waits for more, and before what leads a line.
+    free = before != "->" and (before.endswith("(") or after in ("->", "{", "|", "}", "else")
+                               or before in ("{", "|", "=", ",", "when", "repeat", "let", "not"))
     if rng.random() < mess and free:
         return blank(rng, False)
     glued = not (re.match(r"[\w.?\"@]", after) and re.search(r"[\w.?\"]$", before))

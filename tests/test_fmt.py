@@ -70,6 +70,13 @@ def test_includes_are_not_followed():
     assert lang.format('include   "missing.net"') == 'include "missing.net"\n'
 
 
+def test_a_text_that_would_grow_too_large_is_left_alone():
+    """Formatted, it could not be read again."""
+    with pytest.raises(NetError) as found:
+        lang.format("train{" + "epochs 3;" * 20_000 + "}")
+    assert found.value.diagnostics[0].code == "E101"
+
+
 # -- the command
 
 UGLY, PLAIN = "let a=1;conv  3x3   x8->relu\n", "let a = 1\nconv 3x3 x8 -> relu\n"

@@ -27,6 +27,7 @@ from tinyconv.lang.reader import decode
 from tinyconv.train import TRAIN
 
 CASES = Path(__file__).with_name("lang_cases")
+FILE = str(CASES / "random.net")     # beside what random programs include
 TEXTS = [text for text in (p.read_text() for p in sorted(CASES.glob("*.net"))) if "include" not in text]
 PIECES = sorted({t for text in TEXTS for t in re.findall(r'"[^"\n]*"|->|==|[\w.]+|[^\w\s]|\n', text)} | set(
     "let default include block head repeat when else as and or not in on off min( round( normal( ? ?x? 3X3 → × "
@@ -102,7 +103,7 @@ def structure(node):
 
 def meaning(text):
     """("net", …) with all that a text says, or ("error", …). What is said about places is left out."""
-    program = lang.parse(text, "f.net")
+    program = lang.parse(text, FILE)
     try:
         graph = build(program)
         sections = lang.sections(program, {"data": DATA, "train": TRAIN})
@@ -115,27 +116,29 @@ def meaning(text):
 
 
 def comments(text):
-    source = lang.parse(text, "f.net").source
+    source = lang.parse(text, FILE).source
     return [source.text[start:end].rstrip() for start, end in source.comments()]
 
 
 def exercise(data: bytes) -> str:
     """Takes one program through everything, checks what must hold, returns what became of it."""
     try:
-        text = decode(data, "f.net")
-        program = lang.parse(text, "f.net")
+        text = decode(data, FILE)
+        program = lang.parse(text, FILE)
     except NetError as error:
         assert error.diagnostics and str(error)
         try:
-            lang.format(decode(data, "f.net"), "f.net")
+            formatted = lang.format(decode(data, FILE), FILE)
         except NetError as again:
-            assert again.diagnostics == error.diagnostics
+            assert again.diagnostics == error.diagnostics[:len(again.diagnostics)]
             return "not parsed"
-        raise AssertionError("formatted what cannot be parsed") from None
+        assert error.diagnostics[0].code.startswith("E00")      # only an include was at fault
+        assert lang.format(formatted) == formatted
+        return "not included"
     found = meaning(text)
     formatted = lang.format(text)
     assert lang.format(formatted) == formatted
-    assert structure(lang.parse(formatted, "f.net").items) == structure(program.items)
+    assert structure(lang.parse(formatted, FILE).items) == structure(program.items)
     assert meaning(formatted) == found
     assert comments(formatted) == comments(text)
     assert not re.search("[ \t]\n|^\n|\n\n\n|\n\n\Z", formatted) and formatted[-1:] in ("", "\n")
@@ -238,7 +241,7 @@ def main(count, first=0):
     outcomes, slowest, began = Counter(), (0.0, 0), time.monotonic()
     for seed in range(first, first + count):
         data, start = program(seed), time.process_time()
-        signal.setitimer(signal.ITIMER_REAL, 120)
+        signal.setitimer(signal.ITIMER_REAL, 600)
         try:
             outcomes[exercise(data)] += 1
         except BaseException:

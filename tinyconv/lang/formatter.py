@@ -32,9 +32,11 @@ Everything else stays as it was written: names, numbers, parentheses, the order 
 
 from __future__ import annotations
 
+from ..errors import Diagnostic
 from .ast import Source
 from .columns import Cell, Line, comment_columns, line_up
 from .errors import SourceError
+from .parser import MAX_TEXT
 from .reader import normalise
 from .syntax import parse_source
 from .tokens import Group, Row, Statement, Token, read_rows, stages
@@ -64,7 +66,11 @@ def format(text: str, file: str = "<text>") -> str:
     rows, end = read_rows(source, items)
     printer = _Printer()
     printer.rows([[statement] for row in rows for statement in row], end, 0)
-    return printer.text()
+    formatted = printer.text()
+    if len(formatted) > MAX_TEXT:
+        raise SourceError([Diagnostic("E101", f"formatted, the text would be larger than {MAX_TEXT} characters", file,
+                                      help="put a part of it into another file and `include` that")], {})
+    return formatted
 
 
 class _Printer:
