@@ -10,10 +10,11 @@ import re
 from ..errors import Diagnostic
 from . import ast
 from .ast import Source
-from .explain import MARKS, explain
 from .parser import MAX_DEPTH, MAX_TEXT, PARSER, Refused
 
 MAX_ERRORS = 20
+# Texts and comments are skipped, so that what they hold is no brace.
+MARKS = re.compile(r'"[^"\n]*"|#[^\n]*|([{}()])')
 
 
 def parse_source(source: Source) -> tuple[list[ast.Item], list[Diagnostic]]:
@@ -29,6 +30,8 @@ def parse_source(source: Source) -> tuple[list[ast.Item], list[Diagnostic]]:
             items, extra = PARSER.parse(source, text)
             break
         except Refused as error:
+            from .explain import explain
+
             items, start = [], error.start
             problem = explain(source, text, start, error.expected)
             extra = list(PARSER.builder.problems)

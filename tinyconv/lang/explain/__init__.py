@@ -10,10 +10,10 @@ from ..ast import Source
 from .braces import at_end, brace, unclosed, unopened
 from .flow import arrow, bar, comma, foreign_keyword, keyword, left_open, missing_arrow
 from .letters import comment, lookalike, malformed, quotes, wrong_arrow
-from .spot import MARKS, Spot
+from .spot import Spot
 from .values import assignment, bracket, call, colon, let_without_value, operator, stray
 
-__all__ = ["MARKS", "explain"]
+__all__ = ["explain"]
 
 _KINDS = (
     unclosed, unopened, left_open, at_end, comment, lookalike, wrong_arrow, foreign_keyword, let_without_value, brace, bar, arrow, keyword,

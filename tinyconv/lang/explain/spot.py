@@ -8,9 +8,8 @@ from functools import cached_property
 from ...errors import Diagnostic, Label
 from ..ast import Source
 from ..suggest import SETTINGS_ELSEWHERE
+from ..syntax import MARKS
 
-# Strings and comments are skipped, so that what they hold is neither a brace nor a word.
-MARKS = re.compile(r'"[^"\n]*"|#[^\n]*|([{}()])')
 WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 NUMBER = re.compile(r"\d+(?:\.\d+)?|\.\d+")
 _BITS = re.compile(r'"[^"\n]*"?|->|=>|==|!=|<=|>=|@?[\w.?]+|\S')
