@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 from tinyconv import lang
-from tinyconv.data.steps import STEPS
 from tinyconv.lang import ast
 from tinyconv.lang.checks import nodes
 from tinyconv.layers import LAYERS
-from tinyconv.train.settings import TRAIN
+from tinyconv.sections import SECTIONS
 
 ROOT = Path(__file__).resolve().parent.parent
 EXTENSION = ROOT / "editors" / "vscode"
@@ -57,7 +56,7 @@ def test_the_layers_are_those_of_the_language():
 
 def test_words_are_those_of_the_signatures():
     signatures = [layer.signature for layer in LAYERS.values()]
-    for setting in TRAIN.values():
+    for setting in (*SECTIONS["data"].values(), *SECTIONS["train"].values()):
         signatures += (setting.choices or {}).values()
     params = [param for signature in signatures for param in signature.params]
     known = {word for param in params for word in param.words}

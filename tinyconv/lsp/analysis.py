@@ -10,8 +10,8 @@ from .. import lang
 from ..errors import Diagnostic, NetError
 from ..graph import Graph, build
 from ..lang import lets, reader, scope, values
-from ..lang.signature import Setting
 from ..layers import LAYERS
+from ..sections import SECTIONS
 from .outline import Outline
 
 NO_INPUT = "E150"
@@ -57,14 +57,6 @@ class BufferReader(reader._Reader):
         return super().module(self.buffers.get(identity(file), text) if self.sources else text, file)
 
 
-def schema() -> dict[str, Mapping[str, Setting]]:
-    """The settings of the sections."""
-    from ..data.steps import DATA
-    from ..train.settings import TRAIN
-
-    return {"data": DATA, "train": TRAIN}
-
-
 def analyse(path: str, text: str, buffers: Mapping[str, str]) -> Analysis:
     """Everything about `text` (as lang.normalise leaves it), which stands or will stand in the file `path`."""
     outline = Outline(text)
@@ -75,7 +67,7 @@ def analyse(path: str, text: str, buffers: Mapping[str, str]) -> Analysis:
         return Analysis(path, text, outline, list(error.diagnostics), files=files)
     graph, found = of_layers(program)
     try:
-        lang.sections(program, schema())
+        lang.sections(program, SECTIONS)
     except NetError as error:
         found += error.diagnostics or [Diagnostic("E300", error.message, path, help=error.help)]
     return Analysis(path, text, outline, found, program, graph, program.files, let_values(program))

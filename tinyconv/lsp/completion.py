@@ -12,7 +12,7 @@ from ..lang.scope import INITS
 from ..lang.signature import REQUIRED, Param, Setting
 from ..lang.values import FUNCTIONS
 from ..layers import LAYERS
-from .analysis import schema
+from ..sections import SECTIONS
 from .outline import Definition, Outline, Statement
 from .project import Found, Project
 
@@ -236,7 +236,7 @@ def references(at: Place) -> list[Completion]:
 
 
 def in_section(at: Place) -> list[Completion]:
-    settings: Mapping[str, Setting] = schema().get(at.before.frame.name, {})
+    settings: Mapping[str, Setting] = SECTIONS.get(at.before.frame.name, {})
     words = at.words
     if not words and not at.statement.setting:
         return [Completion(name, "setting", usage_of(setting), f"{name}:" if setting.pipeline else "")

@@ -9,7 +9,8 @@ from ..graph.describe import axes, describe
 from ..graph.graph import add_known
 from ..lang.callee import Callee
 from ..layers import LAYERS
-from .analysis import Analysis, schema
+from ..sections import SECTIONS
+from .analysis import Analysis
 from .navigation import resolve
 from .outline import Statement
 from .project import Found, Project
@@ -61,7 +62,7 @@ def usage(project: Project, path: str, analysis: Analysis, name: str, found: Fou
 
 def of_setting(statement: Statement) -> str:
     """The signature of a setting, or of a step in a pipeline."""
-    settings = schema().get(statement.frame.name, {})
+    settings = SECTIONS.get(statement.frame.name, {})
     setting = settings.get(statement.setting or statement.head)
     if setting is None:
         return ""
