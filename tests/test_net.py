@@ -268,3 +268,17 @@ def test_registered_layers():
         np.testing.assert_allclose(h, 4 * g, rtol=1e-5)
     finally:
         del LAYERS["double"]
+
+
+def test_masks_as_targets_of_a_sigmoid():
+    net = tinyconv.compile("input 4x4 x3\nconv 1 x1 -> sigmoid", seed=0)
+    rng = np.random.default_rng(0)
+    x, mask = rng.random((2, 4, 4, 3), np.float32), rng.integers(0, 2, (2, 4, 4))
+    loss, grads = net.gradients(x, mask[..., None].astype(np.float32))
+    y = net(x)[..., 0].astype(float)
+    assert loss == pytest.approx(-np.where(mask, np.log(y), np.log(1 - y)).mean(), rel=1e-5)
+    for same in (mask, mask.astype(bool), mask.astype(np.uint8)[..., None]):
+        other_loss, other = net.gradients(x, same)
+        assert other_loss == loss and all((other[name] == grads[name]).all() for name in grads)
+    with pytest.raises(tinyconv.NetError, match=r"lie in 0\.\.1; these go from 0 to 255"):
+        net.gradients(x, 255 * mask)

@@ -222,7 +222,12 @@ class Net:
             return Request(mode, len(x), x.shape[1:-1], x.dtype.name)
         if not len(x):
             raise NetError("an empty batch has no loss")
-        return Request(mode, len(x), x.shape[1:-1], x.dtype.name, labels.dtype.kind in "iub", optimizer)
+        numbers = labels.dtype.kind in "iub" and not self._ends_in_sigmoid
+        return Request(mode, len(x), x.shape[1:-1], x.dtype.name, numbers, optimizer)
+
+    @property
+    def _ends_in_sigmoid(self) -> bool:
+        return self.graph.nodes[self.graph.output_index].op == "sigmoid"
 
     def labels(self, labels: np.ndarray, buffer, layout: str = "NHWC") -> np.ndarray:
         """Labels as the plan wants them: class numbers int32 (N, *spatial), or float32 of the output's shape."""
@@ -236,6 +241,10 @@ class Net:
                 raise NetError(f"label {bad} is out of range: labels of this net go from 0 to {classes - 1}")
         elif layout == "NCHW" and labels.ndim == len(buffer.shape) > 2:
             labels = np.moveaxis(labels, 1, -1)
+        if buffer.dtype != "int32" and self._ends_in_sigmoid and labels.size:
+            if not (0 <= labels.min() and labels.max() <= 1):
+                raise NetError(f"targets of a sigmoid lie in 0..1; these go from {labels.min()} to {labels.max()}",
+                               help="divide a mask of 0 and 255 by 255")
         if labels.shape != buffer.shape:
             flat = buffer.shape[:1] + tuple(n for n in buffer.shape[1:] if n != 1)
             if labels.shape != flat:
