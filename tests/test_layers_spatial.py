@@ -309,7 +309,8 @@ def test_up_known_values():
     ("input x3\nup 2", "`up` needs spatial axes", ""),
     ("input 4x4 x3\nup 2 cubic", "`up` does not know the word `cubic`", ""),
     ("input 4x4 x3 as a\npool global -> flatten as b -> @a -> up @b", "takes the spatial size of x3, but 4x4 x3", "axes"),
-    ("input 4x4 x3\nup @a", "", ""),
+    ("input 4x4 x3\nup @a", "there is no `@a` here", "as a"),
+    ("input 4x4 x3 as a\npool 2 -> up a", "`up` does not know the word `a`", "@a"),
 ])
 def test_up_errors(text, message, help):
     error = error_of(text)
@@ -377,7 +378,7 @@ def test_chunks_are_what_concat_joins():
     ("input 4x? x6\nreshape 4x4 x5", "`reshape` of a free size", "pool adaptive"),
     ("input 4x? x6\nflatten", "`flatten` of a free size", "pool global"),
     ("input 4x4 x6\nreshape 4x4 x0", "`reshape` needs at least 1 channel", "x1"),
-    ("input 4x4 x6\nreshape 2x2x2x2 x6", "", ""),
+    ("input 4x4 x6\nreshape 2x2x2x2 x6", "`reshape` to 4 axes: at most 3", "multiply"),
     ("input x6\npad 1", "`pad` has no spatial axes left", "channels=8"),
 ])
 def test_errors_of_parts(text, message, help):

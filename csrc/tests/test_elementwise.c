@@ -114,6 +114,19 @@ static void check_prelu(int64_t rows, int64_t c) {
     check_free_all(name("prelu", rows, c));
 }
 
+static void check_bias_add(int64_t rows, int64_t c) {
+    const int64_t n = rows * c;
+    float *x = check_input(n, -1, 1), *bias = check_input(c, -1, 1), *y = check_output(n), *own = check_copy(x, n);
+    double *want = check_doubles(n);
+    for (int64_t i = 0; i < n; i++)
+        want[i] = (double)x[i] + bias[i % c];
+    tc_bias_add(rows, c, x, bias, y, 3);
+    tc_bias_add(rows, c, own, bias, own, 2);
+    check_close(name("bias_add", rows, c), n, y, want, NULL, 2 * EPS);
+    check_same(name("bias_add in place", rows, c), (size_t)n * 4, own, y);
+    check_free_all(name("bias_add", rows, c));
+}
+
 static void check_add(int64_t n) {
     float *a = check_input(n, -1, 1), *b = check_input(n, -1, 1), *y = check_output(n);
     double *want = check_doubles(n);
@@ -250,6 +263,7 @@ int main(void) {
             continue;
         for (int64_t rows = 1; rows < 300; rows = rows * 3 + i % 2) {
             check_prelu(rows, c);
+            check_bias_add(rows, c);
             check_normalise(rows, c);
             check_place(rows, c, i);
         }
@@ -264,6 +278,7 @@ int main(void) {
         check_window((tc_window_shape){1, 1, 4, 6, c, 1, 6, 3, c, 0, -2, 2, 0});            /* crop here, pad there */
     }
     check_prelu(20011, 17);
+    check_bias_add(20011, 17);
     check_normalise(30011, 3);
     check_place(5003, 24, 1);
     for (int form = 0; form < 4; form++)

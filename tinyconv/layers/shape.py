@@ -106,7 +106,7 @@ class Reshape(_Rearranged):
     def resolve(self, args, inputs):
         k, axes = args["k"], len(inputs[0].spatial)
         if isinstance(k, tuple) and len(k) > 3:
-            raise LayerError("at most 3 spatial axes")
+            raise LayerError(f"`reshape` to {len(k)} axes: at most 3 spatial axes", help="multiply some of the sizes")
         k = per_axis(k, len(k) if isinstance(k, tuple) else max(axes, 1), "size")
         if args["x"] < 1:
             raise LayerError("`reshape` needs at least 1 channel", help="write `x1`")
