@@ -157,7 +157,8 @@ class AstBuilder:
     def sizes(self, text, start, end):
         parts = text.split("x")
         if len(parts) > 8 or any(len(p) > 15 for p in parts):
-            self.problem("E105", "this size is out of range", start, end)
+            self.problem("E105", "this size is out of range", start, end,
+                         "sizes have up to 8 numbers of up to 15 digits")
             parts = ["1"]
         return ast.SizeLiteral(self.source, start, end, 1, tuple(None if p == "?" else int(p) for p in parts))
 

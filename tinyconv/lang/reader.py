@@ -176,7 +176,8 @@ class _Reader:
             return []
         self.read.add(identity)
         if len(self.read) > MAX_FILES:
-            self.problems.append(Diagnostic("E005", f"more than {MAX_FILES} files are included", *item.span))
+            self.problems.append(Diagnostic("E005", f"more than {MAX_FILES} files are included", *item.span,
+                                            help="put their blocks together into fewer files"))
             return []
         try:
             text = decode(read_bytes(path), path)
