@@ -101,9 +101,8 @@ def structure(node):
     return type(node).__name__, {name: structure(getattr(node, name)) for name in sorted(fields)}
 
 
-def meaning(text):
-    """("net", …) with all that a text says, or ("error", …). What is said about places is left out."""
-    program = lang.parse(text, FILE)
+def meaning(program):
+    """("net", …) with all that a program says, or ("error", …). What is said about places is left out."""
     try:
         graph = build(program)
         sections = lang.sections(program, {"data": DATA, "train": TRAIN})
@@ -115,8 +114,7 @@ def meaning(text):
                    [(d.code, d.message) for d in graph.warnings], sections, steps)
 
 
-def comments(text):
-    source = lang.parse(text, FILE).source
+def comments(source):
     return [source.text[start:end].rstrip() for start, end in source.comments()]
 
 
@@ -135,13 +133,14 @@ def exercise(data: bytes) -> str:
         assert error.diagnostics[0].code.startswith("E00")      # only an include was at fault
         assert lang.format(formatted) == formatted
         return "not included"
-    found = meaning(text)
+    found = meaning(program)
     formatted = lang.format(text)
     assert lang.format(formatted) == formatted
-    assert structure(lang.parse(formatted, FILE).items) == structure(program.items)
-    assert meaning(formatted) == found
-    assert comments(formatted) == comments(text)
-    assert not re.search("[ \t]\n|^\n|\n\n\n|\n\n\Z", formatted) and formatted[-1:] in ("", "\n")
+    again = lang.parse(formatted, FILE)
+    assert structure(again.root) == structure(program.root)
+    assert meaning(again) == found
+    assert comments(again.source) == comments(program.source)
+    assert not re.search(r"[ \t]\n|^\n|\n\n\n|\n\n\Z", formatted) and formatted[-1:] in ("", "\n")
     return found[0]
 
 
@@ -152,7 +151,7 @@ def program(seed):
     return text.encode() if rng.random() < 0.7 else spoil(text, rng)
 
 
-@pytest.mark.parametrize("start", range(0, 400, 50))
+@pytest.mark.parametrize("start", range(0, 200, 50))
 def test_random_programs(start):
     outcomes = Counter(exercise(program(seed)) for seed in range(start, start + 50))
     assert outcomes["net"] >= 10 and outcomes["not parsed"] >= 5
@@ -220,16 +219,15 @@ def test_hostile_texts_take_little_time(name):
     assert time.process_time() - start < 10
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("name", [
+    "rulers", "blank lines", "comment lines, then an arrow", "one long comment", "spaces", "flags before spaces",
+    "else when", "many branches", "a tower of blocks", "growing numbers"])
 def test_hostile_texts_are_formatted_in_little_time(name):
     lang.format("relu")
     start = time.process_time()
-    try:
-        formatted = lang.format(HOSTILE[name])
-        assert lang.format(formatted) == formatted
-    except NetError as error:
-        assert error.diagnostics
+    formatted = lang.format(HOSTILE[name])
     assert time.process_time() - start < 10
+    assert lang.format(formatted) == formatted
 
 
 def main(count, first=0):
