@@ -232,7 +232,8 @@ def gap(before: str, after: str, rng: random.Random, mess: float) -> str:
         return simple if rng.random() > 2 * mess else blank(rng, True)
     # A line break means nothing where the parser waits for more, and before what leads a line.
     free = before != "->" and (before.endswith("(") or after in ("->", "{", "|", "}", "else")
-                               or before in ("{", "|", "=", ",", "when", "repeat", "let", "not"))
+                               or before in ("{", "|", ",", "when", "repeat", "let", "not")
+                               or before == "=" and not after[0].isalpha())
     if rng.random() < mess and free:
         return blank(rng, False)
     glued = not (re.match(r"[\w.?\"@]", after) and re.search(r"[\w.?\"]$", before))
