@@ -66,6 +66,11 @@ def test_1_an_arrow_at_the_end_of_a_line_is_refused():
     assert error("input 8 x1\nrelu ->", "E111").line == 2
 
 
+def test_1_a_layer_on_the_line_after_an_equals_sign_is_no_value():
+    for text in ("let n =\ninput 8 x1\nfc n", "input 8 x1 mean=\nrelu", "block f n=\nrelu { fc n }"):
+        assert error(text, "E110", "same line").line == 1
+
+
 # 2. Layers and their arguments
 
 

@@ -48,6 +48,7 @@ class AstBuilder:
         return items
 
     def let(self, c):
+        self.same_line(c[1], c[2])
         return ast.Let(self.source, c[0].start_pos, c[2].end, self.ident(c[1]), c[2])
 
     def default(self, c):
@@ -61,6 +62,8 @@ class AstBuilder:
 
     def param(self, c):
         name, default = c
+        if default is not None:
+            self.same_line(name, default)
         return ast.Parameter(self.source, name.start_pos, default.end if default else name.end_pos, str(name), default)
 
     def head(self, c):
@@ -123,7 +126,15 @@ class AstBuilder:
 
     # Arguments
 
+    def same_line(self, name, value) -> None:
+        """A name on the line after `=` is no value: a layer starts there, and the value is missing."""
+        between = self.source.text[name.end_pos:value.start]
+        if isinstance(value, ast.Name) and ("\n" in between or ";" in between):
+            at = name.end_pos + between.index("=")
+            self.problem("E110", "a value is missing after `=`", at, at + 1, "write it after the `=`, on the same line")
+
     def keyword(self, c):
+        self.same_line(c[0], c[1])
         return ast.Keyword(self.source, c[0].start_pos, c[1].end, c[1], str(c[0]))
 
     def flag(self, c):
