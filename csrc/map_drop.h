@@ -1,47 +1,67 @@
-/* DropBlock of one sample, MAP_LANE channels at a time: which values are dropped, a byte each. */
+/* DropBlock of one sample, MAP_LANE channels at a time: which values are dropped, a byte each (0 or 255). */
 #ifndef TINYCONV_MAP_DROP_H
 #define TINYCONV_MAP_DROP_H
 
 #include "map_elem.h"
 
-/* lanes[i] = 1 where the hash at counter + i is below `least`: a block's first corner; for i < MAP_LANE */
-static void map_corners(uint32_t least, uint64_t counter, uint8_t *lanes) {
-    float ones[MAP_LANE], kept[MAP_LANE];
-    for (int i = 0; i < MAP_LANE; i++)
-        ones[i] = 1;
-    map_dropout(MAP_LANE, least, 1, counter, ones, kept);
-    for (int i = 0; i < MAP_LANE; i++)
-        lanes[i] = kept[i] == 0;
+typedef uint8_t map_bytes __attribute__((vector_size(MAP_LANE), aligned(1), may_alias));
+typedef int8_t map_signs __attribute__((vector_size(MV)));
+typedef int8_t map_signs_mem __attribute__((vector_size(MV), aligned(1), may_alias));
+
+/* What each of MAP_LANE neighbours adds to the counter. */
+typedef struct { mvu low[MAP_LANE / MV], high[MAP_LANE / MV]; } map_steps;
+
+static map_steps map_count(void) {
+    map_steps s;
+    for (int v = 0; v < MAP_LANE / MV; v++)
+        for (int j = 0; j < MV / 2; j++) {
+            s.low[v][j] = (uint64_t)(v * MV + j);
+            s.high[v][j] = (uint64_t)(v * MV + MV / 2 + j);
+        }
+    return s;
 }
 
-/* Along an axis of n positions, `step` bytes apart, each 1 becomes k of them: a position is dropped while `left` > 0. */
-static void map_spread_ones(int64_t n, int64_t step, int64_t k, uint8_t *lanes) {
-    int32_t left[MAP_LANE] = {0};
-    for (int64_t at = 0; at < n; at++, lanes += step)
-        for (int i = 0; i < MAP_LANE; i++) {
-            left[i] = lanes[i] ? (int32_t)k : left[i] - (left[i] > 0);
-            lanes[i] = left[i] > 0;
-        }
+/* 255 where the hash at counter + i is below `least`: there a block begins */
+static inline void map_corners(const map_steps *s, uint32_t least, uint64_t counter, uint8_t *dropped) {
+    const mvi sign = mv_seti(INT32_MIN), from = mv_seti((int32_t)least) ^ sign;     /* compared as unsigned */
+    for (int v = 0; v < MAP_LANE / MV; v++) {
+        const mvi low = (mvi)map_mix(s->low[v] + counter), high = (mvi)map_mix(s->high[v] + counter);
+        const mvi hash = __builtin_shuffle(low, high, MV_LANES * 2 + 1);
+        *(map_signs_mem *)(dropped + v * MV) = __builtin_convertvector((hash ^ sign) < from, map_signs);
+    }
+}
+
+/* bytes[i] |= bytes[i - by], `by` a multiple of MAP_LANE: from the end on, so that what is read is as it was */
+static inline void map_or_shifted(int64_t n, int64_t by, uint8_t *bytes) {
+    for (int64_t i = n - MAP_LANE; i >= by; i -= MAP_LANE)
+        *(map_bytes *)(bytes + i) |= *(const map_bytes *)(bytes + i - by);
+}
+
+/* Along an axis whose positions are `step` bytes apart each mark becomes k: as many again as there are, and the rest. */
+static void map_lengthen(int64_t n, int64_t step, int64_t k, uint8_t *bytes) {
+    for (int64_t have = 1, more; have < k; have += more) {
+        more = have < k - have ? have : k - have;
+        map_or_shifted(n, more * step, bytes);
+    }
 }
 
 /* The sample's channels from `channel` on; `counter` is that of its first value; dropped: (d, h, w, MAP_LANE). */
 static void map_block_mask(const tc_block_shape *s, uint32_t least, uint64_t counter, int64_t channel,
                            uint8_t *dropped) {
     const int64_t row = s->w * MAP_LANE, plane = s->h * row;
+    const map_steps steps = map_count();
     memset(dropped, 0, (size_t)(s->d * plane));
-    for (int64_t d = 0; d <= s->d - s->kd; d++)
-        for (int64_t h = 0; h <= s->h - s->kh; h++)
+    for (int64_t d = 0; d <= s->d - s->kd; d++) {
+        for (int64_t h = 0; h <= s->h - s->kh; h++) {
+            uint8_t *marks = dropped + d * plane + h * row;
+            const uint64_t first = counter + (uint64_t)((d * s->h + h) * s->w * s->c + channel);
             for (int64_t w = 0; w <= s->w - s->kw; w++)
-                map_corners(least, counter + (uint64_t)(((d * s->h + h) * s->w + w) * s->c + channel),
-                            dropped + d * plane + h * row + w * MAP_LANE);
-    for (int64_t d = 0; d < s->d; d++)
-        for (int64_t h = 0; h < s->h; h++)
-            map_spread_ones(s->w, MAP_LANE, s->kw, dropped + d * plane + h * row);
-    for (int64_t d = 0; d < s->d && s->kh > 1; d++)
-        for (int64_t w = 0; w < s->w; w++)
-            map_spread_ones(s->h, row, s->kh, dropped + d * plane + w * MAP_LANE);
-    for (int64_t place = 0; place < plane && s->kd > 1; place += MAP_LANE)
-        map_spread_ones(s->d, plane, s->kd, dropped + place);
+                map_corners(&steps, least, first + (uint64_t)(w * s->c), marks + w * MAP_LANE);
+            map_lengthen(row, MAP_LANE, s->kw, marks);
+        }
+        map_lengthen(plane, row, s->kh, dropped + d * plane);
+    }
+    map_lengthen(s->d * plane, plane, s->kd, dropped);
 }
 
 static void map_dropblock(const tc_block_shape *s, uint32_t least, float scale, uint64_t counter, int64_t channel,
@@ -49,9 +69,10 @@ static void map_dropblock(const tc_block_shape *s, uint32_t least, float scale, 
     const int64_t positions = s->d * s->h * s->w, width = s->c - channel < MAP_LANE ? s->c - channel : MAP_LANE;
     map_block_mask(s, least, counter, channel, dropped);
     for (int64_t r = 0; r < positions; r++, dropped += MAP_LANE)
-        for (int64_t i = 0; i < width; i++) {
+        MAP_LANES(width, i, n) {
             const int64_t at = r * s->c + channel + i;
-            y[at] = dropped[i] ? 0 : x[at] * scale;
+            const mvi mask = __builtin_convertvector(*(const map_signs_mem *)(dropped + i), mvi);
+            map_put(y + at, mv_keep(~mask, map_get(x + at, n, 0) * scale), n);
         }
 }
 
