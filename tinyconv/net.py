@@ -132,11 +132,15 @@ class Net:
         """The net in one self-contained text: includes in it, lets and settings as they were replaced."""
         return lang.inline(self._program, self._lets, self._set, _schema(), self._input)
 
-    def summary(self):
-        """Layers with shapes, parameters, multiply-adds, receptive fields; str() is the table."""
-        from .graph.summary import summary
+    def summary(self, *, batch: int = 1, depth: int | None = None):
+        """Layers with shapes, parameters, multiply-adds, receptive fields, memory; see tinyconv.graph.summary.Summary.
 
-        return summary(self.graph)
+        str() is the table, for memory at this batch, with blocks opened to this depth (None: as many levels as make a
+        short table); .params .macs .layers are data.
+        """
+        from .graph.summary import Summary
+
+        return Summary(self.graph, batch=batch, depth=depth)
 
     def __repr__(self) -> str:
         return f"<tinyconv.Net {self.graph.input} -> {self.graph.output}, {self.graph.params:,} params, {self.device}>"

@@ -1,6 +1,6 @@
-"""How much memory values take: most at once in inference, and what training keeps for the backward pass.
+"""How much memory values take: the most that is alive at once, in inference and in a step of training.
 
-Layers record the same operations here as in a plan, on a tape that only counts. Plans may need a little more, since
+Layers record the same operations here as for a plan, on a tape that only counts. A plan may need a little more, since
 what is free in between cannot always be used, or less, where operations are fused.
 """
 
@@ -13,6 +13,7 @@ from ..ops import OPS
 from .graph import Graph
 
 ITEM = {"float32": 4, "int32": 4, "uint8": 1}
+ON_LOGITS = ("softmax", "sigmoid")      # a loss is computed on what enters these
 
 
 class Buffer:
@@ -26,102 +27,139 @@ class Buffer:
 
 
 class Tape:
-    """What a layer's `forward` needs of a tape; keeps the steps as (operation, inputs, outputs)."""
+    """What layers need of a tape; keeps the steps as (operation, inputs, outputs)."""
 
     def __init__(self, training: bool):
         self.training = training
         self.layer = 0
         self.steps: list[tuple[str, tuple, tuple[Buffer, ...]]] = []
-        self.count = 0
+        self.gradients: dict[int, Buffer] = {}      # of weights, by the weight's buffer
+        self._count = 0
+        self._watched: set[int] = set()
+
+    def buffer(self, shape, dtype: str = "float32", temporary: bool = True) -> Buffer:
+        self._count += 1
+        return Buffer(self._count, tuple(shape), dtype, temporary)
+
+    def op(self, name: str, *inputs, **attrs):
+        op = OPS[name]
+        shapes = op.shapes(tuple([x.shape for x in inputs if x is not None]), attrs)
+        outputs = tuple([self.buffer(shape, attrs["index_dtype"] if o == "index" else op.dtype(i))
+                         for i, (o, shape) in enumerate(zip(op.outputs, shapes))])
+        self.steps.append((name, inputs, outputs))
+        if any([x is not None and x.id in self._watched for x in inputs]):
+            self.watch(*outputs)
+        return outputs[0] if len(outputs) == 1 else outputs or None
 
     def later(self, *_, **__) -> None:
         """Updates of running statistics take no memory."""
 
+    def watch(self, *buffers: Buffer) -> None:
+        self._watched.update([b.id for b in buffers])
+
     def needs_grad(self, x: Buffer) -> bool:
-        return True
+        return x.id in self._watched
 
-    def buffer(self, shape, dtype: str = "float32", temporary: bool = True) -> Buffer:
-        self.count += 1
-        return Buffer(self.count, tuple(shape), dtype, temporary)
-
-    def op(self, name: str, *inputs, **attrs):
-        op = OPS[name]
-        shapes = op.shapes(tuple(x.shape for x in inputs if x is not None), attrs)
-        outputs = tuple(self.buffer(shape, attrs["index_dtype"] if o == "index" else op.dtype(i))
-                        for i, (o, shape) in enumerate(zip(op.outputs, shapes)))
-        self.steps.append((name, inputs, outputs))
-        return outputs[0] if len(outputs) == 1 else outputs or None
+    def gradient(self, weight: Buffer, dw: Buffer) -> None:
+        have = self.gradients.get(weight.id)
+        self.gradients[weight.id] = dw if have is None else self.op("add", have, dw)
 
 
-def record(graph: Graph, training: bool) -> tuple[Tape, list[Buffer], list[object]]:
-    """The forward pass for one sample: the tape, every node's output, and what every node keeps for backward."""
-    tape = Tape(training)
-    values: list[Buffer] = []
-    saved: list[object] = []
-    x = tape.buffer((1, *graph.input.spatial, graph.input.channels), temporary=False)
-    for node in graph.nodes:
-        tape.layer = node.index
-        if node.head is not None and not training:
-            values.append(x)        # heads are run in training only
-            saved.append(None)
+def inference_bytes(graph: Graph, batch: int) -> int | None:
+    """The most that is alive at once while a batch passes, weights apart; None where a size is free."""
+    if None in graph.input.spatial:
+        return None
+    tape = Tape(training=False)
+    values, _, _ = _forward(graph, tape, batch)
+    return _peak(tape, {values[graph.output_index].id})
+
+
+def training_bytes(graph: Graph, batch: int) -> int | None:
+    """The same for forward and backward pass, heads included; gradients of weights are kept to the end."""
+    if None in graph.input.spatial:
+        return None
+    tape = Tape(training=True)
+    values, saved, params = _forward(graph, tape, batch)
+    grads: dict[int, Buffer] = {}
+
+    def add(index: int, gradient: Buffer) -> None:
+        grads[index] = tape.op("add", grads[index], gradient) if index in grads else gradient
+
+    for end in [graph.output_index, *(head.output for head in graph.heads)]:
+        node = graph.nodes[end]
+        end = node.inputs[0] if node.op in ON_LOGITS else end
+        # Of a loss only its gradient takes memory, and it stands beside the value that it is computed on.
+        gradient = tape.buffer(values[end].shape)
+        tape.steps.append(("xent", (values[end],), (gradient,)))
+        add(end, gradient)
+    for node in reversed(graph.nodes):
+        dy = grads.pop(node.index, None)
+        if dy is None or not tape.needs_grad(values[node.index]):
             continue
         layer = LAYERS[node.op]
-        inputs = tuple(values[i] for i in node.inputs) or (x,)
-        params = {w.name: tape.buffer(w.shape, temporary=False) for w in node.params}
-        value, kept = layer.forward(tape, node.args, inputs if len(inputs) > 1 else inputs[0], params)
+        tape.layer = node.index
+        dx = layer.backward(tape, node.args, dy, saved[node.index], params[node.index])
+        for index, gradient in zip(node.inputs, dx if layer.signature.merge else (dx,)):
+            if gradient is not None:
+                add(index, gradient)
+    return _peak(tape, {b.id for b in tape.gradients.values()})
+
+
+def _forward(graph: Graph, tape: Tape, batch: int) -> tuple[list[Buffer], list, list[dict[str, Buffer]]]:
+    """Records the pass of a batch: every node's output, what it keeps for backward, and its weights."""
+    x = tape.buffer((batch, *graph.input.spatial, graph.input.channels), temporary=False)
+    values: list[Buffer] = []
+    saved: list[object] = []
+    params: list[dict[str, Buffer]] = []
+    weights: dict[str, Buffer] = {}
+    for node in graph.nodes:
+        tape.layer = node.index
+        if node.head is not None and not tape.training:
+            values.append(x)        # heads are run in training only
+            continue
+        own = {}
+        for weight in node.params:
+            name = f"{node.owner}.{weight.name}"
+            if name not in weights:
+                weights[name] = tape.buffer(weight.shape, temporary=False)
+                if weight.trainable:
+                    tape.watch(weights[name])
+            own[weight.name] = weights[name]
+        inputs = tuple([values[i] for i in node.inputs]) or (x,)
+        value, kept = LAYERS[node.op].forward(tape, node.args, inputs if len(inputs) > 1 else inputs[0], own)
         values.append(value)
         saved.append(kept)
-    return tape, values, saved
+        params.append(own)
+    return values, saved, params
 
 
-def kept_bytes(graph: Graph) -> int | None:
-    """What layers keep of one sample between the forward and the backward pass; None where a size is free."""
-    if None in graph.input.spatial:
-        return None
-    tape, _, saved = record(graph, training=True)
-    # A reshape is the same memory under another shape.
-    same = {outputs[0].id: inputs[0] for name, inputs, outputs in tape.steps if name == "reshape"}
-    found: dict[int, int] = {}
-    todo = list(saved)
-    while todo:
-        item = todo.pop()
-        if isinstance(item, Buffer):
-            while item.id in same:
-                item = same[item.id]
-            if item.temporary:
-                found[item.id] = item.bytes
-        elif isinstance(item, (tuple, list)):
-            todo += item
-        elif isinstance(item, dict):
-            todo += item.values()
-    return sum(found.values())
-
-
-def peak_bytes(graph: Graph) -> int | None:
-    """The most that is alive at once while one sample passes, weights apart; None where a size is free."""
-    if None in graph.input.spatial:
-        return None
-    tape, values, _ = record(graph, training=False)
+def _peak(tape: Tape, keep: set[int]) -> int:
+    """The largest sum of temporary buffers alive at one step; an output takes over an input's memory as in a plan."""
     last = {b.id: t for t, (_, inputs, outputs) in enumerate(tape.steps) for b in (*inputs, *outputs) if b is not None}
-    last[values[graph.output_index].id] = len(tape.steps)
-    root: dict[int, int] = {}
+    last.update(dict.fromkeys(keep, len(tape.steps)))
+    read = {b.id for _, inputs, _ in tape.steps for b in inputs if b is not None}
+    home: dict[int, int] = {}       # buffer -> the one whose memory it is in
     end: dict[int, int] = {}
     size: dict[int, int] = {}
     change = [0] * (len(tape.steps) + 2)
     for t, (name, inputs, outputs) in enumerate(tape.steps):
+        op, taken = OPS[name], set()
         for i, out in enumerate(outputs):
-            if i in OPS[name].optional:
-                continue        # nobody reads it in inference
-            source = next((inputs[j] for j in OPS[name].alias.get(i, ()) if inputs[j].id in root
-                           and size[root[inputs[j].id]] == out.bytes
-                           and (name == "reshape" or end[root[inputs[j].id]] == t)), None)
-            root[out.id] = home = out.id if source is None else root[source.id]
-            if source is None:
-                size[home] = out.bytes
+            if i in op.optional and out.id not in read and out.id not in keep:
+                continue            # a plan leaves it out
+            for source in (inputs[j] for j in op.alias.get(i, ())):
+                root = home.get(source.id) if source is not None else None
+                if root is not None and source.bytes == out.bytes and (
+                        name == "reshape" or end[root] == t and root not in taken):
+                    break
+            else:
+                root, size[out.id] = out.id, out.bytes
                 change[t] += out.bytes
-            end[home] = max(end.get(home, t), last[out.id])
-    for home, t in end.items():
-        change[t + 1] -= size[home]
+            home[out.id] = root
+            taken.add(root)
+            end[root] = max(end.get(root, t), last[out.id])
+    for root, t in end.items():
+        change[t + 1] -= size[root]
     live = most = 0
     for step in change:
         live += step

@@ -10,6 +10,7 @@ from .describe import describe
 from .graph import Graph, Node, add_known
 
 MAX_ROWS = 60           # what the depth is chosen for where none is given: a table that can be taken in
+Labels = dict[int, tuple[str, int]]     # node -> the row it stands in, and its level
 MAX_SOURCES = 5         # branches of a merge that are named one by one
 
 
@@ -98,7 +99,7 @@ class Rows:
 
     def at(self, items: list[Node | Block], depth: int) -> list[Row]:
         """The rows of `main` or of one of `heads`."""
-        labels: dict[int, str] = {}
+        labels: Labels = {}
         self._label([*self.main, *(item for head in self.heads for item in head)], depth, labels)
         return self._rows(items, depth, labels)
 
@@ -136,21 +137,22 @@ class Rows:
                 and all(x.op == y.op and x.shape == y.shape and x.n_params == y.n_params and x.macs == y.macs
                         for x, y in zip(a.nodes, b.nodes)))
 
-    def _layer(self, node: Node, labels: dict[int, str]) -> Row:
+    def _layer(self, node: Node, labels: Labels) -> Row:
         text = describe(node.op, node.args, [self.graph.nodes[i].shape for i in node.inputs])
         if LAYERS[node.op].signature.merge:
-            text = f"{text} {_merged(node.op, [labels[i] for i in node.inputs])}"
+            text = f"{text} {_merged(node.op, [self._called(i, len(node.trail), labels) for i in node.inputs])}"
         else:
             for i in node.inputs[1:]:       # `crop @e4`
-                text = text.replace(f"@{self.graph.nodes[i].name}", f"@{labels[i].removeprefix('@')}")
+                name = self._called(i, len(node.trail), labels).removeprefix("@")
+                text = text.replace(f"@{self.graph.nodes[i].name}", f"@{name}")
             if node.inputs and node.inputs[0] != node.index - 1:
-                text += f" from {labels[node.inputs[0]]}"
+                text += f" from {self._called(node.inputs[0], len(node.trail), labels)}"
         if node.owner != node.name:
             text += f" (weights of {node.owner})"
         return Row(node.name, self._join(text, self._alias(node, len(node.trail))), len(node.trail), False, False,
                    str(node.shape), node.n_params, node.macs, node.field, node.jump, node.activation_bytes)
 
-    def _folded(self, blocks: list[Block], labels: dict[int, str]) -> Row:
+    def _folded(self, blocks: list[Block], labels: Labels) -> Row:
         first, last = blocks[0], blocks[-1]
         nodes = [node for block in blocks for node in block.nodes]
         end = nodes[-1]
@@ -161,31 +163,33 @@ class Rows:
 
     # -- where values come from
 
-    def _origin(self, block: Block, labels: dict[int, str]) -> str:
+    def _origin(self, block: Block, labels: Labels) -> str:
         """`from @e4` where a call does not work on the output of the layer before it."""
         first = block.nodes[0].index
         outside = sorted({i for node in block.nodes for i in node.inputs if i < first})
-        return "" if not outside or first - 1 in outside else f"from {labels[outside[0]]}"
+        return "" if not outside or first - 1 in outside else f"from {self._called(outside[0], block.level, labels)}"
 
     def _alias(self, node: Node, level: int) -> str:
         """`as e4`, for names given at this level of block calls."""
-        return " ".join(f"as {name}" for name in self._names(node, level))
+        return " ".join(f"as {name}" for name, depth in self.graph.names.get(node.index, ()) if depth == level)
 
-    def _names(self, node: Node, level: int) -> list[str]:
-        return [name for name, depth in self.graph.names.get(node.index, ()) if depth == level]
+    def _called(self, index: int, level: int, labels: Labels) -> str:
+        """What a row at this level of block calls calls a node: by the innermost name (`as`) that is shown, else by the
+        row it stands in."""
+        row, shown = labels[index]
+        names = [(depth, name) for name, depth in self.graph.names.get(index, ()) if depth <= min(level, shown)]
+        return f"@{max(names)[1]}" if names else row
 
-    def _label(self, items, depth: int, labels: dict[int, str]) -> None:
-        """What each node is called at this depth: by its name (`as`), else by the row that it stands in."""
+    def _label(self, items, depth: int, labels: Labels) -> None:
+        """Notes for each node the name of the row that it stands in at this depth, and that row's level."""
         for part in self._parts(items, depth):
             for item in part:
                 if isinstance(item, Block) and _opens(item, depth):
                     self._label(item.items, depth, labels)
                 else:
-                    row = part[0].name
                     for node in item.nodes if isinstance(item, Block) else [item]:
                         level = item.level if isinstance(item, Block) else len(item.trail)
-                        names = self._names(node, level)
-                        labels[node.index] = f"@{names[0]}" if names else row
+                        labels[node.index] = part[0].name, level
 
     @staticmethod
     def _join(*parts: str) -> str:

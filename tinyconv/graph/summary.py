@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .graph import Graph, Node
-from .memory import kept_bytes, peak_bytes
+from .graph import Graph, Node, add_known
+from .memory import inference_bytes, training_bytes
 from .rows import Rows
 from .table import count, size_text, table
 
@@ -54,24 +54,24 @@ class Summary:
 
     # -- memory
 
-    def training_memory(self, batch: int | None = None) -> dict[str, int | None]:
-        """An estimate in bytes, by what it is for: weights, gradients, momentum (of SGD), kept for backward, total.
+    def training_memory(self) -> dict[str, int | None]:
+        """An estimate in bytes, by what it is for: weights, gradients, momentum (of SGD), activations, total.
 
-        Heads are counted, as they are trained. What is kept for the backward pass is what each layer says it reads
-        there, each array once; gradients of activations and scratch memory come on top and pass quickly.
+        Heads are counted, as they are trained. Activations are those kept for the backward pass and their gradients,
+        where most is alive at once: gradients of weights take the place of activations that are done with, and
+        `activations` is what is needed beside all of them.
         """
         nodes = self.graph.nodes
         weights = 4 * sum(w.size for n in nodes if n.owner == n.name for w in n.params)
-        trained = 4 * sum(n.n_params for n in nodes)
-        kept = kept_bytes(self.graph)
-        kept = None if kept is None else kept * (batch or self.batch)
-        parts = {"weights": weights, "gradients": trained, "momentum": trained, "kept for backward": kept}
-        return parts | {"total": None if kept is None else sum(parts.values())}
+        gradients = 4 * sum(n.n_params for n in nodes)
+        peak = training_bytes(self.graph, self.batch)
+        parts = {"weights": weights, "gradients": gradients, "momentum": gradients,
+                 "activations": None if peak is None else peak - gradients}
+        return parts | {"total": add_known(parts.values())}
 
-    def inference_memory(self, batch: int | None = None) -> int | None:
-        """Bytes of values that are alive at once at most, weights apart; where a size is free, None."""
-        peak = peak_bytes(self.graph)
-        return None if peak is None else peak * (batch or self.batch)
+    def inference_memory(self) -> int | None:
+        """Bytes of activations that are alive at once at most; None where a size is free."""
+        return inference_bytes(self.graph, self.batch)
 
     # -- the table
 
@@ -101,16 +101,12 @@ class Summary:
         size = None if self.activation_bytes is None else self.activation_bytes * self.batch
         memory = self.training_memory()
         parts = " + ".join(f"{size_text(memory[part])} {part}" for part in list(memory)[:-1])
+        heads = ", heads included" if self.graph.heads else ""
         return "\n".join((
             f"{self.params:,} parameters ({size_text(4 * self.params)}), {exact(self.macs)} MACs a sample",
             f"activations, {batch}: {size_text(size)}, of them {size_text(self.inference_memory())} at once in inference",
-            f"training, {batch}, about {size_text(memory['total'])}: {parts}",
+            f"training, {batch}, about {size_text(memory['total'])}: {parts}{heads}",
         ))
-
-
-def summary(graph: Graph, **options) -> Summary:
-    """The costs of a graph; the options are those of Summary."""
-    return Summary(graph, **options)
 
 
 def line_of(node: Node, file: str) -> int:
