@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
 
 from ..errors import Diagnostic, Label
 from . import ast
@@ -17,12 +18,13 @@ from .convert import MAX_SIZE, convert, source_of
 from .definitions import check_blocks, check_once, check_recursion, recursion
 from .errors import LayerError, SourceError
 from .findings import Findings, Stop, at_origin, passed_through
+from .items import build_head, set_default
 from .lets import bind_lets, merged_input, parse_input
 from .merges import branch_values, no_branches
 from .parser import MAX_DEPTH
 from .reader import Program
 from .scope import Scope, Table
-from .signature import REQUIRED, Param
+from .signature import REQUIRED
 from .span import Call
 from .trace import Level, chain_lines, odd_one, shape_trace
 from .unknown import early_name, unknown_layer
@@ -30,8 +32,6 @@ from .values import UNKNOWN, BlockValue, Fault, evaluate, is_number, kind_of, sh
 
 MAX_LAYERS = 20_000
 MAX_STEPS = 100_000     # stages visited, those that build nothing included
-
-HEAD = Callee("head", (Param("weight", "number", 1),), "head")
 
 
 def expand(program: Program, builder, overrides: Mapping[str, object] | None = None,
@@ -118,53 +118,11 @@ class Expander:
         for head, start, defaults in heads:
             check_once(seen, head.name, "head", self.findings.fault)
             self.defaults = defaults
-            self.head(head, start)
+            self.findings.attempt(partial(build_head, self, head, start), self.file)
 
     def item(self, item: ast.Item) -> None:
         if isinstance(item, ast.Default):
-            self.findings.attempt(lambda: self.default(item), self.file)
-
-    def default(self, item: ast.Default) -> None:
-        name = item.callee.name
-        signature = self.builder.signatures.get(name)
-        if signature is None:
-            if name in self.table.blocks:
-                raise Fault("E126", f"`default` is for built-in layers, `{name}` is a block", item.callee,
-                            "give the block's parameter a default: `block NAME k=3 { … }`")
-            raise unknown_layer(item.callee, self.file)
-        for arg in item.args:
-            if isinstance(arg, ast.Positional) and not isinstance(arg.value, ast.Name):
-                raise Fault("E126", "`default` takes only keys", arg, f"write `default {name} key=value`")
-        callee = self.callees[name]
-        given = bind(callee, item.args, self.file, item, required=False)
-        for key, value in given.items():
-            self.defaults.setdefault(name, {})[key] = convert(callee, callee.params[key], value)
-
-    def head(self, head: ast.Head, start) -> None:
-        def build():
-            given = bind(HEAD, head.args, self.file, head.name)
-            weight = convert(HEAD, HEAD.params["weight"], given["weight"]) if "weight" in given else 1
-            if weight is not UNKNOWN and weight < 0:
-                raise Fault("E147", f"`weight` of a head must not be negative, this is {weight:g}", given["weight"].arg)
-            scope, value = Scope(self.file), start
-            self.lets(head.body, scope)
-            stages = head.body.chain
-            if stages and isinstance(stages[0], ast.RefStage):
-                value = self.stage(stages[0], value, scope)
-                stages = stages[1:]
-            if value is None:
-                raise Fault("E151", f"the head `{head.name.name}` stands before any layer", head.name,
-                            "start it with `@name`")
-            known = value is not UNKNOWN
-            if known:
-                self.builder.begin_head(head.name.name, weight, value, head.name.span)
-            self.levels.append(Level(value))
-            value = self.chain(stages, value, scope)
-            self.levels.pop()
-            if known and value is not UNKNOWN:
-                self.builder.end_head(value)
-
-        self.findings.attempt(build, self.file)
+            self.findings.attempt(lambda: set_default(self, item), self.file)
 
     def check_unused_blocks(self) -> None:
         """Blocks that were never entered are walked with unknown values, so that their names are checked too."""

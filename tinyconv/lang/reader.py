@@ -157,9 +157,10 @@ class _Reader:
 
     def foreign_item(self, item: ast.Item, chain) -> None:
         kinds = {ast.Default: "a `default`", ast.Head: "a `head`", ast.Section: "a section", ast.Pipe: "layers"}
+        help = "put them into a block" if isinstance(item, ast.Pipe) else "move it to the including file"
         self.problems.append(Diagnostic(
             "E004", f"an included file holds only blocks and lets, this one has {kinds[type(item)]}", *item.span,
-            help="move it to the including file, or put the layers into a block",
+            help=help,
             trace=(f"included from {chain[-2][1]}",)))
 
     def include(self, item: ast.Include, file: str, chain: list[tuple[str, str]]) -> list[ast.Item]:
