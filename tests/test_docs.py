@@ -2,7 +2,7 @@
 
 The word after `net` on a fence says what it is: nothing for a whole net, `file=NAME` for one that later examples refer
 to, `input="SHAPE"` for a fragment, `error` where it must be refused. A comment that is a shape (`# 7x7 x32`) claims the
-shape after its line, `# 1,000 params` the count of the net.
+shape after its line, `# 1,000 params` the count of the net. An output that ends with `…` is its beginning.
 """
 
 from __future__ import annotations
@@ -80,7 +80,11 @@ def test_shown_outputs_are_what_commands_print(folder, capsys, text):
     assert command.startswith("$ tinyconv ")
     main(shlex.split(command)[2:])
     out, err = capsys.readouterr()
-    assert [line.rstrip() for line in (out + err).splitlines()] == shown.splitlines()
+    printed = [line.rstrip() for line in (out + err).splitlines()]
+    wanted = shown.splitlines()
+    if wanted[-1] == "…":
+        wanted, printed = wanted[:-1], printed[:len(wanted) - 1]
+    assert printed == wanted
 
 
 def rows(heading: str) -> list[str]:
@@ -92,7 +96,7 @@ def rows(heading: str) -> list[str]:
 
 def test_the_table_of_layers_is_that_of_the_signatures():
     real = {name: usage(name, layer.signature.params) for name, layer in LAYERS.items()}
-    shown = {text.split()[0]: text.replace(" g=1 dw", " g dw") for text in rows("Layers")}
+    shown = {text.split()[0]: text for text in rows("Layers")}
     assert shown == real
 
 

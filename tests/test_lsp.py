@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -132,6 +133,25 @@ def test_any_beginning_of_a_program_is_answered(path):
         complete(found, name, at)
         hover(found, name, at)
         navigation.symbols(Outline(text[:at]))
+
+
+def test_mutilated_programs_are_answered(folder):
+    rng = random.Random(1)
+    pieces = ["{", "}", "|", "->", "@", "=", '"', "#", "\n", "let ", "block ", "as ", "x", "3x", "repeat ", "é🎉", "(", " "]
+    sources = [BLOCKS, NET, *(path.read_text() for path in PROGRAMS if path.stem in ("unet", "googlenet", "lenet5"))]
+    for _ in range(60):
+        text = rng.choice(sources)
+        for _ in range(rng.randint(1, 6)):
+            at = rng.randrange(len(text))
+            text = text[:at] + rng.choice(pieces) + text[at + rng.choice((0, 0, 1, 20)):]
+        found, path = project(text, folder)
+        for at in (rng.randrange(len(text)) for _ in range(5)):
+            complete(found, path, at)
+            answer = hover(found, path, at)
+            assert answer is None or answer.text and answer.start <= at <= answer.end
+            navigation.resolve(found, path, Outline(text), at)
+        for definition, start, end, _ in navigation.symbols(Outline(text)):
+            assert start == definition.start < definition.end <= end <= len(text)
 
 
 def test_a_missing_brace_does_not_swallow_the_blocks_below():
@@ -314,7 +334,7 @@ def test_columns_are_utf16_units_unless_agreed_otherwise(client, folder):
     assert [d["range"]["start"] for d in found] == [{"line": 1, "character": 22}]
     assert found[0]["range"]["end"]["character"] == 27
     assert client.at("hover", uri, 1, 9)["range"] == {"start": {"line": 1, "character": 7},
-                                                      "end": {"line": 1, "character": 13}}
+                                                      "end": {"line": 1, "character": 20}}
     assert client.stop() == 0
 
 

@@ -42,7 +42,7 @@ def hover(project: Project, path: str, offset: int) -> Hover | None:
         return Hover(text, token.start, token.end) if text else None
     if statement.frame.kind == "section":
         text = of_setting(statement)
-        return Hover(text, callee.start, callee.end) if text else None
+        return Hover(text, callee.start, statement.tokens[-1].end) if text else None
     if not statement.is_stage:
         return None
     lines = [f"```net\n{usage(project, path, analysis, callee.text, found)}\n```"]
