@@ -120,7 +120,7 @@ static void map_resize(const tc_resize_shape *s, int64_t low, int64_t high, cons
 }
 
 /* ------------------------------------------------------------------ gradient
- * An input takes from all outputs that read it, in order: rows are split among threads, so every sum is one thread's. */
+ * An input takes from all outputs that read it, in order. Rows are split among threads: every sum is one thread's. */
 enum { MAP_SHARES = 16, MAP_TAKEN = 32 };
 
 /* The outputs [low, high) that read input `i`, and what the first MAP_SHARES of them read of it. */

@@ -283,8 +283,8 @@ def test_up_by_factors(device, data):
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("mode", ["nearest", "linear"])
-@pytest.mark.parametrize("wide, small", [("7x5", "pool 2 s2 ceil"), ("9", "conv 4 s3 p0 x3"), ("4x5x3", "pool 2 s2 ceil"),
-                                         ("5x6", "deconv 3 s2 op=1 p0 x3")])
+@pytest.mark.parametrize("wide, small", [("7x5", "pool 2 s2 ceil"), ("9", "conv 4 s3 p0 x3"),
+                                         ("4x5x3", "pool 2 s2 ceil"), ("5x6", "deconv 3 s2 op=1 p0 x3")])
 def test_up_to_the_size_of_another(wide, small, mode, device):
     """Also by factors that are not whole, and to a smaller size."""
     net = net_of(f"input {wide} x3\nskip as a -> {small} as b -> up @a {mode}", device=device)
@@ -308,7 +308,8 @@ def test_up_known_values():
     ("input 4x4 x3\nup", "`up` needs `k`", "up k"),
     ("input x3\nup 2", "`up` needs spatial axes", ""),
     ("input 4x4 x3\nup 2 cubic", "`up` does not know the word `cubic`", ""),
-    ("input 4x4 x3 as a\npool global -> flatten as b -> @a -> up @b", "takes the spatial size of x3, but 4x4 x3", "axes"),
+    ("input 4x4 x3 as a\npool global -> flatten as b -> @a -> up @b", "takes the spatial size of x3, but 4x4 x3",
+     "axes"),
     ("input 4x4 x3\nup @a", "there is no `@a` here", "as a"),
     ("input 4x4 x3 as a\npool 2 -> up a", "`up` does not know the word `a`", "@a"),
 ])
@@ -393,7 +394,8 @@ SIZES = {1: "7", 2: "5x6", 3: "3x4x2"}
 TEXTS = {
     "deconv": "deconv 3 s2 op=1 x4", "deconv wide": "deconv 2 d2 p0 op=1 x4", "deconv sparse": "deconv 1 s3 x2",
     "deconv groups": "deconv 3 s2 g2 x6 p0", "up": "up 3", "up linear": "up 2 linear",
-    "up @a": "skip as a -> pool 2 ceil avg -> up @a linear", "crop": "crop 2", "crop @a": "skip as a -> up 2 -> crop @a",
+    "up @a": "skip as a -> pool 2 ceil avg -> up @a linear", "crop": "crop 2",
+    "crop @a": "skip as a -> up 2 -> crop @a",
     "chunk": "chunk 1 2", "reshape": "flatten -> reshape {all} x2", "pad": "pad 1 2 channels=3",
 }
 

@@ -82,13 +82,15 @@ int main(void) {
             const int64_t ch = channels[c];
             for (size_t i = 0; i < sizeof planes / sizeof *planes; i++) {
                 const int64_t *p = planes[i];
-                const tc_resize_shape plane = {1 + ((int64_t)c + (int64_t)i) % 3, 1, p[0], p[1], ch, 1, p[2], p[3], linear};
+                const int64_t n = 1 + ((int64_t)c + (int64_t)i) % 3;
+                const tc_resize_shape plane = {n, 1, p[0], p[1], ch, 1, p[2], p[3], linear};
                 if (check_pick())
                     check(&plane);
             }
             const tc_resize_shape all[] = {{2, 1, 1, 13, ch, 1, 1, 26, linear},   {3, 1, 1, 140, ch, 1, 1, 150, linear},
                                            {2, 2, 3, 4, ch, 4, 6, 8, linear},     {1, 3, 4, 2, ch, 5, 4, 7, linear},
-                                           {2, 4, 3, 5, ch, 2, 3, 5, linear},     {1, 1, 17, 19, ch, 1, 34, 38, linear}};
+                                           {2, 4, 3, 5, ch, 2, 3, 5, linear},
+                                           {1, 1, 17, 19, ch, 1, 34, 38, linear}};
             for (size_t i = 0; i < sizeof all / sizeof *all; i++)
                 if (check_pick())
                     check(&all[i]);

@@ -73,8 +73,8 @@ class Layer:
         return None
 
     def forward(self, tape, args, x, params):
-        """Records the forward pass; returns the output buffer and what backward needs. `x` is the input's buffer, a tuple
-        of buffers for merges and where arguments are References (see `flow`)."""
+        """Records the forward pass; returns the output buffer and what backward needs. `x` is the input's buffer, a
+        tuple of buffers for merges and where arguments are References (see `flow`)."""
         raise NotImplementedError
 
     def backward(self, tape, args, dy, saved, params):
@@ -99,7 +99,8 @@ def per_axis(value, axes: int, what: str, least: int = 1) -> tuple[int, ...]:
     if any(v is None for v in size):
         raise LayerError(f"{what} cannot be of free size", help="`?` is for the input only")
     if any(v < least for v in size):
-        raise LayerError(f"{what} must be at least {least}")
+        raise LayerError(f"{what} must be at least {least}, this is {'x'.join(map(str, size))}",
+                         help=f"write {least} or more for every axis")
     return size
 
 

@@ -58,7 +58,8 @@ def check_channels(groups: int, n_in: int, n_out: int) -> None:
     for what, count in (("input", n_in), ("output", n_out)):
         if count % groups:
             raise LayerError(f"{groups} groups do not divide the {count} {what} channels",
-                             help=f"choose `g` among the common divisors of {n_in} and {n_out}: {_divisors(n_in, n_out)}",
+                             help=f"choose `g` among the common divisors of {n_in} and {n_out}: "
+                                  f"{_divisors(n_in, n_out)}",
                              param="g")
 
 
@@ -94,7 +95,8 @@ class Conv(Layer):
         (x,) = inputs
         axes, out = len(x.spatial), dict(args)
         if not axes:
-            raise LayerError("`conv` needs spatial axes, and there are none left here", help="put it before `flatten` or `fc`, or use `fc`")
+            raise LayerError("`conv` needs spatial axes, and there are none left here",
+                             help="put it before `flatten` or `fc`, or use `fc`")
         k = per_axis(args["k"], axes, "kernel")
         d = per_axis(args["d"], axes, "dilation")
         p = args["p"]
@@ -152,7 +154,7 @@ class FullyConnected(Layer):
 
     def resolve(self, args, inputs):
         if args["x"] < 1:
-            raise LayerError("`fc` needs at least 1 output")
+            raise LayerError("`fc` needs at least 1 output", help="write `fc 10` for ten")
         if total(inputs[0]) is None:
             raise LayerError(f"`fc` on a free size: {inputs[0]}", help="put `pool global` before it")
         return dict(args)

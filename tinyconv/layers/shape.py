@@ -33,13 +33,14 @@ class Input(Layer):
     def resolve(self, args, inputs):
         out, channels = dict(args), args["x"]
         if channels < 1:
-            raise LayerError("`input` needs at least 1 channel")
+            raise LayerError("`input` needs at least 1 channel", help="write `x1` for grey images, `x3` for colour")
         k = args["k"]
         out["k"] = () if k is None else k if isinstance(k, tuple) else (k,)
         if len(out["k"]) > 3:
-            raise LayerError("at most 3 spatial axes")
+            raise LayerError(f"`input` of {len(out['k'])} axes: at most 3 spatial axes",
+                             help="channels stand apart: `224x224 x3`")
         if any(n == 0 for n in out["k"]):
-            raise LayerError("a size of 0")
+            raise LayerError("a size of 0", help="write `?` for an axis of free size")
         for name in ("mean", "std"):
             value = args[name]
             if value == "data":
@@ -49,7 +50,7 @@ class Input(Layer):
                 raise LayerError(f"`{name}` has {len(values)} values, the input {channels} channels",
                                  help="give one number, or one a channel")
             if name == "std" and not all(v > 0 for v in values):
-                raise LayerError("`std` must be above 0")
+                raise LayerError("`std` must be above 0", help="leave it out, or write `std=data`")
             out[name] = tuple(float(v) for v in values)
         return out
 
@@ -98,8 +99,8 @@ class Flatten(_Rearranged):
 
 
 class Reshape(_Rearranged):
-    """A sample's values, in channels-last order, as k positions of x channels: `reshape 7x7 x64`. The number of axes may
-    change; a number stands for all axes of the input, for one axis where the input has none."""
+    """A sample's values, in channels-last order, as k positions of x channels: `reshape 7x7 x64`. The number of axes
+    may change; a number stands for all axes of the input, for one axis where the input has none."""
 
     signature = Signature("reshape", (Param("k", "size", positional=True), Param("x", "whole")))
 
@@ -118,9 +119,9 @@ class Reshape(_Rearranged):
             raise LayerError(f"`reshape` of a free size: {inputs[0]}", help="put `pool adaptive` before it")
         if n != total(shape):
             positions = prod(shape.spatial)
-            fits = f"{positions} positions take x{n // positions}" if n % positions == 0 else "choose sizes that divide it"
-            raise LayerError(f"`reshape` keeps the number of values: {inputs[0]} are {n}, {shape} would be {total(shape)}",
-                             help=f"{n} = {factors(n)}: {fits}")
+            fits = f"{positions} positions take x{n // positions}" if n % positions == 0 else "use sizes that divide it"
+            raise LayerError(f"`reshape` keeps the number of values: {inputs[0]} are {n}, {shape} would be "
+                             f"{total(shape)}", help=f"{n} = {factors(n)}: {fits}")
         return shape
 
 
