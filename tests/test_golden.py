@@ -1,6 +1,6 @@
 """What is printed for mistakes in nets of several files: golden/*.txt hold the files and the text that they give.
 
-The last file is the net. `python tests/test_golden.py` writes the texts anew; read the difference before it is committed.
+The last file is the net. `python tests/test_golden.py` writes the texts anew; read the difference before you commit.
 """
 
 import os

@@ -76,7 +76,7 @@ def test_1_a_layer_on_the_line_after_an_equals_sign_is_no_value():
 
 def test_2_positionals_flags_keys_and_words():
     args = last("input 8x9 x4\nconv 3x5 s2x1 p1 d1 g2 x6 bias=off").args
-    assert (args["k"], args["s"], args["p"], args["g"], args["x"], args["bias"]) == ((3, 5), (2, 1), (1, 1), 2, 6, False)
+    assert [args[key] for key in ("k", "s", "p", "g", "x", "bias")] == [(3, 5), (2, 1), (1, 1), 2, 6, False]
     assert last("input 8x8 x4\npool 3 avg ceil").args["ceil"] is True
 
 
@@ -134,7 +134,8 @@ def test_5_fragments_take_their_input_from_the_caller():
 
 
 @pytest.mark.parametrize("text, code, help", [
-    ("cnov 3x3 x8", "E120", "conv"), ("conv 3x3 x8 y2", "E144", "it takes"), ("conv 3x3 x8 biass=off", "E145", "bias=off"),
+    ("cnov 3x3 x8", "E120", "conv"), ("conv 3x3 x8 y2", "E144", "it takes"),
+    ("conv 3x3 x8 biass=off", "E145", "bias=off"),
     ("pool 2 avgg", "E146", "avg"), ("fc x=m", "E125", "let"), ("conv 3x3 x8 x9", "E141", "remove"),
     ("conv 3x3 5x5 x8", "E142", "it takes"), ("fc", "E143", "fc 10"), ("relu 3", "E142", "remove"),
     ("train { epoch 1 }", "E302", "epochs 1"), ("trian { epochs 1 }", "E120", "train {")])
@@ -253,7 +254,7 @@ def test_10_a_let_sees_only_lets_above():
 def test_10_recursion_shows_the_chain_of_calls():
     found = error("block a x { b x }\nblock b x { a x }\ninput 8 x1\na x8", "E161", "repeat", 2)
     assert found.message.endswith("a -> b -> a")
-    assert error("block a { a }\nblock b { relu }\ninput 8 x1\nb", "E161").line == 1      # never called, found all the same
+    assert error("block a { a }\nblock b { relu }\ninput 8 x1\nb", "E161").line == 1      # though never called
 
 
 # 11. in
@@ -344,8 +345,9 @@ def test_16_includes_bring_blocks_and_lets_once(tmp_path):
     assert build(lang.load(tmp_path / "main.net"), {"n": 6}).nodes[-1].args["x"] == 6
 
 
-@pytest.mark.parametrize("included, code", [("relu", "E004"), ("default conv bias=off", "E004"), ("head h { relu }", "E004"),
-                                            ("train { epochs 1 }", "E004"), ('include "main.net"', "E003")])
+@pytest.mark.parametrize("included, code", [
+    ("relu", "E004"), ("default conv bias=off", "E004"), ("head h { relu }", "E004"), ("train { epochs 1 }", "E004"),
+    ('include "main.net"', "E003")])
 def test_16_nothing_else_may_be_included(tmp_path, included, code):
     (tmp_path / "a.net").write_text(f"# one\n{included}\n")
     (tmp_path / "main.net").write_text('include "a.net"\ninput 8 x1\nrelu\n')

@@ -1,7 +1,7 @@
 """Mistakes that people make in their first week: the first error points at the mistake's line and its help is the fix.
 
-Each program has one mistake, on the line that ends in the comment `#!`; the comment is taken off before it is read. After
-`---` stands the right fix, or a part of it that no other advice would have. `(in FILE)` names a second file beside it.
+Each program in mistakes.txt has one mistake, on the line that ends in the comment `#!`, which is taken off before it is
+read. After `---` stands the right fix, or a part of it that no other advice would have.
 """
 
 import re
@@ -28,7 +28,6 @@ def mistakes():
 
 
 def first_error(text):
-    program = None
     try:
         program = lang.parse(text, "net.net")
         build(program)

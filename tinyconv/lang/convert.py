@@ -63,7 +63,7 @@ def convert_number(callee: Callee, param: Param, item: Given):
                     item.arg, rounded(callee, param, item))
     if value < 0:
         raise Fault("E147", f"`{param.name}` of `{callee.name}` must not be negative, this is {show(value)}", item.arg,
-                    f"write `max(0, {source_of(item.node)})`" if not isinstance(item.node, ast.Unary) else "0 is the least")
+                    "0 is the least" if isinstance(item.node, ast.Unary) else f"write `max(0, {source_of(item.node)})`")
     if value > MAX_SIZE:
         raise too_large(callee, param, item)
     return value

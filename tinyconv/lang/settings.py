@@ -80,7 +80,8 @@ class _Reader:
         name = line.name.name
         if name in schema:
             return schema[name]
-        raise Fault("E302", f"`{section}` has no setting `{name}`", line.name, self.setting_meant(schema, section, line))
+        raise Fault("E302", f"`{section}` has no setting `{name}`", line.name,
+                    self.setting_meant(schema, section, line))
 
     def setting_meant(self, schema: Mapping[str, Setting], section: str, line: ast.SettingLine) -> str:
         name, rest = line.name.name, line.source.text[line.name.end:line.end].strip().removeprefix(":").strip()
@@ -122,7 +123,8 @@ class _Reader:
         for arg in line.args[1:]:
             name = arg.value.name if isinstance(arg, ast.Positional) and isinstance(arg.value, ast.Name) else ""
             if name in known and self.scope.find(name) is None:
-                raise Fault("E304", f"`{name}` is a setting of its own", arg, f"write `; {name}`, or start a line with it")
+                raise Fault("E304", f"`{name}` is a setting of its own", arg,
+                            f"write `; {name}`, or start a line with it")
 
     def bind(self, callee: Callee, args: list[ast.Arg], where: ast.Node) -> dict[str, object]:
         given = bind(callee, args, self.scope, where)

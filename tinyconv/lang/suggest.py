@@ -108,8 +108,10 @@ FOREIGN = {
     "steplr": "step",
 }
 PARAMETERS = {
-    "stride": "s", "strides": "s", "padding": "p", "pad": "p", "dilation": "d", "dilate": "d", "groups": "g", "group": "g",
-    "channels": "x", "filters": "x", "units": "x", "outchannels": "x", "features": "x", "kernel": "k", "kernelsize": "k",
+    "stride": "s", "strides": "s", "padding": "p", "pad": "p", "dilation": "d", "dilate": "d", "groups": "g",
+    "group": "g",
+    "channels": "x", "filters": "x", "units": "x", "outchannels": "x", "features": "x", "kernel": "k",
+    "kernelsize": "k",
     "size": "k", "weightdecay": "decay", "learningrate": "lr", "sigma": "init", "rate": "p", "gamma": "factor",
     "milestones": "at", "depthwise": "dw", "epsilon": "eps", "average": "avg", "mean": "avg", "maximum": "max",
     "labelsmoothing": "smoothing", "slope": "a", "alpha": "a", "outputpadding": "op",
@@ -238,7 +240,8 @@ SETTINGS_ELSEWHERE = {
     "momentum": "optimizer sgd momentum={}", "decay": "optimizer sgd decay={}", "nesterov": "optimizer sgd nesterov",
     "weight_decay": "optimizer sgd decay={}", "batch_size": "batch {}", "batchsize": "batch {}",
     "num_epochs": "epochs {}", "max_epochs": "epochs {}", "epoch": "epochs {}", "random_seed": "seed {}",
-    "smoothing": "loss ce smoothing={}", "label_smoothing": "loss ce smoothing={}", "warmup": "schedule cosine warmup={}",
+    "smoothing": "loss ce smoothing={}", "label_smoothing": "loss ce smoothing={}",
+    "warmup": "schedule cosine warmup={}",
     "lr_schedule": "schedule {}", "scheduler": "schedule {}", "optimiser": "optimizer {}", "optim": "optimizer {}",
     "criterion": "loss {}", "dataset": "source {}", "path": "source {}",
 }

@@ -16,8 +16,8 @@ from .values import assignment, bracket, call, colon, let_without_value, operato
 __all__ = ["explain"]
 
 _KINDS = (
-    unclosed, unopened, left_open, at_end, comment, lookalike, wrong_arrow, foreign_keyword, let_without_value, brace, bar, arrow, keyword,
-    quotes, assignment, call, bracket, operator, comma, colon, stray, malformed, missing_arrow,
+    unclosed, unopened, left_open, at_end, comment, lookalike, wrong_arrow, foreign_keyword, let_without_value, brace,
+    bar, arrow, keyword, quotes, assignment, call, bracket, operator, comma, colon, stray, malformed, missing_arrow,
 )
 
 

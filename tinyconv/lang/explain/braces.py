@@ -53,7 +53,7 @@ def never_closed(spot: Spot, at: int):
 
 
 def suspect(text: str, end: int, outermost: int) -> int:
-    """The brace that lacks its `}`: one inside `outermost` that a `}` closed which stands further out, else that one."""
+    """The brace that lacks its `}`: one inside `outermost` that a `}` further out has closed, else `outermost`."""
     stack: list[int] = []
     for m in MARKS.finditer(text, 0, end):
         if m.group(1) == "{":

@@ -36,7 +36,8 @@ def arrow(spot: Spot):
     if spot.before == "=":
         return spot.after_bit("a value is missing after `=`", "write it after the `=`")
     if spot.before in ("as", "@"):
-        return spot.after_bit(f"a name is missing after `{spot.before}`", f"write `{spot.before} NAME`".replace("@ ", "@"))
+        return spot.after_bit(f"a name is missing after `{spot.before}`",
+                              "write `as NAME`, and `@NAME` where it is used")
     return spot.report("`->` joins layers, and there is none before it", "start the layers on a line of their own",
                        code="E111")
 
@@ -78,7 +79,8 @@ def left_open(spot: Spot):
     for (bit, start), after in zip(spot.bits[:-3:-1], (spot.at, *(at for _, at in spot.bits[:-3:-1]))):
         if "\n" in spot.text[start:after] and bit in ("=", "as", "@", "let", "block", "default", "include", "repeat"):
             what = "a value" if bit in ("=", "repeat") else "a file in quotes" if bit == "include" else "a name"
-            return spot.report(f"{what} is missing after `{bit}`", f"write it after the `{bit}`, on the same line", start, start + len(bit))
+            return spot.report(f"{what} is missing after `{bit}`",
+                               f"write it after the `{bit}`, on the same line", start, start + len(bit))
     return None
 
 

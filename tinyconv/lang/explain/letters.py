@@ -75,8 +75,9 @@ def wrong_arrow(spot: Spot):
     for wrong in ARROWS:
         if rest.startswith(wrong):
             return spot.report(f"`{wrong}` is not an arrow of the language", "write `->`", at, at + len(wrong), "E108")
-    if spot.word in ("-", ">", "+", "&", "~") and not spot.before.startswith("@") and "ARROW" in spot.expected and not spot.in_expression() \
-            and re.match(r". *[A-Za-z_@]", rest) and spot.text[at - 1:at].isspace():
+    joins = "ARROW" in spot.expected and not spot.in_expression() and not spot.before.startswith("@")
+    if joins and spot.word in ("-", ">", "+", "&", "~") and re.match(r". *[A-Za-z_@]", rest) \
+            and spot.text[at - 1:at].isspace():
         return spot.report(f"`{spot.word}` is not expected here",
                            "write `->` for the next layer; arithmetic stands only after `=`", code="E108")
     return None
@@ -108,7 +109,8 @@ def malformed(spot: Spot):
     word, end = m.group(), spot.at + m.end()
     if spot.before == "include":
         name = re.match(r"[^\s;{}]+", spot.rest).group()
-        return spot.report("the file of an `include` stands in quotes", f'write `include "{name}"`', end=spot.at + len(name))
+        return spot.report("the file of an `include` stands in quotes", f'write `include "{name}"`',
+                           end=spot.at + len(name))
     if not re.match(r"[\d.?]", word):
         if "." not in word:
             return None
@@ -130,15 +132,16 @@ def misplaced(spot: Spot, word: str, end: int):
                            "E109")
     count = re.match(r"(\d+)(?:\s*x)?\s+([a-z_]\w*(?:[ \t]+[\w.=]+)*)", spot.rest)
     if count and not spot.stage:
-        return spot.report(f"`{shown}` stands before a layer", f"write `repeat {count.group(1)} {{ {count.group(2)} }}`",
-                           end=end)
+        return spot.report(f"`{shown}` stands before a layer", 
+                           f"write `repeat {count.group(1)} {{ {count.group(2)} }}`", end=end)
     if "ARROW" in spot.expected and spot.same_line():
         return spot.report(f"`{shown}` follows something complete",
                            "arguments stand right after their layer's name; the next layer follows `->`", end=end)
     if spot.in_parameters():
-        return spot.report(f"`{shown}` is no parameter", "a block's parameters are names, as in `block NAME k x=64 { … }`",
-                           end=end)
-    return spot.report(f"`{shown}` is not expected here", spot.wanted() or "arguments follow a layer's name, and a line starts with one", end=end)
+        return spot.report(f"`{shown}` is no parameter",
+                           "a block's parameters are names, as in `block NAME k x=64 { … }`", end=end)
+    return spot.report(f"`{shown}` is not expected here",
+                       spot.wanted() or "arguments follow a layer's name, and a line starts with one", end=end)
 
 
 def _without_dots(word: str) -> str:
