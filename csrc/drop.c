@@ -23,28 +23,29 @@ void tc_droppath(int64_t n, int64_t size, float p, uint64_t seed, uint64_t step,
     TC_RANGES(threads, n, 1, low, high, path_samples(isa, low, high, size, p, stream, x, y));
 }
 
-static int64_t mask_bytes(const tc_block_shape *s) { return (s->d * s->h * s->w * MAP_LANE + 63) / 64 * 64; }
+/* Masks are made for a few samples together, as many as have MOST_BYTES of them. */
+enum { MOST_BYTES = 1 << 20 };
 
-int64_t tc_dropblock_scratch(const tc_block_shape *s, int threads) { return threads * mask_bytes(s); }
-
-/* (sample, lane of channels) pairs [low, high) */
-static void block_lanes(const struct tc_isa *isa, const tc_block_shape *s, int64_t low, int64_t high, float p,
-                        float rate, uint64_t stream, const float *x, float *y, uint8_t *dropped) {
-    const int64_t lanes = (s->c + MAP_LANE - 1) / MAP_LANE, size = s->d * s->h * s->w * s->c;
-    for (int64_t u = low; u < high; u++) {
-        const int64_t at = u / lanes * size;
-        isa->map.dropblock(s, tc_least_kept(rate), 1.0f / (1.0f - p), stream + (uint64_t)at, u % lanes * MAP_LANE,
-                           x + at, y + at, dropped);
-    }
+static int64_t lanes_of(const tc_block_shape *s) { return (s->c + MAP_LANE - 1) / MAP_LANE; }
+static int64_t mask_bytes(const tc_block_shape *s) { return s->d * s->h * s->w * lanes_of(s) * MAP_LANE; }
+static int64_t samples_together(const tc_block_shape *s) {
+    const int64_t fit = MOST_BYTES / mask_bytes(s);
+    return fit < 1 ? 1 : fit < s->n ? fit : s->n;
 }
+
+int64_t tc_dropblock_scratch(const tc_block_shape *s) { return samples_together(s) * mask_bytes(s); }
 
 void tc_dropblock(const tc_block_shape *s, float p, float rate, uint64_t seed, uint64_t step, uint64_t layer,
                   const float *x, float *y, void *scratch, int threads) {
     const struct tc_isa *isa = tc_isa_now();
     const uint64_t stream = tc_stream(seed, step, layer);
-    const int64_t lanes = (s->c + MAP_LANE - 1) / MAP_LANE;
-    uint8_t *dropped = scratch;
-    const int parts = tc_threads_for(threads, 32.0 * (double)(s->n * s->d * s->h * s->w * s->c));
-    TC_RANGES(parts, s->n * lanes, 1, low, high,
-              block_lanes(isa, s, low, high, p, rate, stream, x, y, dropped + tc_thread_index() * mask_bytes(s)));
+    const int64_t positions = s->d * s->h * s->w, size = positions * s->c, together = samples_together(s);
+    threads = tc_threads_for(threads, 32.0 * (double)(together * size));
+    for (int64_t first = 0; first < s->n; first += together) {
+        const int64_t n = s->n - first < together ? s->n - first : together, at = first * size;
+        TC_RANGES(threads, n * lanes_of(s), 1, low, high,
+                  isa->map.block_mask(s, low, high, tc_least_kept(rate), stream + (uint64_t)at, scratch));
+        TC_RANGES(threads, n * positions, 1, low, high,
+                  isa->map.block_apply(s, low, high, 1.0f / (1.0f - p), scratch, x + at, y + at));
+    }
 }

@@ -23,8 +23,8 @@
         .prelu = map_prelu, .prelu_grad = map_prelu_grad, .input = map_input, .bn_apply = map_bn_apply, \
         .bn_grad = map_bn_grad, .lrn = map_lrn, .lrn_grad = map_lrn_grad, .sum_rows = map_sum_rows, \
         .bn_stats = map_bn_stats, .bn_sums = map_bn_sums, .prelu_sums = map_prelu_sums, .mul_sums = map_mul_sums, \
-        .gn_grad = map_gn_grad, .ln = map_ln, .ln_grad = map_ln_grad, .product_sums = map_product_sums, \
-        .dropblock = map_dropblock, .shuffle = map_shuffle, \
+        .gn_apply = map_gn_apply, .gn_grad = map_gn_grad, .ln = map_ln, .ln_grad = map_ln_grad, .product_sums = map_product_sums, \
+        .block_mask = map_block_mask, .block_apply = map_block_apply, .shuffle = map_shuffle, \
         .dot = map_dot, .maxpool = map_maxpool, .maxpool_grad = map_maxpool_grad, .avgpool = map_avgpool, \
         .avgpool_grad = map_avgpool_grad, .softmax = map_softmax, .softmax_grad = map_softmax_grad, \
         .xent = map_xent, .bce = map_bce, .mse = map_mse \

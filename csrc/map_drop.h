@@ -1,4 +1,4 @@
-/* DropBlock of one sample, MAP_LANE channels at a time: which values are dropped, a byte each (0 or 255). */
+/* DropBlock: which values are dropped, a byte each (0 or 255), by MAP_LANE channels of a sample at a time. */
 #ifndef TINYCONV_MAP_DROP_H
 #define TINYCONV_MAP_DROP_H
 
@@ -45,18 +45,17 @@ static void map_lengthen(int64_t n, int64_t step, int64_t k, uint8_t *bytes) {
     }
 }
 
-/* The sample's channels from `channel` on; `counter` is that of its first value; dropped: (d, h, w, MAP_LANE). */
-static void map_block_mask(const tc_block_shape *s, uint32_t least, uint64_t counter, int64_t channel,
-                           uint8_t *dropped) {
+/* MAP_LANE channels of a sample; `counter` is that of the first value; dropped: (d, h, w, MAP_LANE) */
+static void map_lane_mask(const tc_block_shape *s, const map_steps *steps, uint32_t least, uint64_t counter,
+                          uint8_t *dropped) {
     const int64_t row = s->w * MAP_LANE, plane = s->h * row;
-    const map_steps steps = map_count();
     memset(dropped, 0, (size_t)(s->d * plane));
     for (int64_t d = 0; d <= s->d - s->kd; d++) {
         for (int64_t h = 0; h <= s->h - s->kh; h++) {
             uint8_t *marks = dropped + d * plane + h * row;
-            const uint64_t first = counter + (uint64_t)((d * s->h + h) * s->w * s->c + channel);
+            const uint64_t first = counter + (uint64_t)((d * s->h + h) * s->w * s->c);
             for (int64_t w = 0; w <= s->w - s->kw; w++)
-                map_corners(&steps, least, first + (uint64_t)(w * s->c), marks + w * MAP_LANE);
+                map_corners(steps, least, first + (uint64_t)(w * s->c), marks + w * MAP_LANE);
             map_lengthen(row, MAP_LANE, s->kw, marks);
         }
         map_lengthen(plane, row, s->kh, dropped + d * plane);
@@ -64,16 +63,26 @@ static void map_block_mask(const tc_block_shape *s, uint32_t least, uint64_t cou
     map_lengthen(s->d * plane, plane, s->kd, dropped);
 }
 
-static void map_dropblock(const tc_block_shape *s, uint32_t least, float scale, uint64_t counter, int64_t channel,
-                          const float *x, float *y, uint8_t *dropped) {
-    const int64_t positions = s->d * s->h * s->w, width = s->c - channel < MAP_LANE ? s->c - channel : MAP_LANE;
-    map_block_mask(s, least, counter, channel, dropped);
-    for (int64_t r = 0; r < positions; r++, dropped += MAP_LANE)
-        MAP_LANES(width, i, n) {
-            const int64_t at = r * s->c + channel + i;
-            const mvi mask = __builtin_convertvector(*(const map_signs_mem *)(dropped + i), mvi);
-            map_put(y + at, mv_keep(~mask, map_get(x + at, n, 0) * scale), n);
+static void map_block_mask(const tc_block_shape *s, int64_t low, int64_t high, uint32_t least, uint64_t counter,
+                           uint8_t *dropped) {
+    const int64_t lanes = (s->c + MAP_LANE - 1) / MAP_LANE, positions = s->d * s->h * s->w;
+    const map_steps steps = map_count();
+    for (int64_t u = low; u < high; u++)
+        map_lane_mask(s, &steps, least, counter + (uint64_t)(u / lanes * positions * s->c + u % lanes * MAP_LANE),
+                      dropped + u * positions * MAP_LANE);
+}
+
+static void map_block_apply(const tc_block_shape *s, int64_t low, int64_t high, float scale, const uint8_t *dropped,
+                            const float *x, float *y) {
+    const int64_t lanes = (s->c + MAP_LANE - 1) / MAP_LANE, positions = s->d * s->h * s->w;
+    for (int64_t r = low; r < high; r++) {
+        const uint8_t *masks = dropped + (r / positions * lanes * positions + r % positions) * MAP_LANE;
+        MAP_LANES(s->c, i, n) {
+            const uint8_t *mask = masks + i / MAP_LANE * positions * MAP_LANE + i % MAP_LANE;
+            const mvi gone = __builtin_convertvector(*(const map_signs_mem *)mask, mvi);
+            map_put(y + r * s->c + i, mv_keep(~gone, map_get(x + r * s->c + i, n, 0) * scale), n);
         }
+    }
 }
 
 #endif

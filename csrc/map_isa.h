@@ -29,6 +29,8 @@ typedef struct {
     void (*bn_grad)(int64_t rows, int64_t c, float eps, double count, const float *x, const float *dy,
                     const float *mean, const float *var, const float *gamma, const float *dgamma, const float *dbeta,
                     float *dx);
+    void (*gn_apply)(int64_t rows, int64_t c, const float *x, const float *mean, const float *scale,
+                     const float *shift, float *y);
     void (*gn_grad)(int64_t rows, int64_t c, const float *x, const float *dy, const float *mean, const float *scale,
                     const float *shift, const float *slope, float *dx);
     void (*lrn)(int64_t rows, int64_t c, int64_t size, float alpha, float beta, float k, const float *x, float *y);
@@ -47,9 +49,11 @@ typedef struct {
     void (*ln)(int64_t rows, int64_t c, float eps, const float *x, const float *gamma, const float *beta, float *y);
     void (*ln_grad)(int64_t rows, int64_t c, float eps, const float *x, const float *dy, const float *gamma, float *dx,
                     double *sums, float *lanes);
-    /* map_drop.h: MAP_LANE channels of one sample from `channel` on; dropped: MAP_LANE bytes a position of scratch */
-    void (*dropblock)(const tc_block_shape *s, uint32_t least, float scale, uint64_t counter, int64_t channel,
-                      const float *x, float *y, uint8_t *dropped);
+    /* map_drop.h: `dropped` is (samples, MAP_LANE channels at a time, positions, MAP_LANE) */
+    void (*block_mask)(const tc_block_shape *s, int64_t low, int64_t high, uint32_t least, uint64_t counter,
+                       uint8_t *dropped);       /* of its first two axes */
+    void (*block_apply)(const tc_block_shape *s, int64_t low, int64_t high, float scale, const uint8_t *dropped,
+                        const float *x, float *y);      /* positions of samples */
     /* map_shuffle.h */
     void (*shuffle)(int64_t rows, int64_t c, int64_t groups, const float *x, float *y);
     /* map_pool.h: output rows, for gradients input rows, of (n, d, h) */

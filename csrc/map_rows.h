@@ -127,8 +127,17 @@ static void map_input(int64_t rows, int64_t c, int is_uint8, const void *x, cons
     }
 }
 
-/* y = (x - mean) * scale + beta. The mean is taken off first: folded into the shift it would cancel
+/* y = (x - centre) * scale + shift. The mean is taken off first: folded into the shift it would cancel
  * badly where |mean| is large beside the deviation. */
+static inline void map_affine_columns(map_columns m, int64_t rows, int64_t c, const float *x, const float *centre,
+                                      const float *scale, const float *shift, float *y) {
+    MAP_STRIPS(m, rows, c, o, wide) {
+#pragma GCC ivdep
+        for (int64_t i = 0; i < wide; i++)
+            y[o + i] = (x[o + i] - centre[i]) * scale[i] + shift[i];
+    }
+}
+
 static void map_bn_apply(int64_t rows, int64_t c, float eps, const float *x, const float *mean, const float *var,
                          const float *gamma, const float *beta, float *y) {
     float centre[MAP_WIDE], scale[MAP_WIDE], shift[MAP_WIDE];
@@ -139,11 +148,7 @@ static void map_bn_apply(int64_t rows, int64_t c, float eps, const float *x, con
             scale[i] = (float)(gamma[m.at + i] / sqrt((double)var[m.at + i] + eps));
         for (int64_t i = m.width; i < m.width * m.repeat; i++)
             scale[i] = scale[i - m.width];
-        MAP_STRIPS(m, rows, c, o, wide) {
-#pragma GCC ivdep
-            for (int64_t i = 0; i < wide; i++)
-                y[o + i] = (x[o + i] - centre[i]) * scale[i] + shift[i];
-        }
+        map_affine_columns(m, rows, c, x, centre, scale, shift, y);
     }
 }
 
@@ -171,6 +176,18 @@ static void map_bn_grad(int64_t rows, int64_t c, float eps, double count, const 
             for (int64_t i = 0; i < wide; i++)
                 dx[o + i] = scale[i] * ((dy[o + i] - shift[i]) - (x[o + i] - centre[i]) * slope[i]);
         }
+    }
+}
+
+/* y = (x - mean) scale + shift */
+static void map_gn_apply(int64_t rows, int64_t c, const float *x, const float *mean, const float *scale,
+                         const float *shift, float *y) {
+    float centre[MAP_WIDE], a[MAP_WIDE], b[MAP_WIDE];
+    MAP_COLUMNS(c, m) {
+        map_widen(m, mean, centre);
+        map_widen(m, scale, a);
+        map_widen(m, shift, b);
+        map_affine_columns(m, rows, c, x, centre, a, b, y);
     }
 }
 

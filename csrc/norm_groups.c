@@ -53,11 +53,12 @@ static void moments_parts(const struct tc_isa *isa, const shape *g, int64_t low,
 }
 
 /* From the channels' moments to their group's: all have the same count, s. */
-static void moments_samples(const shape *g, int64_t low, int64_t high, float *mean, float *var) {
+static void moments_samples(const shape *g, int64_t low, int64_t high, float eps, const float *gamma, float *mean,
+                            float *var) {
     const int64_t width = g->c / g->groups;
     for (int64_t sample = low; sample < high; sample++) {
         const double *means = sums_of(g, sample), *squares = means + g->c;
-        float *wide_mean = numbers_of(g, sample), *wide_var = wide_mean + g->c;
+        float *wide_mean = numbers_of(g, sample), *scale = wide_mean + g->c;
         tc_merge_moments(g->s, g->parts, g->c, sums_of(g, sample));
         for (int64_t group = 0; group < g->groups; group++) {
             const int64_t first = group * width, at = sample * g->groups + group;
@@ -69,19 +70,20 @@ static void moments_samples(const shape *g, int64_t low, int64_t high, float *me
                 about += squares[i] + (double)g->s * (means[i] - centre) * (means[i] - centre);
             mean[at] = (float)centre;
             var[at] = (float)(about / (double)(g->s * width));
+            const double inverse = 1 / sqrt((double)var[at] + eps);
             for (int64_t i = first; i < first + width; i++) {
                 wide_mean[i] = mean[at];
-                wide_var[i] = var[at];
+                scale[i] = (float)(gamma[i] * inverse);
             }
         }
     }
 }
 
-static void apply_rows(const struct tc_isa *isa, const shape *g, int64_t low, int64_t high, float eps, const float *x,
-                       const float *gamma, const float *beta, float *y) {
+static void apply_rows(const struct tc_isa *isa, const shape *g, int64_t low, int64_t high, const float *x,
+                       const float *beta, float *y) {
     EACH_SAMPLE(g, low, high, sample, row, count) {
         const float *mean = numbers_of(g, sample);
-        isa->map.bn_apply(count, g->c, eps, x + row * g->c, mean, mean + g->c, gamma, beta, y + row * g->c);
+        isa->map.gn_apply(count, g->c, x + row * g->c, mean, mean + g->c, beta, y + row * g->c);
     }
 }
 
@@ -91,8 +93,8 @@ void tc_gn(int64_t n, int64_t s, int64_t c, int64_t groups, float eps, const flo
     const shape g = shape_of(n, s, c, groups, scratch);
     threads = tc_threads_for(threads, 14.0 * (double)(n * s * c));
     TC_RANGES(threads, n * g.parts, 1, low, high, moments_parts(isa, &g, low, high, x));
-    TC_RANGES(threads, n, 1, low, high, moments_samples(&g, low, high, mean, var));
-    TC_RANGES(threads, n * s, 16, low, high, apply_rows(isa, &g, low, high, eps, x, gamma, beta, y));
+    TC_RANGES(threads, n, 1, low, high, moments_samples(&g, low, high, eps, gamma, mean, var));
+    TC_RANGES(threads, n * s, 16, low, high, apply_rows(isa, &g, low, high, x, beta, y));
 }
 
 /* ------------------------------------------------------------------ backward */

@@ -72,7 +72,7 @@ KERNEL(mul) { tc_mul(I(0), I(1), I(2), I(3), I(4), P(0), P(1), P(2), r->threads)
 KERNEL(mul_reduce) { tc_mul_reduce(I(0), I(1), I(2), I(3), I(4), P(0), P(1), P(2), r->threads); }
 KERNEL(dropout) { tc_dropout(I(0), F(0), r->seed, r->step, (uint64_t)I(1), P(0), P(1), r->threads); }
 KERNEL(droppath) { tc_droppath(I(0), I(1), F(0), r->seed, r->step, (uint64_t)I(2), P(0), P(1), r->threads); }
-static int64_t scratch_dropblock(const tc_step *s, int t) { return tc_dropblock_scratch(SHAPE(tc_block_shape), t); }
+static int64_t scratch_dropblock(const tc_step *s, int t) { (void)t; return tc_dropblock_scratch(SHAPE(tc_block_shape)); }
 KERNEL(dropblock) {     /* the shape, the layer */
     tc_dropblock(SHAPE(tc_block_shape), F(0), F(1), r->seed, r->step, (uint64_t)I(8), P(0), P(1), r->scratch, r->threads);
 }

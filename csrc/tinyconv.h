@@ -140,7 +140,7 @@ void tc_droppath(int64_t n, int64_t size, float p, uint64_t seed, uint64_t step,
  * begins one with its first value if d, h, w leave room and hash_i < (u32)(rate * 2^32). Values in a block become 0, the
  * others x / (1 - p). The gradient: the same call on dy. y may be x. */
 typedef struct { int64_t n, d, h, w, c, kd, kh, kw; } tc_block_shape;
-int64_t tc_dropblock_scratch(const tc_block_shape *s, int threads);   /* bytes */
+int64_t tc_dropblock_scratch(const tc_block_shape *s);   /* bytes */
 void tc_dropblock(const tc_block_shape *s, float p, float rate, uint64_t seed, uint64_t step, uint64_t layer,
                   const float *x, float *y, void *scratch, int threads);
 /* y[r][j groups + i] = x[r][i c/groups + j]: the channels as a (groups, c/groups) matrix, transposed (shuffle.c) */
