@@ -17,12 +17,12 @@ ON_LOGITS = ("softmax", "sigmoid")      # a loss is computed on what enters thes
 
 
 class Buffer:
-    """An array of one pass; the input and weights are not `temporary`."""
+    """An array of one pass. `watched`: whether a gradient of it is wanted."""
 
-    __slots__ = ("id", "shape", "bytes", "temporary")
+    __slots__ = ("id", "shape", "bytes", "watched")
 
-    def __init__(self, id: int, shape: tuple[int, ...], dtype: str, temporary: bool):
-        self.id, self.shape, self.temporary = id, shape, temporary
+    def __init__(self, id: int, shape: tuple[int, ...], dtype: str, watched: bool):
+        self.id, self.shape, self.watched = id, shape, watched
         self.bytes = prod(shape) * ITEM[dtype]
 
 
@@ -35,30 +35,27 @@ class Tape:
         self.steps: list[tuple[str, tuple, tuple[Buffer, ...]]] = []
         self.gradients: dict[int, Buffer] = {}      # of weights, by the weight's buffer
         self._count = 0
-        self._watched: set[int] = set()
 
-    def buffer(self, shape, dtype: str = "float32", temporary: bool = True) -> Buffer:
+    def buffer(self, shape, dtype: str = "float32", watched: bool = False) -> Buffer:
         self._count += 1
-        return Buffer(self._count, tuple(shape), dtype, temporary)
+        return Buffer(self._count, tuple(shape), dtype, watched)
 
     def op(self, name: str, *inputs, **attrs):
-        op = OPS[name]
-        shapes = op.shapes(tuple([x.shape for x in inputs if x is not None]), attrs)
-        outputs = tuple([self.buffer(shape, attrs["index_dtype"] if o == "index" else op.dtype(i))
-                         for i, (o, shape) in enumerate(zip(op.outputs, shapes))])
+        op, shapes, watched = OPS[name], [], False
+        for x in inputs:
+            if x is not None:
+                shapes.append(x.shape)
+                watched = watched or x.watched
+        outputs = tuple([self.buffer(shape, attrs["index_dtype"] if op.outputs[i] == "index" else op.dtype(i), watched)
+                         for i, shape in enumerate(op.shapes(tuple(shapes), attrs))])
         self.steps.append((name, inputs, outputs))
-        if any([x is not None and x.id in self._watched for x in inputs]):
-            self.watch(*outputs)
         return outputs[0] if len(outputs) == 1 else outputs or None
 
     def later(self, *_, **__) -> None:
         """Updates of running statistics take no memory."""
 
-    def watch(self, *buffers: Buffer) -> None:
-        self._watched.update([b.id for b in buffers])
-
     def needs_grad(self, x: Buffer) -> bool:
-        return x.id in self._watched
+        return x.watched
 
     def gradient(self, weight: Buffer, dw: Buffer) -> None:
         have = self.gradients.get(weight.id)
@@ -107,7 +104,7 @@ def training_bytes(graph: Graph, batch: int) -> int | None:
 
 def _forward(graph: Graph, tape: Tape, batch: int) -> tuple[list[Buffer], list, list[dict[str, Buffer]]]:
     """Records the pass of a batch: every node's output, what it keeps for backward, and its weights."""
-    x = tape.buffer((batch, *graph.input.spatial, graph.input.channels), temporary=False)
+    x = tape.buffer((batch, *graph.input.spatial, graph.input.channels))
     values: list[Buffer] = []
     saved: list[object] = []
     params: list[dict[str, Buffer]] = []
@@ -121,9 +118,7 @@ def _forward(graph: Graph, tape: Tape, batch: int) -> tuple[list[Buffer], list, 
         for weight in node.params:
             name = f"{node.owner}.{weight.name}"
             if name not in weights:
-                weights[name] = tape.buffer(weight.shape, temporary=False)
-                if weight.trainable:
-                    tape.watch(weights[name])
+                weights[name] = tape.buffer(weight.shape, watched=weight.trainable)
             own[weight.name] = weights[name]
         inputs = tuple([values[i] for i in node.inputs]) or (x,)
         value, kept = LAYERS[node.op].forward(tape, node.args, inputs if len(inputs) > 1 else inputs[0], own)
