@@ -47,7 +47,7 @@ INDENT = 4
 _ARITHMETIC = ("+", "-", "*", "/", "^")
 _COMPARISONS = ("==", "!=", "<=", ">=", "<", ">")
 _GLUE = (*_ARITHMETIC, "(", "@")
-_OPERAND_FOLLOWS = ("", *_ARITHMETIC, *_COMPARISONS, "=", "(", ",", "when", "repeat", "and", "or", "not")
+_OPERAND_FOLLOWS = (*_ARITHMETIC, *_COMPARISONS, "=", "(", ",", "when", "repeat", "and", "or", "not")
 _CONDITIONS = ("let", "when", "else", "repeat")     # what their comparisons stand in has room for spaces
 
 Parts = list[Token | Group]
@@ -328,13 +328,14 @@ def spacing(parts: Parts) -> list[bool]:
     let = isinstance(parts[0], Token) and parts[0].text == "let"
     spaced: list[bool] = []
     calls: list[bool] = []          # of the parentheses that are open, which are those of a function
-    before, glue = "", False        # the text of the part before, and whether the next is joined to it
+    glue = False                    # the next part is joined to the one before it
+    wanted = name = False           # an operand belongs next; the part before is the name of one
     for part in parts:
         text = part.text if isinstance(part, Token) else "{"
         joined, glue = glue, text in _GLUE
         if text == "(":
-            calls.append(before[-1:].isidentifier() and before not in _OPERAND_FOLLOWS)
-            joined |= calls[-1]
+            calls.append(name)
+            joined |= name
         elif text == ")":
             calls.pop()
             joined = True
@@ -343,8 +344,10 @@ def spacing(parts: Parts) -> list[bool]:
         elif text == "=" or text in _COMPARISONS:
             wide = let and not calls if text == "=" else conditions or bool(calls)
             joined = glue = not wide
-        elif text in _ARITHMETIC and before not in _OPERAND_FOLLOWS:
+        elif text in _ARITHMETIC and not wanted:
             joined = True
         spaced.append(not joined)
-        before = text
+        # Where an operand belongs, `and(` is the name of a function, as far as the grammar goes.
+        name = wanted and text.isidentifier() and text != "not"
+        wanted = text in _OPERAND_FOLLOWS and not name
     return spaced
