@@ -137,7 +137,8 @@ def test_any_beginning_of_a_program_is_answered(path):
 
 def test_mutilated_programs_are_answered(folder):
     rng = random.Random(1)
-    pieces = ["{", "}", "|", "->", "@", "=", '"', "#", "\n", "let ", "block ", "as ", "x", "3x", "repeat ", "é🎉", "(", " "]
+    pieces = ["{", "}", "|", "->", "@", "=", '"', "#", "\n", "let ", "block ", "as ", "x", "3x", "repeat ",
+              "é🎉", "(", " "]
     sources = [BLOCKS, NET, *(path.read_text() for path in PROGRAMS if path.stem in ("unet", "googlenet", "lenet5"))]
     for _ in range(60):
         text = rng.choice(sources)
@@ -389,7 +390,8 @@ def test_what_makes_no_sense_is_answered_and_survived(client, tmp_path):
     client.notify("textDocument/didChange", {"textDocument": {"uri": "file:///not/open.net", "version": 1},
                                              "contentChanges": [{"text": "relu"}]})
     for text in ("", "\x00", "{" * 500, "}" * 500, "block", "include \"\"", "include \"x.net\"", "@", "a" * 300_000,
-                 "let a = " + "(" * 300, "block b { b }\nb", "repeat 999999999 { relu }", "\ud800 conv 3", "é\u2028conv"):
+                 "let a = " + "(" * 300, "block b { b }\nb", "repeat 999999999 { relu }", "\ud800 conv 3",
+                 "é\u2028conv"):
         client.open(uri, text)
         for line, character in ((0, 0), (0, 3), (9, 9)):
             client.at("hover", uri, line, character)

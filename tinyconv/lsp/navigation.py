@@ -63,8 +63,9 @@ def symbols(outline: Outline) -> list[tuple[Definition, int, int, list]]:
         frame = min(mine, key=lambda f: f.start) if mine else None
         children = []
         if frame is not None and definition.kind == "section":
-            children = [(Definition("setting", s.head, s.tokens[0].start, frame), s.tokens[0].start, s.tokens[-1].end, [])
-                        for s in outline.statements if s.frame is frame and s.tokens and not s.setting]
+            settings = [s for s in outline.statements if s.frame is frame and s.tokens and not s.setting]
+            names = [Definition("setting", s.head, s.tokens[0].start, frame) for s in settings]
+            children = [(d, d.start, s.tokens[-1].end, []) for d, s in zip(names, settings)]
         elif frame is not None:
             children = [(d, d.start, d.end, []) for d in sorted(frame.definitions, key=lambda d: d.start)
                         if d.kind != "name"]

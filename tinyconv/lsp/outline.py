@@ -98,8 +98,8 @@ class Frame:
 class Outline:
     """`definitions`, `frames`, `statements`, `includes` (path, start of the text, end) and `comments` of a text.
 
-    `frame` and `statement` are those that are open at its end. cut: the text ends where the cursor is, and what the last
-    statement defines is not known yet.
+    `frame` and `statement` are those that are open at its end. cut: the text ends where the cursor is, and what the
+    last statement defines is not known yet.
     """
 
     def __init__(self, text: str, cut: bool = False):

@@ -64,18 +64,3 @@ class Text:
         text = self.line(line)
         units = sum(map(self._units, text[:column])) + max(0, column - len(text))
         return units + (self._mark if line == 0 else 0)
-
-    def place(self, offset: int) -> tuple[int, int]:
-        """Line and column from 1, as spans have them."""
-        line = bisect.bisect_right(self._starts, offset)
-        return line, offset - self._starts[line - 1] + 1
-
-    def at(self, line: int, column: int) -> int:
-        """The offset of a line and column counted from 1."""
-        if not 1 <= line <= len(self._starts):
-            return len(self.text)
-        return min(self._starts[line - 1] + column - 1, len(self.text))
-
-    @property
-    def lines(self) -> int:
-        return len(self._starts)
