@@ -119,6 +119,8 @@ def opening(spot: Spot):
         return spot.after_bit("`when` lacks its condition", "write `when x == 1 { … }`")
     if spot.before == "block":
         return spot.after_bit("this block lacks its name", "write `block NAME { … }`")
+    if spot.before in ("data", "train") and spot.section and spot.starts_line(spot.bits[-1][1]):
+        return never_closed(spot, spot.open_braces()[-1])
     if spot.before == "}":
         return spot.report("braces need a word before them", "write `-> repeat n { … }`, `else { … }` or `add { … }`")
     if not spot.stage and re.match(r"\{\s*\}", spot.text[spot.at:spot.at + 200]):
