@@ -364,6 +364,24 @@ def test_errors_of_included_files_go_to_them_and_unsaved_texts_count(client, fol
     assert client.stop() == 0
 
 
+def test_errors_of_files_that_are_not_open_show_at_their_include_as_well(client, folder):
+    client.start()
+    (folder / "blocks.net").write_text(BLOCKS + "bn ->\n")
+    (folder / "between.net").write_text('include "blocks.net"\n')
+    uri = (folder / "net.net").as_uri()
+    (found,) = client.open(uri, NET.replace("blocks.net", "between.net"))
+    assert found["range"] == {"start": {"line": 0, "character": 8}, "end": {"line": 0, "character": 21}}
+    assert found["message"].startswith("in blocks.net, line 4: ")
+    place = found["relatedInformation"][0]["location"]
+    assert place["uri"] == (folder / "blocks.net").as_uri() and place["range"]["start"]["line"] == 3
+    (there,) = client.diagnostics(place["uri"])
+    assert there["code"] == found["code"]
+    client.change(uri, NET.replace("blocks.net", "block.net"))
+    assert ["help: did you mean `blocks.net`?" in d["message"] for d in client.diagnostics(uri)] == [True]
+    assert client.diagnostics(place["uri"]) == []
+    assert client.stop() == 0
+
+
 def test_formatting(client):
     client.start()
     uri = "untitled:Untitled-1"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from .analysis import identity
 from .outline import Definition, Outline, Statement, Token
 from .project import Found, Project
 
@@ -44,6 +45,16 @@ def included_file(project: Project, path: str, outline: Outline, offset: int) ->
         if start <= offset <= end:
             target = os.path.normpath(os.path.join(os.path.dirname(path), name))
             return target if project.read(target) is not None else None
+    return None
+
+
+def include_of(project: Project, path: str, outline: Outline, file: str) -> tuple[int, int] | None:
+    """Start and end of the include in `path` that brings in `file`, be it by another file; None where none does."""
+    for name, start, end in outline.includes:
+        target = os.path.normpath(os.path.join(os.path.dirname(path), name))
+        text = project.read(target)
+        if text is not None and any(identity(f) == identity(file) for f in project.outlines(target, Outline(text))):
+            return start, end
     return None
 
 

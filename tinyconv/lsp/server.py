@@ -85,11 +85,24 @@ class NetServer(LanguageServer):
                 # Two nets may include one file: the same error then, reached in other ways.
                 if not any(d.code == diagnostic.code and d.range == diagnostic.range for d in same):
                     same.append(diagnostic)
+                if each.file and self.project.at(each.file) is None:
+                    found[self.uri(path)] += self.at_include(path, each, diagnostic)
         for uri, diagnostics in found.items():
             if self.sent.get(uri) != diagnostics:
                 self.text_document_publish_diagnostics(types.PublishDiagnosticsParams(uri, diagnostics))
         opened = {self.uri(path) for path in self.project.documents}
         self.sent = {uri: diagnostics for uri, diagnostics in found.items() if diagnostics or uri in opened}
+
+    def at_include(self, path: str, d: Diagnostic, full: types.Diagnostic) -> list[types.Diagnostic]:
+        """An error of a file that is not open, once more where it is included: many editors show only open files."""
+        place = navigation.include_of(self.project, path, self.project.analysis(path).outline, d.file)
+        if place is None:
+            return []
+        related = types.DiagnosticRelatedInformation(types.Location(self.uri(d.file), full.range), d.message)
+        return [types.Diagnostic(
+            range=self.range(self.project.documents[path].text, *place), code=d.code, source="tinyconv",
+            message=f"in {os.path.basename(d.file)}, line {d.line}: {d.message}", severity=full.severity,
+            related_information=[related])]
 
     def diagnostic(self, d: Diagnostic, texts: dict[str, Text]) -> types.Diagnostic:
         lines = [d.message, *d.trace, *([f"help: {d.help}"] if d.help else [])]
