@@ -269,7 +269,7 @@ def test_check_reports_all_with_codes(folder, capsys):
     (found,) = lines(capsys.readouterr().out)
     assert all(set(d) == {"code", "message", "file", "line", "column", "end_column", "help"} for d in found)
     assert [(d["line"], d["help"]) for d in found] == [
-        (2, "did you mean `conv`?"), (3, "did you mean `softmax`?"), (4, "did you mean `epochs`?")]
+        (2, "did you mean `conv`?"), (3, "did you mean `softmax`?"), (4, "write `epochs 3`")]
 
 
 @pytest.mark.parametrize("net", zoo.names())
@@ -325,7 +325,7 @@ def test_bench_json(folder, capsys, monkeypatch, arguments):
 def test_version_and_help(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"tinyconv {__version__}\n"
-    for command in ("train", "eval", "predict", "summary", "check", "bench", "info"):
+    for command in ("train", "eval", "predict", "summary", "check", "fmt", "bench", "info"):
         assert main([command, "--help"]) == 0
         assert command in capsys.readouterr().out
 
