@@ -503,6 +503,17 @@ def test_free_sizes_stay_free():
     assert [str(n.shape) for n in graph.nodes] == ["?x8 x3", "?x24 x3", "?x48 x4", "12x12 x4", "?x24 x4", "?x24 x2"]
 
 
+@pytest.mark.parametrize("layer", ["conv 3 s9 x3", "deconv 3 s9 x3", "pool 1000", "up 1000"])
+def test_free_sizes_bound_their_strides(layer):
+    error = error_of(f"input ? x3\nrepeat 5000 {{ {layer} }}\nup 2 -> pool 2")
+    assert error.code == "E105" and "out of range" in error.message and error.line == 2
+
+
+def test_large_primes_in_reshape():
+    error = error_of("input 99999989 x999983\nreshape 3 x5")
+    assert f"{99999989 * 999983} = {99999989 * 999983}: use sizes that divide it" in error.help
+
+
 # ---------------------------------------------------------------- receptive field, text
 
 

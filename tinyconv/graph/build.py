@@ -14,6 +14,9 @@ from ..layers.base import Reference
 from .graph import Graph, Head, Node
 
 
+LIMIT = 10**18  # of jumps, which free axes would let grow without end
+
+
 @dataclass(frozen=True)
 class Value:
     """What flows through the text: the output of a node."""
@@ -48,6 +51,9 @@ class GraphBuilder:
         counts[name] += 1
         own = f"{name}{counts[name]}" if head is None else f"{head}.{name}{counts[name]}"
         field, jump = _reach(layer.reach(args, shapes), sources, self.graph.input if nodes else shape)
+        if jump and any(j > LIMIT or j * LIMIT < 1 for j in jump):
+            raise LayerError(f"the strides up to `{name}` multiply to a number that is out of range",
+                             help="repeat less, or use smaller strides", code="E105")
         node = Node(len(nodes), own, name, args, tuple(v.index for v in inputs), shape, params, own,
                     layer.macs(args, shapes, shape), _covered(field), _plain(jump), span, trail, head)
         if args.get("share"):

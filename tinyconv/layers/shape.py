@@ -126,10 +126,10 @@ class Reshape(_Rearranged):
 
 
 def factors(n: int) -> str:
-    """`2^3 * 7`."""
+    """`2^3 * 7`; what is left without factors up to 1000 stays whole."""
     parts, p = [], 2
     while n > 1:
-        if p * p > n:
+        if p * p > n or p > 1000:
             p = n
         times = 0
         while n % p == 0:
