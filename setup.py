@@ -7,6 +7,7 @@ NumPy. TINYCONV_NO_OPENMP=1 builds without OpenMP.
 
 from __future__ import annotations
 
+import compileall
 import os
 import platform
 import runpy
@@ -51,6 +52,9 @@ class BuildTables(build_py):
             runpy.run_path("tinyconv/lang/maketables.py")["make_tables"](folder / "tables.py")
         except ImportError as error:
             print(f"tinyconv: no parser tables ({error}): the grammar is read at each start instead", file=sys.stderr)
+        if self.editable_mode:
+            # pip does this for wheels only; without it the first start, or each where bytecode is not written, compiles.
+            compileall.compile_dir("tinyconv", quiet=2)
 
 
 class BuildKernels(build_ext):
