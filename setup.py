@@ -53,7 +53,7 @@ class BuildTables(build_py):
         except ImportError as error:
             print(f"tinyconv: no parser tables ({error}): the grammar is read at each start instead", file=sys.stderr)
         if self.editable_mode:
-            # pip does this for wheels only; without it the first start, or each where bytecode is not written, compiles.
+            # pip does this for wheels only; without it a start compiles every module where bytecode is not written.
             compileall.compile_dir("tinyconv", quiet=2)
 
 

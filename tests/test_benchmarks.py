@@ -32,8 +32,8 @@ def test_options_are_explained(script):
 
 
 def test_starts_are_measured_in_turns():
-    done = subprocess.run([sys.executable, FOLDER / "startup.py", "--runs", "1", "--json"], capture_output=True, text=True,
-                          timeout=300)
+    command = [sys.executable, FOLDER / "startup.py", "--runs", "1", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     found = {row["command"]: row for row in json.loads(done.stdout)}
     assert found["tinyconv summary resnet152"]["cpu_ms"] > found["python -c pass"]["cpu_ms"] > 0

@@ -52,7 +52,7 @@ def explained(text: str, name: str) -> dict:
 
 def compute(worked: str):
     """The printed arithmetic, by Python."""
-    names = {n: getattr(math, n) for n in ("floor", "ceil", "sqrt")} | {n: getattr(builtins, n) for n in ("max", "range")}
+    names = {n: getattr(math, n) for n in ("floor", "ceil")} | {n: getattr(builtins, n) for n in ("max", "range")}
     return eval(worked, {"__builtins__": {}} | names)  # noqa: S307 -- text of this package
 
 
@@ -78,8 +78,8 @@ def test_three_3x3_layers_see_7x7():
 
 
 def test_the_whole_board_of_a_strided_convolution():
-    text = str(Explanation(build(lang.parse("input 227x227 x3\nconv 11x11 s4 p0 x96 as first\n", "alex.net")), "@first"))
-    assert text == """\
+    program = lang.parse("input 227x227 x3\nconv 11x11 s4 p0 x96 as first\n", "alex.net")
+    assert str(Explanation(build(program), "@first")) == """\
 conv1: conv 11x11 s4 p0 x96
 line 2 of alex.net
   input                       227x227 x3 of input1
@@ -166,10 +166,12 @@ def test_free_sizes_stay_open():
 
 # -- names
 
-HEADS = "input 8x8 x1\nconv 3x3 x4 as stem -> relu\nfc 2 -> softmax\nhead aux { @stem -> pool global avg -> fc 2 -> softmax }\n"
+HEADS = "input 8x8 x1\nconv 3x3 x4 as stem -> relu\nfc 2 -> softmax\nhead aux { @stem -> pool global avg -> fc 2 }\n"
 
 
-@pytest.mark.parametrize("name, found", [("conv1", "conv1"), ("@stem", "conv1"), ("stem", "conv1"), ("aux.fc1", "aux.fc1")])
+@pytest.mark.parametrize("name, found", [
+    ("conv1", "conv1"), ("@stem", "conv1"), ("stem", "conv1"), ("aux.fc1", "aux.fc1"),
+])
 def test_layers_by_name_reference_and_head(name, found):
     assert str(Explanation(graph(HEADS), name)).startswith(f"{found}: ")
 

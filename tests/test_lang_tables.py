@@ -18,8 +18,9 @@ from tinyconv.lang.automaton import Automaton
 TEXTS = [path.read_text(encoding="utf-8") for path in
          [*sorted(zoo.folder().glob("*.net")), *sorted((Path(__file__).parent / "lang_cases").glob("*.net"))]]
 PIECES = ["->", "|", "{", "}", "(", ")", "\n", ";", "# c\n", " ", "=", "==", ",", "@", "3x3", "?x?", "x64", "s2", "1.5",
-          "1e-3", ".5", "conv", "let", "repeat", "when", "else", "as", "and", "not", "head", "data", "train {", "include",
-          "\"a\"", "/", "*", "^", "-", "+", ":", "block b x { skip }", "concat { a | b }", "let a = -2^3*(4/x)", "%", "\t"]
+          "1e-3", ".5", "conv", "let", "repeat", "when", "else", "as", "and", "not", "head", "data", "train {",
+          "include", "\"a\"", "/", "*", "^", "-", "+", ":", "block b x { skip }", "concat { a | b }",
+          "let a = -2^3*(4/x)", "%", "\t"]
 
 
 @pytest.fixture(scope="module")

@@ -192,8 +192,8 @@ def test_rows_add_up_to_the_totals_at_every_depth(depth):
 def test_calls_in_branches_are_no_repetition():
     found = Summary(graph("block b { conv 3x3 x4 }\ninput 8x8 x4\nadd { b | b | b } -> b -> b\n"), depth=0)
     assert [(row.name, row.text) for row in found.rows()] == [
-        ("input1", "input 8x8 x4"), ("b1", ""), ("b2", "from input1"), ("b3", "from input1"), ("add1", "add b1 + b2 + b3"),
-        ("b4", "(2 times)")]
+        ("input1", "input 8x8 x4"), ("b1", ""), ("b2", "from input1"), ("b3", "from input1"),
+        ("add1", "add b1 + b2 + b3"), ("b4", "(2 times)")]
 
 
 def test_a_named_call_within_a_repetition_ends_it():
@@ -219,7 +219,8 @@ mul { skip | pool global -> fc 8 -> sigmoid }
 
 
 def test_a_name_inside_a_block_says_nothing_outside():
-    rows = Summary(graph("block b { conv 3x3 x2 as h -> relu -> concat @h as h2 }\ninput 8x8 x2\nb -> b\n"), depth=9).rows()
+    net = graph("block b { conv 3x3 x2 as h -> relu -> concat @h as h2 }\ninput 8x8 x2\nb -> b\n")
+    rows = Summary(net, depth=9).rows()
     text = {row.name: row.text for row in rows}
     assert text["conv2"] == "conv 3x3 x2 as h" and text["concat2"] == "concat relu2 + @h as h2"
     rows = Summary(graph("block b { conv 3x3 x2 as h }\ninput 8x8 x2\nb as out -> relu\nadd @out\n"), depth=9).rows()
@@ -289,8 +290,8 @@ def test_memory_is_what_a_plan_lays_out(net):
         memory = found.training_memory()
         for mode, bytes_ in (("predict", found.inference_memory()),
                              ("gradients", memory["activations"] + memory["gradients"])):
-            arena = make_plan(net, Request(mode, batch, net.input.spatial), lambda steps, tape, training: steps).arena_bytes
-            assert 0.95 * arena <= bytes_ <= 1.01 * arena
+            plan = make_plan(net, Request(mode, batch, net.input.spatial), lambda steps, tape, training: steps)
+            assert 0.95 * plan.arena_bytes <= bytes_ <= 1.01 * plan.arena_bytes
         assert memory["total"] == sum(size for part, size in memory.items() if part != "total")
 
 
@@ -359,9 +360,11 @@ def test_colours_and_width_are_for_terminals():
 def test_in_a_pipe_neither_numpy_nor_rich_nor_lark_is_imported():
     code = ("import sys\nfrom tinyconv.cli import main\ncode = main(sys.argv[1:])\n"
             "print(code, sorted({'numpy', 'rich', 'lark', 'PIL', 'tinyconv.runtime', 'tinyconv.cli.train',\n"
-            "                    'tinyconv.lang.explain', 'tinyconv.graph.explain'} & set(sys.modules)), file=sys.stderr)")
+            "                    'tinyconv.lang.explain', 'tinyconv.graph.explain'} & set(sys.modules)),\n"
+            "      file=sys.stderr)")
     for arguments in (["resnet50"], ["resnet50", "--depth", "all"], ["resnet50", "--json"]):
-        done = subprocess.run([sys.executable, "-c", code, "summary", *arguments], capture_output=True, text=True, timeout=60)
+        command = [sys.executable, "-c", code, "summary", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
         assert done.stderr.strip() == "0 []", arguments
 
 
@@ -384,4 +387,5 @@ def test_json_takes_no_notice_of_depth_and_batch(capsys):
 def test_a_net_in_python_has_the_same_summary():
     net = tinyconv.compile("block b { conv 3x3 x2 }\ninput 8x8 x2\nb -> b\n", device="numpy")
     assert str(net.summary(depth=0, batch=4)) == str(Summary(net.graph, depth=0, batch=4))
-    assert net.summary().params == 76 and [layer["name"] for layer in net.summary().layers] == ["input1", "conv1", "conv2"]
+    found = net.summary()
+    assert found.params == 76 and [layer["name"] for layer in found.layers] == ["input1", "conv1", "conv2"]

@@ -151,7 +151,7 @@ def _argument(value) -> str:
 
 
 def find(graph: Graph, name: str) -> Node:
-    """The layer of this name, or the one that `as` names so (`@name`). NetError with a suggestion where there is none."""
+    """The layer of this name, or the one that `as` names so (`@name`). Where there is none, NetError suggests one."""
     alias = name.removeprefix("@")
     aliases: dict[str, list[int]] = {}
     for index, found in graph.names.items():

@@ -104,7 +104,8 @@ class Summary:
         heads = ", heads included" if self.graph.heads else ""
         return "\n".join((
             f"{self.params:,} parameters ({size_text(4 * self.params)}), {exact(self.macs)} MACs a sample",
-            f"activations, {batch}: {size_text(size)}, of them {size_text(self.inference_memory())} at once in inference",
+            f"activations, {batch}: {size_text(size)}, "
+            f"of them {size_text(self.inference_memory())} at once in inference",
             f"training, {batch}, about {size_text(memory['total'])}: {parts}{heads}",
         ))
 

@@ -47,7 +47,8 @@ def _automaton(parser, data: dict, memo: dict) -> dict:
     each, `symbol>state` and `symbol,symbol<rule`.
     """
     ignored = set(parser.ignore_tokens)
-    terminals = sorted(parser.terminals, key=lambda t: (-t.priority, -t.pattern.max_width, -len(t.pattern.value), t.name))
+    terminals = sorted(parser.terminals,
+                       key=lambda t: (-t.priority, -t.pattern.max_width, -len(t.pattern.value), t.name))
     table = data["parser"]["parser"]
     names = table["tokens"]
     rules: dict[int, int] = {}      # Lark's number of a rule -> its place in RULES

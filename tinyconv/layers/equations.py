@@ -17,7 +17,7 @@ AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 
 class Equation(NamedTuple):
     """`what`: formula = worked = value. `worked` is the formula with numbers, "" where there is nothing to put in;
-    `value` None where it is not known or is no number. Both sides are valid arithmetic: `worked` evaluates to `value`."""
+    `value` None where it is not known or is no number. `worked` is valid arithmetic: it evaluates to `value`."""
 
     what: str
     formula: str
