@@ -41,7 +41,7 @@ class Token:
     line: int
     column: int
     end_column: int
-    gap: int            # columns between it and what stands before it on its line
+    gap: int            # columns between it and what stands before it on its line, a `;` included
     newline: bool
     blank: bool
     comments: list[Comment] = field(default_factory=list)
@@ -191,7 +191,9 @@ def tokens(source: Source) -> list[Token]:
             comments.append(Comment(text.rstrip(), newline, blank))
         else:
             column, end_column = columns(start), columns(match.end())
-            gap = 0 if newline or ";" in space else column - before
+            if ";" in space and not newline:
+                before = columns(start - len(space) + space.rindex(";") + 1)
+            gap = 0 if newline else column - before
             found.append(Token(text, start, line, column, end_column, gap, newline, blank, comments))
             comments, before = [], end_column
         space = ""
