@@ -126,7 +126,7 @@ layer                            output    params    MACs  field  jump    memory
 input1    input 16x16 x4         16x16 x4       0       0      1     1  4.00 KiB
 cb1       k=3x3 x=4 s=1 as stem  16x16 x4     152  36.9 k      3     1  8.00 KiB
 relu1     relu                   16x16 x4       0       0      3     1  4.00 KiB
-unit1     x=4 (4 times) as last  16x16 x4     608   147 k     11     1  64.0 KiB
+unit1     4 times: x=4 as last   16x16 x4     608   147 k     11     1  64.0 KiB
 concat1   concat @last + @stem   16x16 x8       0       0     11     1  8.00 KiB
 pool1     pool avg global        1x1 x8         0       0     16     -      32 B
 fc1       fc 2                   x2            18      16     16     -       8 B
@@ -193,13 +193,13 @@ def test_calls_in_branches_are_no_repetition():
     found = Summary(graph("block b { conv 3x3 x4 }\ninput 8x8 x4\nadd { b | b | b } -> b -> b\n"), depth=0)
     assert [(row.name, row.text) for row in found.rows()] == [
         ("input1", "input 8x8 x4"), ("b1", ""), ("b2", "from input1"), ("b3", "from input1"),
-        ("add1", "add b1 + b2 + b3"), ("b4", "(2 times)")]
+        ("add1", "add b1 + b2 + b3"), ("b4", "2 times")]
 
 
 def test_a_named_call_within_a_repetition_ends_it():
     found = Summary(graph("block b { conv 3x3 x4 }\ninput 8x8 x4\nb -> b as here -> b -> b\nadd @here\n"), depth=0)
     assert [(row.name, row.text) for row in found.rows()][1:] == [
-        ("b1", "(2 times) as here"), ("b3", "(2 times)"), ("add1", "add b3 + @here")]
+        ("b1", "2 times as here"), ("b3", "2 times"), ("add1", "add b3 + @here")]
 
 
 def test_references_by_name_by_row_and_through_arguments():
@@ -313,6 +313,13 @@ def test_a_narrow_terminal_shortens_the_description_then_drops_columns(width):
     assert ("conv 3x3 bi" in rows[3]) == (width >= 75)
     assert rows[0].split()[-1] == {50: "jump", 40: "MACs"}.get(width, "memory")
     assert all(name in rows[3] for name in ("conv1", "16x16 x4", "144", "36.9 k"))
+
+
+def test_a_narrow_table_still_says_how_many_calls_a_row_is():
+    lines = Summary(build(lang.load(zoo.find("resnet152")))).text(80).splitlines()
+    assert max(map(len, lines[:22])) <= 80
+    assert any(line.startswith("  bottleneck13-47  14x14 x1024  39,101,440  7.64 G") for line in lines)
+    assert any(line.split()[:3] == ["cb1", "k=7x7", "x=64"] for line in lines)    # a heading has room for its arguments
 
 
 def test_colours_change_no_text():

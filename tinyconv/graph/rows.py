@@ -32,15 +32,17 @@ class Row(NamedTuple):
     field: tuple[int | None, ...] = ()
     jump: tuple[int, ...] | None = None
     activation_bytes: int | None = 0
+    through: str = ""       # the number of the last of several calls
 
 
 class Block:
     """A block call that built layers: its nodes, and what they are made of, layers (Node) and calls (Block)."""
 
-    __slots__ = ("name", "call", "level", "items", "nodes")
+    __slots__ = ("name", "number", "call", "level", "items", "nodes")
 
-    def __init__(self, name: str, call, level: int):
-        self.name, self.call, self.level = name, call, level
+    def __init__(self, number: int, call, level: int, head: str | None):
+        self.number, self.call, self.level = str(number), call, level
+        self.name = f"{head}.{call.block}{number}" if head else f"{call.block}{number}"
         self.items: list[Node | Block] = []
         self.nodes: list[Node] = []
 
@@ -62,8 +64,7 @@ def tree(nodes: list[Node]) -> list[Node | Block]:
         for level in range(shared, len(node.trail)):
             call = node.trail[level]
             counts[call.block] += 1
-            name = f"{call.block}{counts[call.block]}"
-            block = Block(name if node.head is None else f"{node.head}.{name}", call, level)
+            block = Block(counts[call.block], call, level, node.head)
             (path[-1].items if path else root).append(block)
             path.append(block)
         for block in path:
@@ -156,10 +157,13 @@ class Rows:
         first, last = blocks[0], blocks[-1]
         nodes = [node for block in blocks for node in block.nodes]
         end = nodes[-1]
-        times = f"({len(blocks)} times)" if len(blocks) > 1 else ""
-        text = self._join(first.text, self._origin(first, labels), times, self._alias(end, first.level))
+        text = self._join(first.text, self._origin(first, labels))
+        if len(blocks) > 1:
+            text = f"{len(blocks)} times: {text}" if text else f"{len(blocks)} times"
+        text = self._join(text, self._alias(end, first.level))
         return Row(first.name, text, first.level, True, False, str(end.shape), sum(n.n_params for n in nodes),
-                   add_known(n.macs for n in nodes), end.field, end.jump, add_known(n.activation_bytes for n in nodes))
+                   add_known(n.macs for n in nodes), end.field, end.jump, add_known(n.activation_bytes for n in nodes),
+                   last.number if len(blocks) > 1 else "")
 
     # -- where values come from
 

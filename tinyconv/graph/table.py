@@ -7,7 +7,7 @@ from .rows import Row
 
 INDENT = "  "
 GAP = "  "
-LEAST_TEXT = 12         # narrower than this the description goes altogether
+LEAST_TEXT = 8          # narrower than this the description goes altogether
 DESCRIPTION = 1
 LEFT = 3                # columns of text; the others are numbers
 FIRST_TO_GO = (7, 6, 5)  # where that is not enough: memory, jump, field
@@ -17,17 +17,21 @@ BOLD, DIM, BLOCK, RESET = "\x1b[1m", "\x1b[2m", "\x1b[36m", "\x1b[0m"
 def table(rows: list[Row], batch: int = 1, width: int | None = None, color: bool = False) -> str:
     """Layer, description, output, params, MACs, receptive field, jump, memory; a line each under a heading.
 
-    batch: samples the memory is for. width: columns there are room for (None: any number); the description is
-    shortened first, then left out, then memory, jump and field.
+    batch: samples the memory is for. width: columns there are room for (None: any number); where they are too few,
+    headings of open blocks run on into the columns that they leave empty, descriptions are shortened, then left out,
+    then memory, jump and field.
     """
     memory = "memory" if batch == 1 else f"memory, batch {batch}"
     lines = [["layer", "", "output", "params", "MACs", "field", "jump", memory], *(_cells(row, batch) for row in rows)]
-    lines = _narrowed(lines, width)
+    lines = _narrowed(lines, rows, width)
     widths = [max(map(len, column)) for column in zip(*lines)]
     left = LEFT - (len(lines[0]) < LEFT or lines[0][DESCRIPTION] != "")     # the description may be gone
     out = []
     for line, row in zip(lines, [None, *rows]):
         cells = [cell.ljust(w) if i < left else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths))]
+        if row is not None and row.is_open:
+            room = sum(widths[1:]) + len(GAP) * (len(widths) - 2)
+            cells[1:] = [shortened(row.text, room)]
         out.append(_painted(cells, row) if color else GAP.join(cells).rstrip())
     return "\n".join(out)
 
@@ -41,16 +45,22 @@ def _cells(row: Row, batch: int) -> list[str]:
             axes(row.jump or (), True) or "-", size_text(size)]
 
 
-def _narrowed(lines: list[list[str]], width: int | None) -> list[list[str]]:
+def _narrowed(lines: list[list[str]], rows: list[Row], width: int | None) -> list[list[str]]:
     def needed(lines) -> int:
         return sum(max(map(len, column)) for column in zip(*lines)) + len(GAP) * (len(lines[0]) - 1)
 
     if width is None or needed(lines) <= width:
         return lines
+    for line, row in zip(lines[1:], rows):
+        if row.is_open:
+            line[DESCRIPTION] = ""
     text = max(len(line[DESCRIPTION]) for line in lines)
     room = text - (needed(lines) - width)
     if room >= LEAST_TEXT:
         return [[*line[:DESCRIPTION], shortened(line[DESCRIPTION], room), *line[DESCRIPTION + 1:]] for line in lines]
+    for line, row in zip(lines[1:], rows):
+        # What the description said of several calls is now in the name: `unit3-7`.
+        line[0] = " " * row.level + row.name + f"-{row.through}" * bool(row.through)
     dropped = {DESCRIPTION}
     for column in (None, *FIRST_TO_GO):
         dropped.add(column)
