@@ -96,7 +96,10 @@ def mismatch(callee: Callee, param: Param, item: Given) -> Fault:
                      f"write `-> {item.value.name}`; `{param.name}` of `{callee.name}` takes {' or '.join(wants)}")
     help = f"it takes `{callee.usage()}`"
     words = (*param.words, *(INITS if "init" in param.kinds else ()))
-    if isinstance(item.value, str) and (item.value in words or item.value in ("on", "off")):
+    if isinstance(item.value, tuple) and "size" in param.kinds:
+        size = "x".join(show(n) for n in item.value)
+        help = f"write `{param.name}{size}`" if len(param.name) == 1 else f"write `{param.name}={size}`"
+    elif isinstance(item.value, str) and (item.value in words or item.value in ("on", "off")):
         help = f"write `{item.value}` without quotes"
     elif isinstance(item.value, Word):
         near = nearest(item.value.text, words)

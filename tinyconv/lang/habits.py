@@ -25,6 +25,15 @@ FIRST = {"pool": "k", "conv": "k", "deconv": "k", "fc": "x", "dropout": "p", "up
          "gn": "g"}
 
 
+def flagged(text: str) -> str:
+    """Arguments with other libraries' keys given as here: `3 stride 2` is `3 s2`."""
+    def own(m):
+        key = KEYS.get(m.group(1).lower(), m.group(1))
+        return m.group() if key is None or len(key) > 1 else f"{key}{m.group(2)}"
+
+    return re.sub(r"\b([a-z_]\w*)(?: |=)(\d+(?:x\d+)*)\b", own, text)
+
+
 def translated(text: str) -> str:
     """The call `text` of another library as it would be written here; "" for what is no call."""
     m = re.match(r"(?:\w+\.)*(\w+)\s*(?:\((.*))?$", text.strip(), re.S)

@@ -7,7 +7,7 @@ from . import ast
 from .convert import source_of
 from .scope import Scope
 from .trace import Level, branch_label
-from .values import UNKNOWN, Fault, RefValue, evaluate, kind_of
+from .values import UNKNOWN, BlockValue, Fault, RefValue, evaluate, kind_of
 
 
 def branch_values(expander, name: str, stage: ast.Layer, value, scope: Scope) -> tuple[list, list[Label]]:
@@ -56,6 +56,9 @@ def other_value(name: str, arg: ast.Arg, scope: Scope):
     found = evaluate(arg.value, scope.lookup)
     if found is UNKNOWN or (isinstance(found, RefValue) and isinstance(arg, ast.Positional)):
         return found
+    if isinstance(found, BlockValue):
+        raise Fault("E152", f"`{name}` merges branches or @names, not {kind_of(found)}", arg,
+                    f"write `{name} {{ {text} | … }}`: branches stand in braces")
     raise Fault("E152", f"`{name}` merges branches or @names, not {kind_of(found)}", arg,
                 f"write `{name} {{ … | … }}` or `{name} @name`")
 

@@ -49,7 +49,9 @@ def unknown_flag(callee: Callee, arg: ast.Flag, scope: Scope) -> Fault:
         return Fault("E144", f"`{text}` here is the flag `{arg.name}` with {number}, not the output of that name", arg,
                      f"write `@{text}`")
     if not callee.params:
-        return Fault("E144", f"`{callee.name}` takes no arguments", arg, f"remove `{text}`")
+        more = f", or give the block a parameter: `block {callee.name} {arg.name} {{ … }}`"
+        return Fault("E144", f"`{callee.name}` takes no arguments", arg,
+                     f"remove `{text}`{more if callee.what == 'block' else ''}")
     message = f"`{callee.name}` has no flag `{arg.name}`"
     if text in callee.params:
         return Fault("E144", message, arg, f"`{text}` is a parameter: write `{text}=…`")
@@ -69,9 +71,13 @@ def unknown_key(callee: Callee, arg: ast.Keyword, scope: Scope) -> Fault:
         layer = arg.value.name if isinstance(arg.value, ast.Name) else arg.value.value
         return Fault("E145", f"`{callee.name}` has no parameter `{arg.name}`: an activation is a layer", key,
                      f"write `-> {layer.lower()}`")
+    if arg.name in ("name", "id", "label") and arg.name not in callee.params:
+        return Fault("E145", f"`{callee.name}` has no parameter `{arg.name}`: `as` names an output", key,
+                     f"write `{callee.name} … as {value.strip(chr(34))}`")
     if not callee.params:
         return Fault("E145", f"`{callee.name}` takes no arguments", key, f"remove `{arg.name}={value}`")
     near = nearest(arg.name, callee.params) or foreign(arg.name, callee.params)
+    near = near or (LETTERS[arg.name] if LETTERS.get(arg.name) in callee.params else "")
     near = near or next((n for n in (arg.name.removeprefix("use_"), arg.name.lower()) if n in callee.params), "")
     message = f"`{callee.name}` has no parameter `{arg.name}`"
     if not near:
@@ -189,7 +195,11 @@ def split_name(name: str, scope: Scope) -> str:
     word, digits = m.groups()
     if digits.endswith("d"):
         return word if scope.table.is_layer(word) else ""
-    return f"{word} {digits}" if scope.table.is_layer(word) else ""
+    if not scope.table.is_layer(word):
+        return ""
+    block, signature = scope.table.blocks.get(word), scope.table.signatures.get(word)
+    takes = block.params if block else [p for p in signature.params if p.positional]
+    return f"{word} {digits}" if takes else word
 
 
 # Too many, too few
@@ -241,11 +251,27 @@ def surplus(callee: Callee, item: Given, index: int, positionals: list[Given], a
         *kernel, last = [show(n) for n in numbers]
         return Fault("E142", takes, arg, f"write `{'x'.join(kernel)} x{last}`")
     free = [p for p in callee.params.values() if not p.positional and p.name not in named]
+    before = next((a for a, b in zip(args, args[1:]) if b is arg), None)
+    if isinstance(before, ast.Keyword) and "list" in callee.params[before.name].kinds and isinstance(node, ast.Number):
+        return Fault("E142", "the numbers of a list are joined by commas", arg,
+                     f"write `{before.name}={','.join(map(source_of, [before.value, *following_numbers(arg, args)]))}`")
+    if not limit and free and "list" in free[0].kinds and len(numbers) == len(positionals):
+        return Fault("E142", takes, arg, f"write `{free[0].name}={','.join(map(show, numbers))}`")
     if isinstance(node, (ast.Number, ast.Name)) and any(p.name == "x" for p in free):
         return Fault("E142", takes, arg, f"write `{argument('x', text)}`")
     if isinstance(node, ast.Number) and not limit and free and {"number", "whole"} & set(free[0].kinds):
         return Fault("E142", takes, arg, f"write `{free[0].name}={text}`")
     return Fault("E142", takes, arg, f"it takes `{callee.usage()}`")
+
+
+def following_numbers(arg: ast.Arg, args) -> list[ast.Arg]:
+    """`arg` and the numbers right after it."""
+    found = []
+    for other in args[next(i for i, a in enumerate(args) if a is arg):]:
+        if not (isinstance(other, ast.Positional) and isinstance(other.value, ast.Number)):
+            break
+        found.append(other)
+    return found
 
 
 def missing(callee: Callee, given: dict, where: ast.Node, args) -> Fault | None:
@@ -262,6 +288,9 @@ def absent(callee: Callee, param: Param, where: ast.Node, args) -> Fault:
     if name == "x" and not param.positional and sizes and len(sizes[0].value.sizes) > 1:
         parts = show(Size(sizes[0].value.sizes)).split("x")
         whole = "x".join(parts)
+        if len(parts) > 2 and parts[0] in ("1", "3", "4") and parts[-1] != "?" and int(parts[-1]) > 4:
+            return Fault("E143", f"`{callee.name}` has no `{name}`: `{whole}` is all spatial sizes", sizes[0],
+                         f"write `{'x'.join(parts[1:])} {name}{parts[0]}`, the channels apart and last")
         if len(parts) == 2 and (parts[-1] == "?" or int(parts[-1]) > 4):
             return Fault("E143", f"`{callee.name}` has no `{name}`, its number of channels", sizes[0],
                          f"write `{whole} x3` for three channels, `{whole} x1` for one")

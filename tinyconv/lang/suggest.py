@@ -110,6 +110,7 @@ FOREIGN = {
 PARAMETERS = {
     "stride": "s", "strides": "s", "padding": "p", "pad": "p", "dilation": "d", "dilate": "d", "groups": "g",
     "group": "g",
+    "out": "x", "outputs": "x", "planes": "x", "numfilters": "x", "numoutput": "x", "ch": "x", "ksize": "k", "ks": "k",
     "channels": "x", "filters": "x", "units": "x", "outchannels": "x", "features": "x", "kernel": "k",
     "kernelsize": "k",
     "size": "k", "weightdecay": "decay", "learningrate": "lr", "sigma": "init", "rate": "p", "gamma": "factor",
@@ -173,6 +174,8 @@ def elsewhere(word: str) -> str:
     return FOREIGN.get(name, "" if name == word else name).replace(" {}", "").replace("{} ", "")
 
 
+KEYWORDS = ("let", "default", "include", "block", "head", "repeat", "when", "else", "as", "and", "or", "not")
+
 # Keywords of other languages, with the line they stand in made one of this language.
 
 
@@ -183,6 +186,10 @@ def _condition(line: str) -> str:
 
 def _otherwise(line: str) -> str:
     return _condition(line).replace("`when", "`else when")
+
+
+def _else(line: str) -> str:
+    return "write `else { … }`"
 
 
 def _loop(line: str) -> str:
@@ -214,12 +221,16 @@ def _end(line: str) -> str:
 
 KEYWORDS_ELSEWHERE = {
     "if": _condition, "unless": _condition, "elif": _otherwise, "elseif": _otherwise, "elsif": _otherwise,
+    "otherwise": _else,
     "for": _loop, "while": _loop, "loop": _loop, "foreach": _loop, "def": _definition, "function": _definition,
     "fn": _definition, "func": _definition, "class": _definition, "define": _definition, "module": _definition,
     "import": _inclusion, "from": _inclusion, "require": _inclusion, "using": _inclusion, "use": _inclusion,
     "const": _constant, "var": _constant, "val": _constant, "set": _constant, "end": _end, "begin": _end,
     "return": _end, "output": _end, "done": _end,
 }
+BRACES_ELSEWHERE = {"residual": "add { … | skip }", "res": "add { … | skip }", "parallel": "concat { … | … }",
+                    "branches": "concat { … | … }", "inception": "concat { … | … }", "sequential": "… -> …",
+                    "layers": "… -> …", "layer": "conv 3x3 x64", "times": "repeat n { … }"}
 SECTIONS_ELSEWHERE = {"training": "train", "fit": "train", "optimization": "train", "solver": "train", "hyper": "train",
                       "dataset": "data", "input_data": "data", "loader": "data", "transform": "data",
                       "trian": "train", "tain": "train", "Train": "train", "Data": "data", "dta": "data"}

@@ -9,10 +9,11 @@ from ..errors import Label
 from . import ast
 from .checks import aliases, nodes
 from .convert import source_of
+from .habits import flagged, translated
 from .misfits import split_name
 from .reader import Program
 from .scope import Scope
-from .suggest import KEYWORDS_ELSEWHERE, SECTIONS_ELSEWHERE, foreign, nearest
+from .suggest import BRACES_ELSEWHERE, KEYWORDS, KEYWORDS_ELSEWHERE, SECTIONS_ELSEWHERE, foreign, nearest
 from .values import Fault, kind_of
 
 
@@ -46,7 +47,15 @@ def layer_meant(ident: ast.Ident, scope: Scope, stage: ast.Layer | None) -> str:
         return KEYWORDS_ELSEWHERE[name](text)
     if stage is not None and stage.branches is not None and name in SECTIONS_ELSEWHERE:
         return f"write `{SECTIONS_ELSEWHERE[name]} {{ … }}`"
-    arguments = text[len(name):].strip()
+    if stage is not None and name in ("data", "train"):
+        return f"write `{name} {{ {text[len(name):].strip()} }}`"
+    if name.lower() in KEYWORDS:
+        return f"write `{name.lower()}`: keywords have small letters"
+    if stage is not None and stage.branches is not None and name in BRACES_ELSEWHERE:
+        return f"write `{BRACES_ELSEWHERE[name]}`"
+    arguments = flagged(text[len(name):].strip())
+    if re.fullmatch(r"\d+(?: \d+)+", arguments) and foreign(name, table.signatures):
+        return f"write `{translated(f'{name}({arguments.replace(chr(32), chr(44))})')}`"
     help = foreign(name, table.signatures)
     if help:
         filled = help.format(arguments) if "{}" in help else f"{help} {arguments}" if stage is None else help

@@ -31,4 +31,5 @@ def explain(source: Source, text: str, at: int, expected: set[str]) -> Diagnosti
         found = kind(spot)
         if found:
             return found
-    return spot.report(f"`{spot.printable()}` is not expected here", spot.wanted() or "remove it, or join it to what stands beside it")
+    return spot.report(f"`{spot.printable()}` is not expected here",
+                       spot.wanted() or "remove it, or join it to what stands beside it")

@@ -117,8 +117,11 @@ def opening(spot: Spot):
         return spot.after_bit("`repeat` lacks its number", "write `repeat 2 { … }`")
     if spot.before == "when":
         return spot.after_bit("`when` lacks its condition", "write `when x == 1 { … }`")
-    if spot.before == "block":
-        return spot.after_bit("this block lacks its name", "write `block NAME { … }`")
+    if spot.before in ("block", "head"):
+        return spot.after_bit(f"this {spot.before} lacks its name", f"write `{spot.before} NAME {{ … }}`")
+    merge = re.search(r"\b(add|concat|mul)\s*\{[^{}]*\}\s*$", spot.text[:spot.at])
+    if merge:
+        return spot.report("branches stand in one pair of braces", f"write `{merge.group(1)} {{ … | … }}`")
     if spot.before in ("data", "train") and spot.section and spot.starts_line(spot.bits[-1][1]):
         return never_closed(spot, spot.open_braces()[-1])
     if spot.before == "}":

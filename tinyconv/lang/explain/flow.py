@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 
 from ...errors import Diagnostic, Label
-from ..suggest import KEYWORDS_ELSEWHERE
+from ..suggest import KEYWORDS, KEYWORDS_ELSEWHERE
 from .braces import dangling_arrow, empty_branch
 from .spot import MARKS, NUMBER, WORD, Spot
 
-KEYWORDS = ("let", "default", "include", "block", "head", "repeat", "when", "else", "as", "and", "or", "not")
 
 
 def bar(spot: Spot):
@@ -52,6 +51,8 @@ def comma(spot: Spot):
         return spot.report("settings are separated by line breaks or `;`", "write `;` for the comma")
     if spot.in_pipeline and WORD.match(rest):
         return spot.report("steps are joined by `->`", "write `->` for the comma")
+    if re.search(r"\b(?:add|concat|mul)\s*$", spot.text[:(spot.open_braces() or [0])[-1]]) and WORD.match(rest):
+        return spot.report("branches are separated by `|`", "write `|` for the comma")
     numbers = re.match(r"[\d.?]+(?:\s*,\s*[\d?][\d.x?]*)+", f"{last}{spot.rest}")
     if re.fullmatch("0|1", last) and re.match(r",\d", spot.rest):
         decimal = re.match(r",(\d+)", spot.rest).group(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from ..suggest import PARAMETERS, VALUES_ELSEWHERE
 from .spot import Spot, setting, shortened
 
 LOOKALIKES = {
@@ -75,6 +76,9 @@ def wrong_arrow(spot: Spot):
     for wrong in ARROWS:
         if rest.startswith(wrong):
             return spot.report(f"`{wrong}` is not an arrow of the language", "write `->`", at, at + len(wrong), "E108")
+    option = re.match(r"--?([a-z]\d[\dx]*)", spot.rest)
+    if option and spot.stage:
+        return spot.report("flags have no `-`", f"write `{option.group(1)}`", end=spot.at + option.end(), code="E108")
     joins = "ARROW" in spot.expected and not spot.in_expression() and not spot.before.startswith("@")
     if joins and spot.word in ("-", ">", "+", "&", "~") and re.match(r". *[A-Za-z_@]", rest) \
             and spot.text[at - 1:at].isspace():
@@ -87,6 +91,12 @@ def quotes(spot: Spot):
     c, at = spot.char, spot.at
     if c in "'`":
         text = re.match(rf"{c}([^{c}\n]*){c}", spot.rest)
+        if text and spot.before == "=" and len(spot.bits) > 1:
+            key, start = spot.bits[-2]
+            word = text.group(1)
+            own = f"{PARAMETERS.get(key, key)}={VALUES_ELSEWHERE.get(word.lower(), word)}"
+            return spot.report("words stand without quotes", f"write `-> {word}`" if key == "activation" else
+                               f"write `{own}`", start, at + text.end(), "E107")
         return spot.report(f"texts stand in double quotes, not in {c}",
                            f'write `"{text.group(1)}"`' if text else 'write `"…"`',
                            end=at + (text.end() if text else 1), code="E107")
@@ -156,6 +166,10 @@ def _mended(spot: Spot, word: str) -> str:
     trail = re.fullmatch(r"(\d+)x", word)
     if trail:
         n = trail.group(1)
+        if spot.stage and spot.stage[0][0] == "repeat":
+            return f"write `repeat {n}`"
+        if len(spot.stage) > 1:
+            return f"write `x{n}`"
         follow = re.match(r"x[ \t]+(\d+)", spot.text[spot.at + len(n):spot.at + 200])
         return f"write `{n}x{n}` for a square, or `{n} x{follow.group(1)}`" if follow else f"write `{n}x{n}` or `{n}`"
     factor = re.fullmatch(r"(\d+)([^\W\d]\w*)", word)

@@ -6,6 +6,7 @@ import re
 
 from ..habits import translated
 from ..suggest import FIRST_PARAMETERS, SECTIONS_ELSEWHERE, nearest
+from .braces import MERGES
 from .spot import NUMBER, WORD, Spot, setting
 
 
@@ -49,6 +50,10 @@ def defined(spot: Spot, name: str, start: int, value: str):
 def call(spot: Spot):
     """`conv(3, 64)`: a layer's arguments in parentheses."""
     name, start = spot.bits[-1] if spot.bits else ("", 0)
+    if name in MERGES and spot.char in "([":
+        inside = re.match(r".([^()\[\]]*)", spot.rest).group(1)
+        branches = " | ".join(b.strip() for b in re.split(r"[|,]", inside))
+        return spot.report("branches stand in braces", f"write `{name} {{ {branches or '… | …'} }}`", code="E107")
     dotted = re.match(r"[A-Za-z_][\w.]*\(", spot.text[spot.at:spot.at + 100])
     if spot.word[:1] == "(" and re.fullmatch(r"[A-Za-z_][\w.]*", name) and start + len(name) <= spot.at:
         opening = spot.at
@@ -180,6 +185,8 @@ def colon(spot: Spot):
     last, start = spot.bits[-1] if spot.bits else ("", spot.at)
     value = re.match(r":\s*([^\s;{}]*)", spot.rest).group(1)
     first = spot.stage[0][0] if spot.stage else ""
+    if spot.in_parameters() and value:
+        return spot.report("a default follows `=`, no `:`", f"write `{last}={value}`", start, spot.at + 1, "E109")
     if spot.in_parameters() or first in ("repeat", "when", "head", "else"):
         return spot.report("a body stands in braces", f"write `{spot.stage_text()} {{ … }}`", code="E112")
     if first in ("data", "train") and len(spot.stage) == 1:
@@ -188,7 +195,13 @@ def colon(spot: Spot):
         return spot.report(f"a setting has no `:`: `{last}: {value}`", f"write `{setting(last, value)}`", code="E109")
     if WORD.fullmatch(last) and len(spot.stage) > 1 and value:
         return spot.report("a key takes `=`, no `:`", f"write `{last}={value}`", start, spot.at + 1, "E109")
+    layer = re.match(r":\s*([A-Za-z_]\w*[^;{}|]*?)\s*(?:->|[;{}|]|$)", spot.rest)
+    if len(spot.stage) == 1 and layer and not spot.open_braces():
+        return spot.report("a layer's output is named with `as`, after it", f"write `{layer.group(1)} as {last}`",
+                           start, spot.at + 1)
     word = spot.section_meant()
+    if word and word[0] in MERGES and len(spot.stage) == 1:
+        return spot.report("branches have no names before them", f"remove `{last}:`", start, spot.at + 1)
     if word and len(spot.stage) == 1:
         name, at = word
         right = nearest(name, ("data", "train")) or SECTIONS_ELSEWHERE.get(name, "data")
