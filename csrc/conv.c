@@ -19,6 +19,8 @@ int64_t tc_conv_packed(const tc_conv_shape *s, int pass) {
     int64_t floats = 0;
     if (m)
         return tc_winograd_packed(s, pass, m);
+    if (tc_is_depthwise(s))
+        return tc_depthwise_packed(s, pass);
     for (int64_t i = 0; i < tc_igemm_count(s, pass); i++) {
         tc_igemm g;
         tc_igemm_get(s, pass, i, &g);
@@ -47,17 +49,13 @@ static void pack_igemm(const tc_conv_shape *s, const tc_igemm *g, int back, cons
     const int64_t nr = tc_isa_now()->gemm.panel, panels = tc_ceil_div(g->kg, nr);
     const int64_t all = s->kd * s->kh * s->kw, per_plane = g->taps[1] * g->taps[2], taps = g->taps[0] * per_plane;
 #pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t i = 0; i < (tc_is_depthwise(g) ? 1 : g->groups * panels) * taps; i++) {
+    for (int64_t i = 0; i < g->groups * panels * taps; i++) {
         const int64_t j = i % taps, q = i / taps;
         const int64_t jd = g->tap_first[0] + j / per_plane * g->tap_step[0];
         const int64_t jh = g->tap_first[1] + j / g->taps[2] % g->taps[1] * g->tap_step[1];
         const int64_t jw = g->tap_first[2] + j % g->taps[2] * g->tap_step[2];
         const int64_t tap = (jd * s->kh + jh) * s->kw + jw;
-        if (tc_is_depthwise(g))
-            for (int64_t c = 0; c < g->c; c++)
-                to[j * g->c + c] = w[c * all + tap];
-        else
-            tc_pack_tap(g, back, nr, q / panels, q % panels * nr, tap, all, w, to + (q * taps + j) * g->cg * nr);
+        tc_pack_tap(g, back, nr, q / panels, q % panels * nr, tap, all, w, to + (q * taps + j) * g->cg * nr);
     }
 }
 
@@ -66,6 +64,10 @@ void tc_conv_pack(const tc_conv_shape *s, int pass, const float *w, float *packe
     threads = tc_threads_for(threads, 4.0 * (double)tc_conv_packed(s, pass));
     if (m) {
         tc_winograd_pack(s, pass, m, w, packed, threads);
+        return;
+    }
+    if (tc_is_depthwise(s)) {
+        tc_depthwise_pack(s, pass, w, packed, threads);
         return;
     }
     for (int64_t i = 0; i < tc_igemm_count(s, pass); i++) {
@@ -91,14 +93,14 @@ static void make_schedule(const tc_igemm *g, int threads, schedule *p) {
     const int64_t panels = g->groups * tc_ceil_div(g->kg, tc_isa_now()->gemm.panel);
     const int64_t wanted = threads > 1 ? 3 * threads : 1;
     p->splits = tc_min(panels, tc_ceil_div(wanted, tc_max(p->boxes.boxes, 1)));
-    if (tc_is_depthwise(g) || !g->reduction)
+    if (!g->reduction)
         p->splits = 1;
     const int64_t unique = p->boxes.banded ? p->boxes.band : p->boxes.pixels * g->c * taps;
     p->group = unique <= IN_L2 ? 1 : GROUP;
     p->rows_at = 0;
     p->out_at = tc_round_up(p->boxes.pixels * (int64_t)sizeof(float *), TC_ALIGN);
     p->runs_at = 2 * p->out_at;
-    /* a run for each stretch of the input and for each cut through one; the depthwise kernel takes an offset a tap */
+    /* a run for each stretch of the input and for each cut through one */
     const int64_t runs = taps + tc_ceil_div(g->reduction, TC_REDUCTION) + 1;
     p->band_at = p->runs_at + tc_round_up(runs * (int64_t)sizeof(tc_run), TC_ALIGN);
     p->bytes = p->band_at + tc_round_up(p->boxes.band * (int64_t)sizeof(float), TC_ALIGN);
@@ -156,17 +158,6 @@ static void box_panels(const tc_igemm *g, const schedule *p, const tc_box *box, 
         }
 }
 
-static void box_depthwise(const tc_igemm *g, const schedule *p, const tc_box *box, const float *packed,
-                          const float *bias, char *scratch) {
-    int64_t *off = (int64_t *)(scratch + p->runs_at), taps = 0;
-    for (int64_t jd = 0; jd < g->taps[0]; jd++)
-        for (int64_t jh = 0; jh < g->taps[1]; jh++)
-            for (int64_t jw = 0; jw < g->taps[2]; jw++)
-                off[taps++] = tc_tap_offset(g, &p->boxes, box, jd, jh, jw);
-    tc_isa_now()->gemm.depthwise(box->pixels, g->c, (const float **)(scratch + p->rows_at), taps, off, packed, bias,
-                                 (float **)(scratch + p->out_at));
-}
-
 static void run_igemm(const tc_igemm *g, const float *x, const float *packed, const float *bias, float *y,
                       char *scratch, int threads) {
     const int64_t panels = g->groups * tc_ceil_div(g->kg, tc_isa_now()->gemm.panel);
@@ -194,10 +185,7 @@ static void run_igemm(const tc_igemm *g, const float *x, const float *packed, co
                 continue;
             }
             tc_box_rows(g, &p.boxes, &box, x, (float *)(own + p.band_at), (const float **)(own + p.rows_at));
-            if (tc_is_depthwise(g))
-                box_depthwise(g, &p, &box, packed, bias, own);
-            else
-                box_panels(g, &p, &box, panels * s / p.splits, panels * (s + 1) / p.splits, packed, bias, own);
+            box_panels(g, &p, &box, panels * s / p.splits, panels * (s + 1) / p.splits, packed, bias, own);
         }
         tc_ftz_restore(ftz);
     }
@@ -211,6 +199,8 @@ int64_t tc_conv_scratch(const tc_conv_shape *s, int pass, int threads) {
     if (m)
         return (pass == TC_WEIGHT_GRAD ? tc_winograd_grad_scratch(s, m, threads)
                                        : tc_winograd_scratch(s, pass, m, threads));
+    if (tc_is_depthwise(s))
+        return tc_depthwise_scratch(s, pass, threads);
     if (pass == TC_WEIGHT_GRAD)
         return tc_weight_grad_scratch(s, threads);
     if (tc_is_gemm(s, pass))
@@ -230,6 +220,10 @@ static void run_pass(const tc_conv_shape *s, int pass, const float *x, const flo
     const int64_t m = tc_winograd_chosen(s, pass);
     if (m) {
         tc_winograd_run(s, pass, m, x, packed, bias, y, scratch, threads);
+        return;
+    }
+    if (tc_is_depthwise(s)) {
+        tc_depthwise_run(s, pass, x, packed, bias, y, scratch, threads > 1 ? threads : 1);
         return;
     }
     for (int64_t i = 0; i < tc_igemm_count(s, pass); i++) {

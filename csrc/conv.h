@@ -31,8 +31,6 @@ typedef struct {
 
 enum { TC_SLACK = 32 };                   /* floats behind a band that whole vectors may read */
 
-static inline int tc_is_depthwise(const tc_igemm *g) { return g->groups > 1 && g->cg == 1 && g->kg == 1; }
-
 int64_t tc_igemm_count(const tc_conv_shape *s, int pass);
 void tc_igemm_get(const tc_conv_shape *s, int pass, int64_t index, tc_igemm *g);
 int64_t tc_igemm_packed(const tc_igemm *g);                        /* floats */
@@ -63,6 +61,15 @@ int tc_small_chosen(const tc_igemm *g);
 int64_t tc_small_scratch(const tc_igemm *g); /* bytes a thread */
 void tc_small_run(const tc_igemm *g, const float *x, const float *packed, const float *bias, float *y, char *scratch,
                   int threads);
+
+/* conv_depthwise.c: a channel a group, and groups of a few */
+int tc_is_depthwise(const tc_conv_shape *s);
+int64_t tc_depthwise_packed(const tc_conv_shape *s, int pass);                /* floats */
+int64_t tc_depthwise_scratch(const tc_conv_shape *s, int pass, int threads);  /* bytes */
+void tc_depthwise_pack(const tc_conv_shape *s, int pass, const float *w, float *packed, int threads);
+void tc_depthwise_run(const tc_conv_shape *s, int pass, const float *x, const float *packed, const float *bias,
+                      float *y, char *scratch, int threads);
+void tc_depthwise_grad(const tc_conv_shape *s, const float *x, const float *dy, float *dw, char *scratch, int threads);
 
 /* conv_weights.c */
 int64_t tc_weight_grad_scratch(const tc_conv_shape *s, int threads);

@@ -22,8 +22,6 @@ int tc_is_gemm(const tc_conv_shape *s, int pass) {
     return !g.padded && !g.p[0] && !g.p[1] && !g.p[2] && !memcmp(g.in, g.out, sizeof g.in);
 }
 
-static int is_depthwise(const tc_conv_shape *s) { return s->groups > 1 && s->groups == s->c && s->groups == s->k; }
-
 static double direct_cost(const tc_igemm *g) {
     const int64_t panels = tc_ceil_div(g->kg, tc_isa_now()->gemm.panel);
     const double positions = (double)(g->n * g->in[0] * g->out[1] * g->out[2]);
@@ -55,10 +53,12 @@ static double winograd_cost(const tc_igemm *g, int64_t m) {
 }
 
 int64_t tc_winograd_chosen(const tc_conv_shape *s, int pass) {
-    if (s->algorithm == TC_DIRECT || !tc_winograd_fits(s) || is_depthwise(s))
+    if (s->algorithm == TC_DIRECT || !tc_winograd_fits(s) || (s->groups > 1 && s->groups == s->c && s->groups == s->k))
         return 0;
     if (s->algorithm)
         return s->algorithm == TC_WINOGRAD_4X4 ? 4 : 2;
+    if (tc_is_depthwise(s))
+        return 0;
     tc_igemm g;
     tc_igemm_get(s, pass, 0, &g);
     double (*cost)(const tc_igemm *, int64_t) = pass == TC_WEIGHT_GRAD ? winograd_grad_cost : winograd_cost;
@@ -70,6 +70,9 @@ const char *tc_conv_algorithm(const tc_conv_shape *s, int pass) {
     switch (tc_winograd_chosen(s, pass)) {
     case 2: return "winograd2x2";
     case 4: return "winograd4x4";
-    default: return is_depthwise(s) ? "dwconv" : tc_is_gemm(s, pass) ? "gemm" : "igemm";
+    default: break;
     }
+    if (tc_is_depthwise(s))
+        return s->c == s->groups && s->k == s->groups ? "dwconv" : "groupconv";
+    return tc_is_gemm(s, pass) ? "gemm" : "igemm";
 }

@@ -72,8 +72,6 @@ void tc_igemm_get(const tc_conv_shape *s, int pass, int64_t index, tc_igemm *g) 
 }
 
 int64_t tc_igemm_packed(const tc_igemm *g) {
-    if (tc_is_depthwise(g))
-        return g->reduction * g->c;
     const int64_t nr = tc_isa_now()->gemm.panel;
     return g->groups * tc_round_up(g->kg, nr) * g->reduction;
 }

@@ -66,7 +66,7 @@ static int next_area(const tc_igemm *g, area *r) {
 
 int tc_small_chosen(const tc_igemm *g) {
     const int64_t positions = positions_of(g);
-    if (!g->padded || tc_is_depthwise(g) || !g->n || !positions || positions > ROWS)
+    if (!g->padded || !g->n || !positions || positions > ROWS)
         return 0;
     const int64_t images = block_images(g), rows = tc_isa_now()->gemm.rows;
     double cost = 0;

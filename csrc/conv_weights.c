@@ -40,18 +40,14 @@ static void make_plan(const tc_conv_shape *s, int threads, plan *p) {
     if (p->by_tap) { /* nothing outside the input is read */
         p->boxes.banded = 0;
         p->boxes.band = 0;
-    } else if (tc_run_length(g) % isa->panel && !tc_is_depthwise(g)) /* vectors read past rows' ends */
+    } else if (tc_run_length(g) % isa->panel) /* vectors read past rows' ends */
         tc_boxes_choose(g, pixels, BAND_FLOATS, 1, &p->boxes);
     p->panels = tc_ceil_div(g->reduction, isa->panel);
     p->weights = g->k * g->reduction;
     p->parts = p->weights <= PARTS_MOST ? tc_max(tc_min(PARTS, p->boxes.boxes), 1) : 1;
-    if (tc_is_depthwise(g))
-        p->parts = tc_max(tc_min(PARTS, p->boxes.boxes), 1);
     const int64_t wanted = p->parts > 1 || threads < 2 ? 1 : 2 * threads, panels = p->panels * g->groups;
     p->splits = tc_min(panels, wanted);
     p->row_splits = g->groups > 1 ? 1 : tc_min(tc_ceil_div(wanted, p->splits), tc_ceil_div(g->kg, isa->rows));
-    if (tc_is_depthwise(g))
-        p->splits = p->row_splits = 1;
     const int64_t f = sizeof(float), n = p->boxes.pixels;
     p->together = tc_max(tc_min(tc_min(GATHERED / tc_max(n * isa->panel, 1), TOGETHER), panels), 1);
     p->rows_at = 0;
@@ -66,7 +62,7 @@ static void make_plan(const tc_conv_shape *s, int threads, plan *p) {
 int64_t tc_weight_grad_scratch(const tc_conv_shape *s, int threads) {
     plan p;
     make_plan(s, threads, &p);
-    const int64_t buffers = p.parts > 1 || tc_is_depthwise(&p.g) ? p.parts : 0;
+    const int64_t buffers = p.parts > 1 ? p.parts : 0;
     return p.parts_at + tc_round_up(buffers * p.weights * (int64_t)sizeof(float), TC_ALIGN);
 }
 
@@ -174,32 +170,14 @@ static void add_box(const plan *p, const tc_box *box, const float *dy, int64_t q
     }
 }
 
-static void add_box_depthwise(const plan *p, const tc_box *box, const float *dy, float *sum, char *scratch) {
-    const tc_igemm *g = &p->g;
-    int64_t off[64], taps = 0, done = 0;
-    for (int64_t jd = 0; jd < g->taps[0]; jd++)
-        for (int64_t jh = 0; jh < g->taps[1]; jh++)
-            for (int64_t jw = 0; jw < g->taps[2]; jw++) {
-                off[taps++] = tc_tap_offset(g, &p->boxes, box, jd, jh, jw);
-                if (taps < 64 && done + taps < g->reduction)
-                    continue;
-                tc_isa_now()->gemm.depthwise_grad(box->pixels, g->c, (const float **)(scratch + p->rows_at), taps, off,
-                                                  dy, sum + done * g->c);
-                done += taps;
-                taps = 0;
-            }
-}
-
-/* dw = the parts in order; the depthwise kernel's are [tap][c]. */
+/* dw = the parts in order */
 static void sum_parts(const plan *p, const float *parts, float *dw, int threads) {
-    const int depthwise = tc_is_depthwise(&p->g);
-    const int64_t taps = p->g.reduction, c = p->g.c;
 #pragma omp parallel for num_threads(tc_threads_for(threads, (double)(p->weights * p->parts))) schedule(static)
     for (int64_t i = 0; i < p->weights; i++) {
         float sum = 0;
         for (int64_t j = 0; j < p->parts; j++)
             sum += parts[j * p->weights + i];
-        dw[depthwise ? i % c * taps + i / c : i] = sum;
+        dw[i] = sum;
     }
 }
 
@@ -210,10 +188,14 @@ void tc_conv_weight_grad(const tc_conv_shape *s, const float *x, const float *dy
         tc_winograd_grad(s, m, x, dy, dw, scratch, threads);
         return;
     }
+    if (tc_is_depthwise(s)) {
+        tc_depthwise_grad(s, x, dy, dw, scratch, threads > 1 ? threads : 1);
+        return;
+    }
     plan p;
     make_plan(s, threads > 1 ? threads : 1, &p);
     const tc_igemm *g = &p.g;
-    const int depthwise = tc_is_depthwise(g), in_parts = p.parts > 1 || depthwise;
+    const int in_parts = p.parts > 1;
     float *parts = (float *)((char *)scratch + p.parts_at);
     const int64_t all = p.panels * g->groups, tasks = p.parts * p.splits * p.row_splits;
     const int64_t plane = g->out[0] * g->out[1] * g->out[2];
@@ -233,20 +215,14 @@ void tc_conv_weight_grad(const tc_conv_shape *s, const float *x, const float *dy
             const int64_t mr = tc_isa_now()->gemm.rows, tiles = tc_ceil_div(g->kg, mr);
             const int64_t first = p.boxes.boxes * part / p.parts, last = p.boxes.boxes * (part + 1) / p.parts;
             float *to = in_parts ? parts + part * p.weights : dw;
-            if (depthwise)
-                memset(to, 0, (size_t)p.weights * sizeof(float));
             for (int64_t i = first; i < last; i++) {
                 tc_box box;
                 tc_box_get(g, &p.boxes, i, &box);
                 tc_box_rows(g, &p.boxes, &box, x, (float *)(own + p.band_at), (const float **)(own + p.rows_at));
                 const int64_t at = ((box.first[0] * g->out[0] + box.first[1]) * g->out[1] + box.first[2]) * g->out[2];
                 const float *from = dy + (at + box.first[3]) * g->k;
-                if (depthwise)
-                    add_box_depthwise(&p, &box, from, to, own);
-                else
-                    add_box(&p, &box, from, all * split / p.splits, all * (split + 1) / p.splits,
-                            tiles * rows / p.row_splits * mr, tiles * (rows + 1) / p.row_splits * mr, i > first, to,
-                            own);
+                add_box(&p, &box, from, all * split / p.splits, all * (split + 1) / p.splits,
+                        tiles * rows / p.row_splits * mr, tiles * (rows + 1) / p.row_splits * mr, i > first, to, own);
             }
         }
         tc_ftz_restore(ftz);

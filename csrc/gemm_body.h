@@ -312,95 +312,6 @@ static void gemm_gather(int64_t count, const float *const *row, int64_t pieces, 
         }
 }
 
-/* ------------------------------------------------------------------ depthwise */
-/* P pixels at once share the loads of the weights. */
-TC_INLINE void depthwise_tile(const int P, int64_t c, const float *const *row, int64_t taps, const int64_t *off,
-                              const float *w, const float *bias, float *const *out) {
-    int64_t j = 0;
-    for (; j + TC_PANEL <= c; j += TC_PANEL) {
-        tc_vec acc[4][2];
-#pragma GCC unroll 4
-        for (int p = 0; p < P; p++) {
-            acc[p][0] = bias ? tc_load(bias + j) : (tc_vec){0};
-            acc[p][1] = bias ? tc_load(bias + j + TC_WIDTH) : (tc_vec){0};
-        }
-        for (int64_t t = 0; t < taps; t++) {
-            tc_vec w0 = tc_load(w + t * c + j), w1 = tc_load(w + t * c + j + TC_WIDTH);
-#pragma GCC unroll 4
-            for (int p = 0; p < P; p++) {
-                acc[p][0] += tc_load(row[p] + off[t] + j) * w0;
-                acc[p][1] += tc_load(row[p] + off[t] + j + TC_WIDTH) * w1;
-            }
-        }
-#pragma GCC unroll 4
-        for (int p = 0; p < P; p++) {
-            tc_store(out[p] + j, acc[p][0]);
-            tc_store(out[p] + j + TC_WIDTH, acc[p][1]);
-        }
-    }
-    for (; j < c; j++)
-        for (int p = 0; p < P; p++) {
-            float sum = bias ? bias[j] : 0;
-            for (int64_t t = 0; t < taps; t++)
-                sum += row[p][off[t] + j] * w[t * c + j];
-            out[p][j] = sum;
-        }
-}
-
-static void gemm_depthwise(int64_t m, int64_t c, const float *const *row, int64_t taps, const int64_t *off,
-                           const float *w, const float *bias, float *const *out) {
-    for (; m >= 4; m -= 4, row += 4, out += 4)
-        depthwise_tile(4, c, row, taps, off, w, bias, out);
-    for (; m; m--, row++, out++)
-        depthwise_tile(1, c, row, taps, off, w, bias, out);
-}
-
-/* T taps at once share the loads of dy. */
-TC_INLINE void depthwise_grad_taps(const int T, int64_t count, int64_t c, int64_t j, const float *const *row,
-                                   const int64_t *off, const float *dy, float *dw) {
-    tc_vec acc[5][2];
-#pragma GCC unroll 5
-    for (int t = 0; t < T; t++)
-        acc[t][0] = acc[t][1] = (tc_vec){0};
-    dy += j;
-    for (int64_t p = 0; p < count; p++, dy += c) {
-        tc_vec y0 = tc_load(dy), y1 = tc_load(dy + TC_WIDTH);
-        const float *x = row[p] + j;
-#pragma GCC unroll 5
-        for (int t = 0; t < T; t++) {
-            acc[t][0] += y0 * tc_load(x + off[t]);
-            acc[t][1] += y1 * tc_load(x + off[t] + TC_WIDTH);
-        }
-    }
-#pragma GCC unroll 5
-    for (int t = 0; t < T; t++) {
-        float *to = dw + t * c + j;
-        tc_store(to, tc_load(to) + acc[t][0]);
-        tc_store(to + TC_WIDTH, tc_load(to + TC_WIDTH) + acc[t][1]);
-    }
-}
-
-static void gemm_depthwise_grad(int64_t count, int64_t c, const float *const *row, int64_t taps, const int64_t *off,
-                                const float *dy, float *dw) {
-    int64_t j = 0;
-    for (; j + TC_PANEL <= c; j += TC_PANEL) {
-        int64_t t = 0;
-        for (; t + 5 <= taps; t += 5)
-            depthwise_grad_taps(5, count, c, j, row, off + t, dy, dw + t * c);
-        for (; t + 3 <= taps; t += 3)
-            depthwise_grad_taps(3, count, c, j, row, off + t, dy, dw + t * c);
-        for (; t < taps; t++)
-            depthwise_grad_taps(1, count, c, j, row, off + t, dy, dw + t * c);
-    }
-    for (; j < c; j++)
-        for (int64_t t = 0; t < taps; t++) {
-            float sum = 0;
-            for (int64_t p = 0; p < count; p++)
-                sum += row[p][off[t] + j] * dy[p * c + j];
-            dw[t * c + j] += sum;
-        }
-}
-
 /* ------------------------------------------------------------------ the peak: FMAs that touch no memory */
 static double gemm_peak(int64_t loops, float *sink) {
     tc_vec acc[12], x = tc_splat(0.5f), y = tc_splat(0.25f); /* no acc starts at the fixed point: it would fold */
@@ -423,7 +334,6 @@ static double gemm_peak(int64_t loops, float *sink) {
 
 #define TC_GEMM_TABLE                                                                                                 \
     {.rows = TC_ROWS, .panel = TC_PANEL, .rows_form = gemm_rows, .cols_form = gemm_cols, .wide = gemm_wide,           \
-     .gather = gemm_gather,                                                                                           \
-     .depthwise = gemm_depthwise, .depthwise_grad = gemm_depthwise_grad, .peak = gemm_peak}
+     .gather = gemm_gather, .peak = gemm_peak}
 
 #endif

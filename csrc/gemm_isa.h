@@ -32,12 +32,6 @@ typedef struct {
                  int64_t ldc);
     /* packed[p * panel + piece.dst ..] = row[p][piece.src ..]: a panel wide each, so a later piece overwrites */
     void (*gather)(int64_t count, const float *const *row, int64_t pieces, const tc_piece *piece, float *packed);
-    /* Depthwise: out[r][j] = (bias ? bias[j] : 0) + sum over taps of row[r][off[t] + j] * w[t * c + j], j < c */
-    void (*depthwise)(int64_t m, int64_t c, const float *const *row, int64_t taps, const int64_t *off, const float *w,
-                      const float *bias, float *const *out);
-    /* dw[t * c + j] += sum over p of dy[p * c + j] * row[p][off[t] + j] */
-    void (*depthwise_grad)(int64_t count, int64_t c, const float *const *row, int64_t taps, const int64_t *off,
-                           const float *dy, float *dw);
     /* FMAs on registers alone, for the measured peak: floating-point operations done */
     double (*peak)(int64_t loops, float *sink);
 } tc_gemm_isa;

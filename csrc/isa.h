@@ -7,6 +7,7 @@
 #include <omp.h>
 #endif
 
+#include "depthwise_isa.h"
 #include "gemm_isa.h"
 #include "map_isa.h"
 #include "winograd_isa.h"
@@ -15,6 +16,7 @@ struct tc_isa {
     const char *name;
     tc_gemm_isa gemm;
     tc_winograd_isa winograd[2]; /* F(2, 3), F(4, 3) */
+    tc_depthwise_isa depthwise;
     tc_map_isa map;
 };
 

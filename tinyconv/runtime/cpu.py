@@ -8,13 +8,14 @@ import numpy as np
 
 from ..ops import ACTIVATIONS
 from . import _cpu, threads
+from .optimizers import state_specs
 from .plan import Plan
-from .store import Store, aligned
+from .store import Store, aligned, layout
 from .tape import Buffer, Step
 
 ARENA, WEIGHTS, X, LABELS, MOMENTS = range(5)  # bases; packed weights follow
 # the numbers of tinyconv.h; a shape has one direct algorithm
-ALGORITHMS = {None: 0, "igemm": 1, "gemm": 1, "dwconv": 1, "winograd2x2": 2, "winograd4x4": 3}
+ALGORITHMS = {None: 0, "igemm": 1, "gemm": 1, "dwconv": 1, "groupconv": 1, "winograd2x2": 2, "winograd4x4": 3}
 PASSES = {"conv": _cpu.FORWARD, "conv_dx": _cpu.DATA_GRAD, "conv_dw": _cpu.WEIGHT_GRAD}
 
 
@@ -113,6 +114,14 @@ def _values(step):
     return [prod(step.inputs[0].shape)], [step.attrs["scale"]] if "scale" in step.attrs else []
 
 
+def _update(*floats, switch=None):
+    """Values of the weight, then the switch if there is one."""
+    def attributes(step):
+        size = [prod(step.inputs[0].shape)]
+        return size + ([int(step.attrs[switch])] if switch else []), [step.attrs[name] for name in floats]
+    return attributes
+
+
 # op -> (integers, floats), in the order in which csrc/program.c reads them
 ATTRIBUTES = {
     "conv": _conv_pass, "conv_dx": _conv_pass, "conv_dw": _conv_pass,
@@ -141,7 +150,11 @@ ATTRIBUTES = {
     "softmax": _normed, "softmax_grad": _normed,
     "xent": lambda s: (_rows(s.inputs[0]), [s.attrs["scale"]]),
     "bce": _values, "mse": _values,
-    "sgd": lambda s: ([prod(s.inputs[0].shape), int(s.attrs["nesterov"])], [s.attrs["momentum"], s.attrs["decay"]]),
+    "square_sum": lambda s: ([prod(s.inputs[1].shape)], []),
+    "sgd": _update("momentum", "decay", "clip", switch="nesterov"),
+    "adam": _update("beta1", "beta2", "eps", "decay", "clip", switch="decoupled"),
+    "rmsprop": _update("rho", "momentum", "eps", "decay", "clip"),
+    "ema": _update("ema"),
 }
 
 
@@ -187,6 +200,7 @@ class CpuSession:
     def __init__(self, plan: Plan, store: Store):
         self.plan, self.store = plan, store
         self.arena = aligned(plan.arena_bytes)
+        self.states, _ = layout(state_specs(store.specs, plan.request.optimizer))
         self.scratch: dict[int, np.ndarray] = {}  # by number of threads
         self.packs: list[tuple[Step, tuple]] = []
         self.program = _cpu.Program([self._lowered(s) for s in plan.steps])
@@ -199,7 +213,7 @@ class CpuSession:
         if b.role == "weight":
             return WEIGHTS, self.store.offsets[b.name]
         if b.role == "state":
-            return MOMENTS, self.store.offsets[b.name]
+            return MOMENTS, self.states[b.name]
         if b.role == "packed":
             return self._packed_base(b), 0
         return (X, 0) if b.name == "x" else (LABELS, 0)
