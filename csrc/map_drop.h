@@ -37,7 +37,7 @@ static inline void map_or_shifted(int64_t n, int64_t by, uint8_t *bytes) {
         *(map_bytes *)(bytes + i) |= *(const map_bytes *)(bytes + i - by);
 }
 
-/* Along an axis whose positions are `step` bytes apart each mark becomes k: as many again as there are, and the rest. */
+/* Along an axis whose positions are `step` bytes apart each mark becomes k, by doubling. */
 static void map_lengthen(int64_t n, int64_t step, int64_t k, uint8_t *bytes) {
     for (int64_t have = 1, more; have < k; have += more) {
         more = have < k - have ? have : k - have;

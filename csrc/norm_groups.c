@@ -43,8 +43,8 @@ static float *numbers_of(const shape *g, int64_t sample) { return g->numbers + s
 /* for the rows [low, high) of all n * s, a sample at a time: `count` rows from `row` on, of `sample` */
 #define EACH_SAMPLE(g, low, high, sample, row, count) \
     for (int64_t row = (low), sample, count; \
-         row < (high) && (sample = row / (g)->s, count = (sample + 1) * (g)->s < (high) ? (sample + 1) * (g)->s : (high), \
-                          count -= row, 1); row += count)
+         row < (high) && (sample = row / (g)->s, count = (sample + 1) * (g)->s - row, \
+                          count = count < (high) - row ? count : (high) - row, 1); row += count)
 
 /* ------------------------------------------------------------------ forward */
 static void moments_parts(const struct tc_isa *isa, const shape *g, int64_t low, int64_t high, const float *x) {

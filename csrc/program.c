@@ -72,9 +72,13 @@ KERNEL(mul) { tc_mul(I(0), I(1), I(2), I(3), I(4), P(0), P(1), P(2), r->threads)
 KERNEL(mul_reduce) { tc_mul_reduce(I(0), I(1), I(2), I(3), I(4), P(0), P(1), P(2), r->threads); }
 KERNEL(dropout) { tc_dropout(I(0), F(0), r->seed, r->step, (uint64_t)I(1), P(0), P(1), r->threads); }
 KERNEL(droppath) { tc_droppath(I(0), I(1), F(0), r->seed, r->step, (uint64_t)I(2), P(0), P(1), r->threads); }
-static int64_t scratch_dropblock(const tc_step *s, int t) { (void)t; return tc_dropblock_scratch(SHAPE(tc_block_shape)); }
+static int64_t scratch_dropblock(const tc_step *s, int t) {
+    (void)t;
+    return tc_dropblock_scratch(SHAPE(tc_block_shape));
+}
 KERNEL(dropblock) {     /* the shape, the layer */
-    tc_dropblock(SHAPE(tc_block_shape), F(0), F(1), r->seed, r->step, (uint64_t)I(8), P(0), P(1), r->scratch, r->threads);
+    tc_dropblock(SHAPE(tc_block_shape), F(0), F(1), r->seed, r->step, (uint64_t)I(8), P(0), P(1), r->scratch,
+                 r->threads);
 }
 KERNEL(shuffle) { tc_shuffle(I(0), I(1), I(2), P(0), P(1), r->threads); }
 KERNEL(window) { tc_window(SHAPE(tc_window_shape), P(0), P(1), r->threads); }
@@ -104,7 +108,20 @@ KERNEL(xent) { tc_xent(I(0), I(1), 0.0f, F(0), P(0), P(1), P(2), P(3), r->scratc
 KERNEL(bce) { tc_bce(I(0), F(0), P(0), P(1), P(2), P(3), r->scratch, r->threads); }
 KERNEL(mse) { tc_mse(I(0), F(0), P(0), P(1), P(2), P(3), r->scratch, r->threads); }
 
-KERNEL(sgd) { tc_sgd(I(0), r->lr, F(0), F(1), (int)I(1), P(0), P(1), P(2), r->threads); }
+/* optimisers: values; their last float and operand are the clipping's */
+KERNEL(square_sum) { tc_square_sum(I(0), P(0), P(1), P(2), r->scratch, r->threads); }
+KERNEL(sgd) {
+    tc_sgd(I(0), r->lr, F(0), F(1), (int)I(1), tc_clip_factor(s->f[2], P(3)), P(0), P(1), P(2), r->threads);
+}
+KERNEL(adam) {
+    const tc_adam_options o = {s->f[0], s->f[1], s->f[2], s->f[3], (int)I(1)};
+    tc_adam(I(0), &o, r->lr, r->step, tc_clip_factor(s->f[4], P(4)), P(0), P(1), P(2), P(3), r->threads);
+}
+KERNEL(rmsprop) {
+    const tc_rmsprop_options o = {s->f[0], s->f[1], s->f[2], s->f[3]};
+    tc_rmsprop(I(0), &o, r->lr, tc_clip_factor(s->f[4], P(4)), P(0), P(1), P(2), P(3), r->threads);
+}
+KERNEL(ema) { tc_ema(I(0), s->f[0], r->step, P(0), P(1), r->threads); }
 
 #define ROW(op, scratch) {#op, run_##op, scratch}
 static const tc_kernel kernels[] = {
@@ -119,7 +136,7 @@ static const tc_kernel kernels[] = {
     ROW(droppath, NULL), ROW(dropblock, scratch_dropblock), ROW(shuffle, NULL), ROW(window, NULL), ROW(input, NULL),
     ROW(concat, NULL), ROW(reshape, NULL),
     ROW(softmax, NULL), ROW(softmax_grad, NULL), ROW(xent, scratch_xent), ROW(bce, scratch_loss), ROW(mse, scratch_loss),
-    ROW(sgd, NULL),
+    ROW(square_sum, scratch_loss), ROW(sgd, NULL), ROW(adam, NULL), ROW(rmsprop, NULL), ROW(ema, NULL),
 };
 
 const tc_kernel *tc_kernel_named(const char *name) {

@@ -6,12 +6,13 @@ import pytest
 
 import tinyconv
 from tinyconv.runtime.array import ArrayBackend
+from tinyconv.runtime.optimizers import optimizer
 from tinyconv.runtime.plan import make_plan
 from twins import run_both_ways
 
 pytest.importorskip("tinyconv.runtime._cpu", reason="the compiled backend is not built")
 
-OPTIMIZER = ("sgd", (("decay", 5e-4), ("decay_all", False), ("momentum", 0.9), ("nesterov", True)))
+OPTIMIZER = optimizer("sgd", {"decay": 5e-4, "nesterov": True})[1]
 
 NETS = {
     "vgg": ("12x12 x3", "repeat 2 { conv 3x3 x16 bias=off -> bn -> relu } -> pool 2 -> conv 3 x24 -> relu\n"
@@ -40,8 +41,8 @@ NETS = {
     "norms": ("8x9 x3", "conv 3 x12 -> ln -> relu -> conv 3 x12 -> gn 4 -> scale 0.3 -> shuffle 3\n"
                         "add { conv 3 x12 -> gn 12 -> droppath 0.3 | skip } -> dropblock 0.2 size=3 -> conv 3 g3 x12\n"
                         "shuffle 4 -> gn 1 -> pool global avg -> ln -> fc 10 -> softmax"),
-    "norms 1-D": ("30 x4", "conv 3 x8 -> gn 2 -> relu -> dropblock 0.3 size=5 -> shuffle 2 -> ln -> scale -> fc 10"),
-    "norms 3-D": ("4x5x6 x4", "conv 3 x6 -> gn 3 -> relu -> dropblock 0.1 size=2x3x2 -> shuffle 3 -> ln -> scale 2 -> fc 10"),
+    "norms 1-D": ("30 x4", "conv 3 x8 -> gn 2 -> dropblock 0.3 size=5 -> shuffle 2 -> ln -> scale -> fc 10"),
+    "norms 3-D": ("4x5x6 x4", "conv 3 x6 -> gn 3 -> dropblock 0.1 size=2x3x2 -> shuffle 3 -> ln -> scale 2 -> fc 10"),
     "norms 0-D": ("x20", "fc 16 -> ln -> relu -> gn 4 -> scale 0.5 -> shuffle 8 -> dropblock 0.2 -> droppath 0.2 -> fc 10"),
     "one pixel": ("x20", "fc 16 -> bn -> relu -> fc 10 -> softmax"),
     "regression": ("6x6 x2", "conv 3 x4 -> relu -> conv 1 x2"),

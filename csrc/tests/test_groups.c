@@ -20,7 +20,7 @@ typedef struct {
 } example;
 
 /* Data of a given spread about a centre, what ref_groups.c makes of them, and what rounding may do to it. The mean is a
- * float: half a unit of it is allowed for in u = (x - mean) / sigma; `exact` where the kernel keeps what it leaves out. */
+ * float: half a unit of it is allowed for in u = (x - mean) / sigma; `exact` where the kernel keeps the rest. */
 static example example_of(int64_t n, int64_t s, int64_t c, int64_t groups, double centre, double spread, int exact) {
     const int64_t all = n * s * c, m = s * c / groups;
     example e = {.n = n, .s = s, .c = c, .groups = groups, .eps = (float)(1e-3 * spread * spread)};
