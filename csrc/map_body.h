@@ -9,6 +9,7 @@
 #include "map_ln.h"
 #include "map_loss.h"
 #include "map_lrn.h"
+#include "map_optim.h"
 #include "map_pool.h"
 #include "map_resize.h"
 #include "map_rows.h"
@@ -18,7 +19,8 @@
 #define TC_MAP_TABLE \
     { \
         .act = map_act, .act_grad = map_act_grad, .add = map_add, .mul = map_mul, .scale = map_scale, \
-        .dropout = map_dropout, .sgd = map_sgd, .mul_channels = map_mul_channels, .mul_rows = map_mul_rows, \
+        .dropout = map_dropout, .sgd = map_sgd, .adam = map_adam, .rmsprop = map_rmsprop, .follow = map_follow, \
+        .mul_channels = map_mul_channels, .mul_rows = map_mul_rows, \
         .resize = map_resize, .resize_grad = map_resize_grad, .add_channels = map_add_channels, \
         .prelu = map_prelu, .prelu_grad = map_prelu_grad, .input = map_input, .bn_apply = map_bn_apply, \
         .bn_grad = map_bn_grad, .lrn = map_lrn, .lrn_grad = map_lrn_grad, .sum_rows = map_sum_rows, \

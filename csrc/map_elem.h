@@ -131,23 +131,4 @@ static void map_dropout(int64_t n, uint32_t least, float scale, uint64_t counter
     }
 }
 
-static void map_sgd(int64_t n, float lr, float momentum, float decay, int nesterov, float *w, const float *g,
-                    float *v) {
-    if (nesterov) {
-#pragma GCC ivdep
-        for (int64_t i = 0; i < n; i++) {
-            float slope = g[i] + decay * w[i], speed = momentum * v[i] + slope;
-            v[i] = speed;
-            w[i] -= lr * (slope + momentum * speed);
-        }
-    } else {
-#pragma GCC ivdep
-        for (int64_t i = 0; i < n; i++) {
-            float speed = momentum * v[i] + (g[i] + decay * w[i]);
-            v[i] = speed;
-            w[i] -= lr * speed;
-        }
-    }
-}
-
 #endif

@@ -8,6 +8,11 @@
 
 enum { MAP_LANE = 16 };     /* channels that dropblock works on at a time */
 
+/* w = shrink w - rate m / (root sqrt(v) + eps) after m = keep1 m + take1 g', v = keep2 v + take2 g'^2 */
+typedef struct {
+    float rate, root, eps, keep1, take1, keep2, take2, decay, shrink;
+} tc_adam_rates;
+
 typedef struct {
     /* map_elem.h */
     void (*act)(int kind, int64_t n, float a, const float *x, float *y);
@@ -16,7 +21,13 @@ typedef struct {
     void (*mul)(int64_t n, const float *a, const float *b, float *y);
     void (*scale)(int64_t n, float by, const float *x, float *y);
     void (*dropout)(int64_t n, uint32_t least, float scale, uint64_t counter, const float *x, float *y);
-    void (*sgd)(int64_t n, float lr, float momentum, float decay, int nesterov, float *w, const float *g, float *v);
+    /* map_optim.h */
+    void (*sgd)(int64_t n, float lr, float momentum, float decay, int nesterov, float by, float *w, const float *g,
+                float *v);
+    void (*adam)(int64_t n, const tc_adam_rates *r, float by, float *w, const float *g, float *m, float *v);
+    void (*rmsprop)(int64_t n, float lr, float keep, float take, float momentum, float eps, float decay, float by,
+                    float *w, const float *g, float *s, float *v);
+    void (*follow)(int64_t n, float by, const float *w, float *e);
     /* map_rows.h: b, a, mean, ... hold a value a channel, except in mul_rows one a row */
     void (*mul_channels)(int64_t rows, int64_t c, const float *a, const float *b, float *y);
     void (*mul_rows)(int64_t rows, int64_t c, const float *a, const float *b, float *y);

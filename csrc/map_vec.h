@@ -94,6 +94,20 @@ static inline mvf mv_clip(mvf v, float low, float high) {
     return mv_at_most(mv_at_least(v, mv_set(low)), mv_set(high));
 }
 
+static inline mvf mv_sqrt(mvf v) {
+#if defined(__AVX512F__) && MV == 16
+    return (mvf)__builtin_ia32_sqrtps512_mask(v, v, -1, 4);   /* 4: rounding as it is set */
+#elif defined(__AVX2__) && MV == 8
+    return __builtin_ia32_sqrtps256(v);
+#elif defined(__SSE__) && MV == 4
+    return __builtin_ia32_sqrtps(v);
+#else
+    for (int i = 0; i < MV; i++)
+        v[i] = __builtin_sqrtf(v[i]);
+    return v;
+#endif
+}
+
 /* Lanes combined pairwise, always in the same order. */
 static inline float mv_sum(mvf v) {
     for (int half = MV / 2; half; half /= 2)

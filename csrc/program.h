@@ -4,7 +4,7 @@
 
 #include "tinyconv.h"
 
-enum { TC_OPERANDS = 16, TC_INTS = 24, TC_FLOATS = 4 };
+enum { TC_OPERANDS = 16, TC_INTS = 24, TC_FLOATS = 8 };
 
 /* What a run brings: where the buffers lie, and what changes from step to step of training. */
 typedef struct {

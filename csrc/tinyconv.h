@@ -46,7 +46,7 @@ enum { TC_CHOOSE = 0, TC_DIRECT = 1, TC_WINOGRAD_2X2 = 2, TC_WINOGRAD_4X4 = 3 };
 enum { TC_FORWARD = 0, TC_DATA_GRAD = 1, TC_WEIGHT_GRAD = 2 };
 int64_t tc_conv_packed(const tc_conv_shape *s, int pass);                /* floats; FORWARD, DATA_GRAD */
 int64_t tc_conv_scratch(const tc_conv_shape *s, int pass, int threads);  /* bytes */
-const char *tc_conv_algorithm(const tc_conv_shape *s, int pass);         /* "gemm", "igemm", "dwconv", "winograd2x2" or 4x4 */
+const char *tc_conv_algorithm(const tc_conv_shape *s, int pass);         /* "gemm", "igemm", "dwconv", "groupconv", "winograd2x2" or 4x4 */
 void tc_conv_pack(const tc_conv_shape *s, int pass, const float *w, float *packed, int threads);
 void tc_conv_forward(const tc_conv_shape *s, const float *x, const float *packed, const float *bias /* or NULL */,
                      float *y, void *scratch, int threads);
@@ -164,7 +164,21 @@ void tc_bce(int64_t n, float scale, const float *x, const float *target, float *
 void tc_mse(int64_t n, float scale, const float *x, const float *target, float *loss, float *dx, void *scratch /* 64*8 bytes */, int threads);
 
 /* ------------------------------------------------------------------ optimiser */
-/* g' = g + decay w; v = momentum v + g'; w -= lr (nesterov ? g' + momentum v : v) */
-void tc_sgd(int64_t n, float lr, float momentum, float decay, int nesterov, float *w, const float *g, float *v, int threads);
+/* sum = before (NULL: 0) + sum of g^2, in double. */
+void tc_square_sum(int64_t n, const double *before, const float *g, double *sum, void *scratch /* 64*8 bytes */, int threads);
+/* What gradients are to be multiplied by, whose squares sum up to `squares` (NULL: 1): clip / max(norm, clip). */
+float tc_clip_factor(double clip, const double *squares);
+/* In all of these g' = by g + decay w (decoupled: by g), lr is the learning rate, `step` counts from 0: t = step + 1. */
+/* v = momentum v + g'; w -= lr (nesterov ? g' + momentum v : v) */
+void tc_sgd(int64_t n, float lr, float momentum, float decay, int nesterov, float by, float *w, const float *g, float *v, int threads);
+/* Kingma and Ba 2015: m = beta1 m + (1 - beta1) g'; v = beta2 v + (1 - beta2) g'^2;
+ * w -= lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps); decoupled (Loshchilov and Hutter 2019): and lr decay w */
+typedef struct { double beta1, beta2, eps, decay; int decoupled; } tc_adam_options;
+void tc_adam(int64_t n, const tc_adam_options *o, double lr, uint64_t step, float by, float *w, const float *g, float *m, float *v, int threads);
+/* s = rho s + (1 - rho) g'^2; v = momentum v + lr g' / sqrt(s + eps); w -= v */
+typedef struct { double rho, momentum, eps, decay; } tc_rmsprop_options;
+void tc_rmsprop(int64_t n, const tc_rmsprop_options *o, float lr, float by, float *w, const float *g, float *s, float *v, int threads);
+/* e += (1 - d) (w - e), d = min(ema, (1 + t) / (10 + t)) */
+void tc_ema(int64_t n, double ema, uint64_t step, const float *w, float *e, int threads);
 
 #endif

@@ -36,8 +36,8 @@ def dataset():
     return Dataset(split(90, 0), split(30, 1), None, ["low", "middle", "high"], "greys")
 
 
-def run_all(folder, device="numpy", **callbacks):
-    net, data = tinyconv.compile(NET, device=device, seed=5), dataset()
+def run_all(folder, device="numpy", text=NET, **callbacks):
+    net, data = tinyconv.compile(text, device=device, seed=5), dataset()
     settings = train.Settings.of(net.sections["train"])
     with train.start(folder, stem="net", text=net.text, settings=settings, data={},
                      fingerprint=train.fingerprint(data)) as run:
@@ -77,18 +77,23 @@ def test_the_same_run_gives_the_same_files(tmp_path, whole):
     assert contents(tmp_path / "run") == expected
 
 
+class Stopping:
+    """Asks to stop after the n-th batch that is reported."""
+
+    def __init__(self, n):
+        self.left = n
+
+    def __call__(self, *_):
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
 @pytest.mark.parametrize("after", [1, 5, 6, 8, 13])
 def test_interrupted_and_resumed(tmp_path, whole, after):
     device, expected = whole
-    left = [after]
-
-    def stop(*_):
-        left[0] -= 1
-        if left[0] == 0:
-            os.kill(os.getpid(), signal.SIGTERM)
-
     with pytest.raises(train.Interrupted):
-        run_all(tmp_path / "run", device, on_batch=stop)
+        run_all(tmp_path / "run", device, on_batch=Stopping(after))
     go_on(tmp_path / "run", device)
     assert contents(tmp_path / "run") == expected
 
@@ -141,6 +146,31 @@ def test_the_files_load_as_nets(tmp_path, whole):
     both = train.evaluate([best, last], dataset().val, 20)
     assert len(both["members"]) == 2 and both["members"][0]["loss"] == result["loss"]
     assert weights.read(tmp_path / "last.safetensors")[0]["input1.mean"].shape == (2,)
+
+
+@pytest.mark.parametrize("line", [
+    "adam lr=0.01 clip=1", "adamw lr=0.01 decay=0.1 ema=0.9", "rmsprop lr=0.01 momentum=0.9 eps=1 decay_all",
+    "sgd lr=0.1 clip=0.5 ema=0.7 nesterov"])
+@pytest.mark.parametrize("after", [7, 12])
+def test_each_optimizer_goes_on_bit_for_bit(tmp_path, line, after):
+    text = NET.replace("sgd lr=0.1 momentum=0.9 decay=1e-3 nesterov", line)
+    assert line in text
+    run_all(tmp_path / "whole", None, text=text)
+    with pytest.raises(train.Interrupted):
+        run_all(tmp_path / "run", None, on_batch=Stopping(after), text=text)
+    go_on(tmp_path / "run", None)
+    assert contents(tmp_path / "run") == contents(tmp_path / "whole")
+
+
+def test_what_is_measured_and_saved_as_best_is_the_average(tmp_path):
+    text = NET.replace("nesterov", "nesterov ema=0.5")
+    run_all(tmp_path / "run", None, text=text)
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    best, last = (tinyconv.load(tmp_path / "run" / f"{name}.safetensors") for name in ("best", "last"))
+    epoch = max(log, key=lambda event: event["val_accuracy"])
+    found = [train.evaluate([net], dataset().val, 20)["loss"] for net in (best, last)]
+    assert found[0] == epoch["val_loss"] and found[1] != found[0]
+    assert (best.weights["bn1.running_mean"] != last.weights["bn1.running_mean"]).all()
 
 
 def test_the_weights_go_into_no_other_net(tmp_path, whole):

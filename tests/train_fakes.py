@@ -1,5 +1,6 @@
 """A net of one layer in NumPy (softmax regression) with the interface that training uses, and data it can learn."""
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -58,7 +59,7 @@ class FakeNet:
 
 
 class FakeTrainer:
-    def __init__(self, net, optimizer, lr, momentum, decay, nesterov, decay_all, seed):
+    def __init__(self, net, optimizer, lr, momentum, decay, nesterov, decay_all, clip, ema, seed):
         self.net, self.lr, self.momentum, self.decay, self.seed, self.steps = net, lr, momentum, decay, seed, 0
         self.velocity = {name: np.zeros_like(net.weights[name]) for name in ("fc1.weight", "fc1.bias")}
 
@@ -76,6 +77,12 @@ class FakeTrainer:
             self.net.weights[name] = self.net.weights[name] - np.float32(self.lr) * v
         self.steps += 1
         return loss
+
+    def averaged(self):
+        return nullcontext()
+
+    def keep_averages(self):
+        """It keeps none."""
 
     def state(self):
         return {**{"optimizer." + name: v for name, v in self.velocity.items()}, "state.steps": np.array(self.steps)}

@@ -6,6 +6,7 @@ import numpy as np
 
 from tinyconv.runtime import array
 from tinyconv.runtime.cpu import CpuBackend
+from tinyconv.runtime.optimizers import state_specs
 from tinyconv.runtime.plan import make_plan
 from tinyconv.runtime.store import Block
 
@@ -18,7 +19,7 @@ def run_both_ways(net, request, x, labels):
     backend = CpuBackend()
     plan = make_plan(net.graph, request, backend.lower)
     session = backend.prepare(plan, net.store)
-    moments = Block(net.store.specs)
+    moments = Block(state_specs(net.store.specs, request.optimizer))
     names = {}  # packed buffer -> weight
 
     def value(b):

@@ -181,11 +181,13 @@ class Net:
             return mean_loss(session, plan), {n: session.read(plan.gradients[n])
                                               for n in self.store.names() if n in plan.gradients}
 
-    def trainer(self, optimizer: str = "sgd", lr: float = 0.1, momentum: float = 0.9, decay: float = 0.0,
-                nesterov: bool = False, decay_all: bool = False, seed: int = 0) -> Trainer:
-        """A trainer of this net: `trainer.step(x, labels)`."""
-        return Trainer(self, self.sessions, optimizer=optimizer, lr=lr, momentum=momentum, decay=decay,
-                       nesterov=nesterov, decay_all=decay_all, seed=seed)
+    def trainer(self, optimizer: str = "sgd", *, seed: int = 0, **options) -> Trainer:
+        """A trainer of this net: `trainer.step(x, labels)`.
+
+        optimizer: "sgd", "adam", "adamw" or "rmsprop". options: those of the `optimizer` setting (lr, momentum, decay,
+        clip, …), with its defaults. seed: of dropout.
+        """
+        return Trainer(self, self.sessions, optimizer=optimizer, seed=seed, **options)
 
     def fit(self, x, labels, *, epochs: int | None = None, batch: int | None = None, validation: tuple | None = None,
             seed: int | None = None, layout: str = "NHWC", **optimizer) -> list[dict]:

@@ -3,7 +3,11 @@ editors read it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from .errors import NetError
 from .lang.signature import Param, Setting, Signature
+from .lang.suggest import nearest
 
 _N = (Param("n", "whole", positional=True),)
 _WARMUP = Param("warmup", "number", 0)  # epochs
@@ -23,11 +27,23 @@ DATA: dict[str, Setting] = {
     "test": Setting("test", choices=STEPS, pipeline=True),
 }
 
-# The default rate suits plain nets; with 0.1 and momentum 0.9 those without batch norm learn little or nothing.
+
+def _optimizer(name: str, lr: float, *params: Param, decay: float = 0) -> Signature:
+    """`clip`: largest norm of all gradients together; `ema`: how slowly the averaged weights follow; 0 is without."""
+    return Signature(name, (
+        Param("lr", "number", lr), *params, Param("decay", "number", decay), Param("decay_all", "switch", False),
+        Param("clip", "number", 0), Param("ema", "number", 0)))
+
+
+_ADAM = (Param("beta1", "number", 0.9), Param("beta2", "number", 0.999), Param("eps", "number", 1e-8))
+
+# The default rate of sgd suits plain nets; with 0.1 and momentum 0.9 those without batch norm learn little or nothing.
 OPTIMIZERS = {
-    "sgd": Signature("sgd", (
-        Param("lr", "number", 0.01), Param("momentum", "number", 0.9), Param("decay", "number", 0),
-        Param("nesterov", "switch", False), Param("decay_all", "switch", False))),
+    "sgd": _optimizer("sgd", 0.01, Param("momentum", "number", 0.9), Param("nesterov", "switch", False)),
+    "adam": _optimizer("adam", 1e-3, *_ADAM),
+    "adamw": _optimizer("adamw", 1e-3, *_ADAM, decay=0.01),
+    "rmsprop": _optimizer("rmsprop", 1e-3, Param("rho", "number", 0.9), Param("momentum", "number", 0),
+                          Param("eps", "number", 1e-8)),
 }
 SCHEDULES = {
     "constant": Signature("constant", (_WARMUP,)),
@@ -47,3 +63,11 @@ TRAIN: dict[str, Setting] = {
 }
 
 SECTIONS = {"data": DATA, "train": TRAIN}
+
+
+def check_choice(choices: Mapping[str, Signature], what: str, name: str) -> None:
+    """NetError where there is no such choice: for names that come from Python."""
+    if name not in choices:
+        near = nearest(name, choices)
+        raise NetError(f"there is no {what} {name!r}",
+                       help=f"did you mean {near!r}?" if near else f"there are {', '.join(choices)}")

@@ -93,7 +93,7 @@ static void bench(int64_t images, int64_t side, int64_t c, int threads) {
     BENCH("softmax", 2 * b, tc_softmax(rows, c, x, y, threads));
     BENCH("input uint8", n * 5, tc_input(rows, c, 1, index, mean, var, y, threads));
     BENCH("place half", 2 * b, tc_place(rows / 2, c, 2 * c, c, x, y, threads));
-    BENCH("sgd", 5 * b, tc_sgd(n, 0.1f, 0.9f, 1e-4f, 0, x, y, z, threads));
+    BENCH("sgd", 5 * b, tc_sgd(n, 0.1f, 0.9f, 1e-4f, 0, 1, x, y, z, threads));
     void *all[] = {x, y, z, mean, var, gamma, beta, index, scratch};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         free(all[i]);

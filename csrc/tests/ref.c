@@ -294,3 +294,22 @@ void ref_sgd(int64_t n, double lr, double momentum, double decay, int nesterov, 
         w[i] -= lr * (nesterov ? slope + momentum * v[i] : v[i]);
     }
 }
+void ref_adam(int64_t n, const tc_adam_options *o, double lr, int t, double by, double *w, const double *g, double *m,
+              double *v) {
+    for (int64_t i = 0; i < n; i++) {
+        double slope = by * g[i] + (o->decoupled ? 0 : o->decay * w[i]);
+        m[i] = o->beta1 * m[i] + (1 - o->beta1) * slope;
+        v[i] = o->beta2 * v[i] + (1 - o->beta2) * slope * slope;
+        double mean = m[i] / (1 - pow(o->beta1, t)), square = v[i] / (1 - pow(o->beta2, t));
+        w[i] -= lr * (mean / (sqrt(square) + o->eps) + (o->decoupled ? o->decay * w[i] : 0));
+    }
+}
+void ref_rmsprop(int64_t n, const tc_rmsprop_options *o, double lr, double by, double *w, const double *g, double *s,
+                 double *v) {
+    for (int64_t i = 0; i < n; i++) {
+        double slope = by * g[i] + o->decay * w[i];
+        s[i] = o->rho * s[i] + (1 - o->rho) * slope * slope;
+        v[i] = o->momentum * v[i] + lr * slope / sqrt(s[i] + o->eps);
+        w[i] -= v[i];
+    }
+}

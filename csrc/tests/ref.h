@@ -39,5 +39,9 @@ double ref_bce(int64_t n, double scale, const double *x, const double *target, d
 double ref_mse(int64_t n, double scale, const double *x, const double *target, double *dx);
 
 void ref_sgd(int64_t n, double lr, double momentum, double decay, int nesterov, double *w, const double *g, double *v);
+void ref_adam(int64_t n, const tc_adam_options *o, double lr, int t, double by, double *w, const double *g, double *m,
+              double *v);
+void ref_rmsprop(int64_t n, const tc_rmsprop_options *o, double lr, double by, double *w, const double *g, double *s,
+                 double *v);
 
 #endif

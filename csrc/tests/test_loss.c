@@ -104,7 +104,7 @@ static void check_sgd(int64_t n, double momentum, double decay, int nesterov) {
         w_t[t] = check_copy(w, n);
         v_t[t] = check_copy(v, n);
         for (int step = 0; step < 3; step++)
-            tc_sgd(n, lr, m, d, nesterov, w_t[t], g, v_t[t], t);
+            tc_sgd(n, lr, m, d, nesterov, 1, w_t[t], g, v_t[t], t);
     }
     check_close(name("sgd w", n, nesterov), n, w_t[1], want_w, NULL, 20 * EPS);
     check_close(name("sgd v", n, nesterov), n, v_t[1], want_v, NULL, 30 * EPS);
@@ -113,6 +113,66 @@ static void check_sgd(int64_t n, double momentum, double decay, int nesterov) {
         check_same(name("sgd v threads", n, nesterov), (size_t)n * 4, v_t[t], v_t[1]);
     }
     check_free_all(name("sgd", n, nesterov));
+}
+
+enum { ADAM, ADAMW, RMSPROP };
+static const char *optimisers[] = {"adam", "adamw", "rmsprop"};
+
+static void check_moments(int kind, int64_t n) {
+    float *w = check_input(n, -1, 1), *g = check_input(n, -1, 1), *zero = check_input(n, 0, 0), *got[4][3];
+    double *want[3] = {check_widen(w, n), check_widen(zero, n), check_widen(zero, n)}, *wide_g = check_widen(g, n);
+    const tc_adam_options adam = {0.9, 0.99, 1e-3, 0.1, kind == ADAMW};
+    const tc_rmsprop_options rms = {0.9, 0.8, 1e-3, 0.1};
+    const float lr = 0.0625f, by = 0.75f;
+    enum { STEPS = 5 };
+    for (int step = 0; step < STEPS; step++)
+        if (kind == RMSPROP)
+            ref_rmsprop(n, &rms, lr, by, want[0], wide_g, want[1], want[2]);
+        else
+            ref_adam(n, &adam, lr, step + 1, by, want[0], wide_g, want[1], want[2]);
+    for (int t = 1; t <= 3; t++) {
+        got[t][0] = check_copy(w, n);
+        got[t][1] = check_copy(zero, n);
+        got[t][2] = check_copy(zero, n);
+        for (int step = 0; step < STEPS; step++)
+            if (kind == RMSPROP)
+                tc_rmsprop(n, &rms, lr, by, got[t][0], g, got[t][1], got[t][2], t);
+            else
+                tc_adam(n, &adam, lr, (uint64_t)step, by, got[t][0], g, got[t][1], got[t][2], t);
+    }
+    for (int k = 0; k < 3; k++) {
+        check_close(name(optimisers[kind], n, k), n, got[1][k], want[k], NULL, 60 * EPS);
+        for (int t = 2; t <= 3; t++)
+            check_same(name("its threads", n, k), (size_t)n * 4, got[t][k], got[1][k]);
+    }
+    check_free_all(name(optimisers[kind], n, 0));
+}
+
+static void check_averages_and_norms(int64_t n) {
+    float *w = check_input(n, -1, 1), *e = check_input(n, -1, 1), *followed[4];
+    double *wide = check_widen(w, n), *want = check_widen(e, n), total = 0, before = 3, sums[4], bare;
+    for (int64_t i = 0; i < n; i++) {
+        want[i] += (1 - 4.0 / 13) * (wide[i] - want[i]);
+        total += wide[i] * wide[i];
+    }
+    for (int t = 1; t <= 3; t++) {
+        followed[t] = check_copy(e, n);
+        tc_ema(n, 0.9, 2, w, followed[t], t);
+        tc_square_sum(n, &before, w, &sums[t], check_alloc(64 * 8, 0xA5), t);
+        check_same(name("ema threads", n, t), (size_t)n * 4, followed[t], followed[1]);
+        check_same(name("square sum threads", n, t), 8, &sums[t], &sums[1]);
+    }
+    tc_square_sum(n, NULL, w, &bare, check_alloc(64 * 8, 0xA5), 1);
+    check_close(name("ema", n, 1), n, followed[1], want, NULL, 4 * EPS);
+    check_true(fabs(sums[1] - total - 3) <= 1e-6 * (total + 3) && fabs(bare - total) <= 1e-6 * total,
+               "square sum %lld: %g, %g", (long long)n, sums[1], bare);
+    check_free_all(name("ema", n, 0));
+}
+
+static void check_clip_factor(void) {
+    const double small = 4, large = 25;
+    check_true(tc_clip_factor(3, NULL) == 1 && tc_clip_factor(3, &small) == 1, "no clipping below the norm");
+    check_true(tc_clip_factor(3, &large) == 0.6f, "clipping above the norm");
 }
 
 /* The references' gradients by central differences. */
@@ -173,6 +233,7 @@ int main(void) {
     check_seed(4);
     check_references();
     check_limits();
+    check_clip_factor();
     for (int i = 0; i < CLASSES; i++)
         for (int r = 0; r < ROWS; r++) {
             if (!check_pick())
@@ -193,6 +254,9 @@ int main(void) {
         check_sgd(lengths[i], 0, 0, 0);
         check_sgd(lengths[i], 0.9, 5e-4, 0);
         check_sgd(lengths[i], 0.9, 5e-4, 1);
+        for (int kind = ADAM; kind <= RMSPROP; kind++)
+            check_moments(kind, lengths[i]);
+        check_averages_and_norms(lengths[i]);
     }
     return check_end();
 }

@@ -78,9 +78,14 @@ def _given(ins, attrs):
     return (attrs["shape"],)
 
 
+def _none(ins, attrs):
+    return ()
+
+
 _CONV = ("stride", "padding", "dilation", "groups")
 _POOL = ("kernel", "stride", "padding", "size", "adaptive")
 _LOSS = ("scale",)
+_STEP = ("decay", "clip")
 
 
 def index_dtype(kernel: tuple[int, ...]) -> str:
@@ -154,8 +159,21 @@ OPS: dict[str, Op] = {
         Op("xent", ("x", "labels"), ("loss", "dx"), lambda i, a: ((1,), i[0]), _LOSS, optional=(1,)),
         Op("bce", ("x", "target"), ("loss", "dx"), lambda i, a: ((1,), i[0]), _LOSS, optional=(1,)),
         Op("mse", ("x", "target"), ("loss", "dx"), lambda i, a: ((1,), i[0]), _LOSS, optional=(1,)),
-        # v = momentum v + g + decay w; w -= lr v; the learning rate comes with each run
-        Op("sgd", ("w", "g", "v"), (), lambda i, a: (), ("momentum", "decay", "nesterov"), updates=(0, 2)),
+        # sum + sum of g^2, in double: over all gradients the square of their norm
+        Op("square_sum", ("sum?", "g"), ("sum",), lambda i, a: ((1,),), dtypes=("float64",)),
+        # optimisers; learning rate and step number t, from 1, come with each run. Where `squares` is there, g is
+        # multiplied by clip / max(sqrt(squares), clip) first; then decay w is added to it, unless `decoupled`.
+        # v = momentum v + g; w -= lr v, with nesterov w -= lr (g + momentum v)
+        Op("sgd", ("w", "g", "v", "squares?"), (), _none, ("momentum", "nesterov", *_STEP), updates=(0, 2)),
+        # m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2;
+        # w -= lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps), decoupled and lr decay w
+        Op("adam", ("w", "g", "m", "v", "squares?"), (), _none, ("beta1", "beta2", "eps", "decoupled", *_STEP),
+           updates=(0, 2, 3)),
+        # s = rho s + (1 - rho) g^2; v = momentum v + lr g / sqrt(s + eps); w -= v
+        Op("rmsprop", ("w", "g", "s", "v", "squares?"), (), _none, ("rho", "momentum", "eps", *_STEP),
+           updates=(0, 2, 3)),
+        # e += (1 - d) (w - e) with d = min(ema, (1 + t) / (10 + t))
+        Op("ema", ("w", "e"), (), _none, ("ema",), updates=(1,)),
     )
 }
 

@@ -11,6 +11,8 @@ import numpy as np
 from .array_drop import dropblock, dropout, droppath  # noqa: F401
 from .array_norm import (bn_apply, bn_grad, bn_running, bn_stats, gn, gn_grad, ln, ln_grad, lrn,  # noqa: F401
                          lrn_grad, scale, scale_grad)
+from . import array_optim
+from .array_optim import adam, ema, rmsprop, sgd, square_sum  # noqa: F401
 from .array_resize import resize, resize_grad  # noqa: F401
 from .plan import Plan
 from .store import Store
@@ -320,14 +322,8 @@ def mse(xp, a, x, target):
     return xp.asarray([loss], x.dtype), ((x - target) * (2 * a["scale"] / x.size)).astype(x.dtype)
 
 
-def sgd(xp, a, w, g, v, *, lr):
-    v *= a["momentum"]
-    v += g + a["decay"] * w
-    w -= lr * (g + a["decay"] * w + a["momentum"] * v if a["nesterov"] else v)
-
-
 # what an operation takes from the run
-RUN_TIME = dict.fromkeys(("dropout", "droppath", "dropblock"), ("seed", "step")) | {"sgd": ("lr",)}
+RUN_TIME = dict.fromkeys(("dropout", "droppath", "dropblock"), ("seed", "step")) | array_optim.RUN_TIME
 
 
 class ArrayBackend:

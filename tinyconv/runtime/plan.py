@@ -11,6 +11,7 @@ from ..layers import LAYERS, LayerError
 from ..layers.base import Shape
 from .fuse import fuse
 from .memory import arrange
+from .optimizers import record_norm, record_update
 from .tape import Buffer, Step, Tape
 
 
@@ -43,6 +44,7 @@ class Plan:
     output: Buffer | None
     losses: tuple[tuple[float, Buffer], ...]  # (weight, mean loss)
     gradients: dict[str, Buffer]
+    squares: Buffer | None  # the sum of all gradients' squares, where they are clipped
     first_update: int  # steps from here on change weights
     offsets: dict[int, int]  # buffer id -> byte offset in the arena
     arena_bytes: int
@@ -76,7 +78,7 @@ def make_plan(graph: Graph, request: Request, lower: Callable[[list[Step], Tape,
     steps, offsets, size = arrange(_drop_unread(steps, recording.keep), {b.id for b in recording.keep})
     first_update = next((i for i, s in enumerate(steps) if s.pass_ == "update"), len(steps))
     return Plan(request, tuple(steps), recording.x, recording.labels, recording.output, tuple(recording.found),
-                dict(tape.gradients), first_update, offsets, size)
+                dict(tape.gradients), recording.squares, first_update, offsets, size)
 
 
 class _Recording:
@@ -93,6 +95,7 @@ class _Recording:
         self.found: list[tuple[float, Buffer]] = []
         self.labels: Buffer | None = None
         self.output: Buffer | None = None
+        self.squares: Buffer | None = None
         self.keep: list[Buffer] = []
         shape = (request.batch, *request.spatial, graph.input.channels)
         self.x = self.tape.buffer(shape, request.dtype, "input", "x")
@@ -191,17 +194,14 @@ class _Recording:
             self.keep.extend(self.tape.gradients.values())
 
     def update(self) -> None:
-        name, settings = self.request.optimizer
-        settings = dict(settings)
-        decay, everything = settings.pop("decay"), settings.pop("decay_all")
-        decays = {f"{n.owner}.{w.name}" for n in self.graph.nodes for w in n.params if w.decay or everything}
+        options = dict(self.request.optimizer[1])
+        decays = {f"{n.owner}.{w.name}" for n in self.graph.nodes for w in n.params if w.decay or options["decay_all"]}
+        if options["clip"] and self.tape.gradients:
+            self.squares = record_norm(self.tape)
+            self.keep.append(self.squares)
         self.tape.pass_ = "update"
         self.tape.release()
-        for weight, gradient in self.tape.gradients.items():
-            self.tape.node = weight.rpartition(".")[0]
-            w = self.weights[weight]
-            moment = self.tape.buffer(w.shape, "float32", "state", weight)
-            self.tape.op(name, w, gradient, moment, decay=decay if weight in decays else 0.0, **settings)
+        record_update(self.tape, self.request.optimizer, self.weights, decays, self.squares)
 
 
 def _drop_unread(steps: list[Step], keep: list[Buffer]) -> list[Step]:

@@ -24,17 +24,22 @@ def aligned(nbytes: int) -> np.ndarray:
     return out
 
 
+def layout(specs: dict[str, Weight]) -> tuple[dict[str, int], int]:
+    """(where each array of a block begins, size of the block), in bytes."""
+    offsets, at = {}, 0
+    for name, weight in specs.items():
+        offsets[name] = at
+        at += -(-4 * weight.size // ALIGN) * ALIGN
+    return offsets, at
+
+
 class Block:
     """Named float32 arrays in one piece of memory, zero at first. `offsets` are in bytes."""
 
     def __init__(self, specs: dict[str, Weight]):
         self.specs = specs
-        self.offsets: dict[str, int] = {}
-        at = 0
-        for name, weight in specs.items():
-            self.offsets[name] = at
-            at += -(-4 * weight.size // ALIGN) * ALIGN
-        self.memory = aligned(at)
+        self.offsets, nbytes = layout(specs)
+        self.memory = aligned(nbytes)
 
     def view(self, name: str) -> np.ndarray:
         """The array itself, no copy."""

@@ -9,7 +9,7 @@ from math import prod
 from ..errors import NetError
 from ..ops import OPS
 
-ITEM = {"float32": 4, "int32": 4, "uint8": 1}
+ITEM = {"float64": 8, "float32": 4, "int32": 4, "uint8": 1}
 
 
 @dataclass(frozen=True)

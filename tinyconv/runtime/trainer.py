@@ -2,41 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 
 from ..errors import NetError, NonFiniteError
+from .optimizers import AVERAGE, optimizer as make_optimizer, state_specs
 from .plan import Plan
 from .session import Sessions
 from .store import Block
 
-DEFAULTS = {"momentum": 0.9, "decay": 0.0, "nesterov": False, "decay_all": False}
-
 
 class Trainer:
-    """Stochastic gradient descent: v = momentum v + g + decay w; w -= lr v (Nesterov: w -= lr (g + momentum v)).
+    """Steps of an optimiser; runtime/optimizers.py has the formulas and their sources.
 
     `lr` may be set between steps. Decay leaves biases, norms and PReLU's slopes alone unless `decay_all`.
     Made by `net.trainer(...)`; not to be used from two threads at once.
     """
 
-    def __init__(self, net, sessions: Sessions, *, optimizer: str = "sgd", lr: float = 0.1, seed: int = 0, **options):
-        if optimizer != "sgd":
-            raise NetError(f"there is no optimizer {optimizer!r}", help="use sgd")
-        unknown = set(options) - set(DEFAULTS)
-        if unknown:
-            raise TypeError(f"sgd takes {', '.join(DEFAULTS)}, not {', '.join(sorted(unknown))}")
+    def __init__(self, net, sessions: Sessions, *, optimizer: str = "sgd", seed: int = 0, **options):
         self.net, self.sessions = net, sessions
-        self.lr, self.seed, self.steps = lr, int(seed), 0
-        self.optimizer = optimizer, tuple(sorted({**DEFAULTS, **options}.items()))
-        self.moments = Block(sessions.store.specs)
+        self.lr, self.optimizer = make_optimizer(optimizer, options)
+        self.seed, self.steps = int(seed), 0
+        self.averages = bool(dict(self.optimizer[1])[AVERAGE])
+        self.moments = Block(state_specs(sessions.store.specs, self.optimizer))
 
     def step(self, x, labels, layout: str = "NHWC") -> float:
         """Trains on one batch; the mean loss before the update (nats), heads counted by their weights, without decay.
 
         x: uint8 or float32 (N, *spatial, C); labels: integers (N,) or (N, *spatial), or floats of the output's shape
-        for a net that ends in no softmax. NonFiniteError for a loss that is NaN or infinite: weights and running
-        statistics stay as they are.
+        for a net that ends in no softmax. NonFiniteError for a loss (where gradients are clipped, for a gradient) that is
+        NaN or infinite: weights and running statistics stay as they are.
         """
+        if self.steps == 0:
+            self._begin_averages()
         x, labels = self.net.batch(x, layout), np.asarray(labels)
         request = self.net.request("train", x, labels, optimizer=self.optimizer)
         with self.sessions.session(request) as session:
@@ -45,10 +45,12 @@ class Trainer:
             how = dict(lr=self.lr, seed=self.seed, step=self.steps)
             session.run(0, plan.first_update, x, labels, self.moments, **how)
             loss = mean_loss(session, plan)
-            if not np.isfinite(loss):
+            norm = 0.0 if plan.squares is None else float(np.sqrt(session.read(plan.squares)[0]))
+            if not np.isfinite(loss + norm):
+                what = "norm of the gradients" if np.isfinite(loss) else "loss"
                 where = first_not_finite(session, plan, x, labels, self.moments, how)
-                raise NonFiniteError(f"the loss is {loss} at step {self.steps + 1}: {where}",
-                                     help="lower the learning rate, warm it up, or look at the data")
+                raise NonFiniteError(f"the {what} is {norm if np.isfinite(loss) else loss} at step {self.steps + 1}: "
+                                     f"{where}", help="lower the learning rate, warm it up, or look at the data")
             session.run(plan.first_update, len(plan.steps), x, labels, self.moments, **how)
         self.sessions.store.changed()
         self.steps += 1
@@ -56,21 +58,59 @@ class Trainer:
 
     def state(self) -> dict[str, np.ndarray]:
         """What has to be kept, beside the weights, to go on exactly: copies by name."""
-        state = {f"optimizer.{name}": self.moments.view(name).copy()
-                 for name, w in self.moments.specs.items() if w.trainable}
+        state = {f"optimizer.{name}": self.moments.view(name).copy() for name in self.moments.specs}
         state["state.step"] = np.asarray(self.steps, np.int64)
         state["state.seed"] = np.asarray(self.seed, np.int64)
         return state
 
     def load_state(self, state: dict[str, np.ndarray]) -> None:
+        """The inverse of `state`."""
         for name, w in self.moments.specs.items():
-            if w.trainable:
-                value = state.get(f"optimizer.{name}")
-                if value is None or value.shape != w.shape:
-                    found = "missing" if value is None else f"of shape {value.shape}"
-                    raise NetError(f"the state of the optimiser does not fit: optimizer.{name} is {found}, not {w.shape}")
-                self.moments.view(name)[...] = value
+            value = state.get(f"optimizer.{name}")
+            if value is None or value.shape != w.shape:
+                found = "missing" if value is None else f"of shape {value.shape}"
+                raise NetError(f"the state of the optimiser does not fit: optimizer.{name} is {found}, not {w.shape}")
+            self.moments.view(name)[...] = value
         self.steps, self.seed = int(state["state.step"]), int(state["state.seed"])
+
+    # -- averaged weights
+
+    def _begin_averages(self) -> None:
+        """The averages begin at the weights, which may have been loaded after the trainer was made."""
+        for average, name in self._averages():
+            average[...] = self.sessions.store.view(name)
+
+    def _averages(self) -> Iterator[tuple[np.ndarray, str]]:
+        """Each average with the name of its weight."""
+        if self.averages:
+            for name in self.sessions.store.names():
+                yield self.moments.view(f"{AVERAGE}.{name}"), name
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Inside, the net has the averaged weights; without `ema`, or before the first step, its own."""
+        if not self.averages or self.steps == 0:
+            yield
+            return
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    def keep_averages(self) -> None:
+        """The averaged weights become the net's; nothing changes without `ema`, or before the first step."""
+        if self.steps:
+            for average, name in self._averages():
+                self.sessions.store.view(name)[...] = average
+            self.sessions.store.changed()
+
+    def _swap(self) -> None:
+        store = self.sessions.store
+        for average, name in self._averages():
+            weight = store.view(name)
+            weight[...], average[...] = average.copy(), weight.copy()
+        store.changed()
 
 
 def mean_loss(session, plan: Plan) -> float:

@@ -73,7 +73,7 @@ def train(net, dataset: Dataset, run: Run, *, on_event: Callable[[Event], None] 
                 run.log(event)
                 checkpoint.save_training(run.last, net, trainer, progress, metadata)
                 if progress.best == progress.epoch - 1:
-                    checkpoint.save_weights(run.best, net, metadata)
+                    _save_best(run, net, trainer, metadata)
                 seconds += event["seconds"]
                 on_event(event)
         except Stop:
@@ -87,24 +87,26 @@ def train(net, dataset: Dataset, run: Run, *, on_event: Callable[[Event], None] 
 
 
 def fit(net, x, labels, *, epochs: int | None = None, batch: int | None = None, validation: tuple | None = None,
-        seed: int | None = None, on_event: Callable[[Event], None] = lambda event: None,
-        **optimizer: Any) -> list[Event]:
+        seed: int | None = None, on_event: Callable[[Event], None] = lambda event: None, optimizer: str | None = None,
+        **options: Any) -> list[Event]:
     """`net.fit`: trains on arrays, without a run folder, and returns the epoch events.
 
     x: uint8 or float32 (N, *spatial, C). labels: integers (N,). validation: (x, labels) that each epoch is measured on.
-    epochs, batch, seed and the optimiser's keywords (lr, momentum, decay, nesterov, decay_all) stand before the net's
-    `train` section, which stands before the defaults. The pipelines of the `data` section are not used: arrays are
-    taken as they are.
+    epochs, batch, seed and the optimiser's keywords (lr, momentum, …; `optimizer="adam"` for another one than the
+    net's) stand before the net's `train` section, which stands before the defaults. The pipelines of the `data` section
+    are not used: arrays are taken as they are. With `ema` the net ends with the averaged weights.
     """
-    settings = Settings.of(net.sections.get("train"), epochs=epochs, batch=batch, seed=seed).with_optimizer(**optimizer)
+    settings = Settings.of(net.sections.get("train"), epochs=epochs, batch=batch, seed=seed)
+    settings = settings.with_optimizer(optimizer, **options)
     val = None if validation is None else _split(*validation)
     dataset = Dataset(_split(x, labels), val, None, None, "x")
     check(net, dataset, settings, Pipelines())
     _measure_input(net, dataset.train)
-    history = []
-    for event in Loop(net, make_trainer(net, settings), dataset, settings, Pipelines(), Progress()).epochs():
+    history, trainer = [], make_trainer(net, settings)
+    for event in Loop(net, trainer, dataset, settings, Pipelines(), Progress()).epochs():
         history.append(event)
         on_event(event)
+    trainer.keep_averages()
     return history
 
 
@@ -176,7 +178,8 @@ class Loop:
             if done < total:  # with the last batch the epoch is complete: it is saved as such
                 self._stop_if_asked()
 
-        result = evaluate([self.net], self.dataset.val, self.settings.batch, self.pipelines.test, after)
+        with self.trainer.averaged():
+            result = evaluate([self.net], self.dataset.val, self.settings.batch, self.pipelines.test, after)
         if not math.isfinite(result["loss"]):
             raise NonFiniteError(f"the validation loss is {result['loss']}")
         return result
@@ -192,8 +195,14 @@ def _restore(run: Run, net, trainer, metadata: dict[str, str]) -> Progress | Non
         return None
     progress = checkpoint.load_training(run.last, net, trainer)
     if progress.batch == 0 and progress.best == progress.epoch - 1:
-        checkpoint.save_weights(run.best, net, metadata)  # the process may have died before it did
+        _save_best(run, net, trainer, metadata)  # the process may have died before it did
     return progress
+
+
+def _save_best(run: Run, net, trainer, metadata: dict[str, str]) -> None:
+    """The weights that were measured: the averaged ones, where there are."""
+    with trainer.averaged():
+        checkpoint.save_weights(run.best, net, metadata)
 
 
 def _measure_input(net, split: Split) -> None:

@@ -8,11 +8,19 @@ from typing import Any, Mapping
 
 from ..errors import NetError
 from ..lang.signature import Signature
-from ..sections import LOSSES, OPTIMIZERS, SCHEDULES, TRAIN
+from ..sections import LOSSES, OPTIMIZERS, SCHEDULES, TRAIN, check_choice
 
 __all__ = ["Choice", "LOSSES", "OPTIMIZERS", "SCHEDULES", "Settings", "TRAIN"]
 
 Choice = tuple[str, Mapping[str, Any]]  # ("sgd", {"lr": 0.1, …}): every parameter of the signature is there
+
+
+# of an optimiser's parameters: names, what holds for them, in words
+RANGES = (
+    (("lr", "decay", "clip"), lambda v: v >= 0, "0 or more"),
+    (("momentum", "beta1", "beta2", "rho", "ema"), lambda v: 0 <= v < 1, "0 or more, below 1"),
+    (("eps",), lambda v: v > 0, "above 0"),
+)
 
 
 def _default(choices: Mapping[str, Signature], name: str) -> Choice:
@@ -43,9 +51,13 @@ class Settings:
         values.update({name: value for name, value in given.items() if value is not None})
         return cls(**values)
 
-    def with_optimizer(self, **options: Any) -> Settings:
-        """The same with some of the optimiser's parameters replaced; an unknown one is a TypeError."""
+    def with_optimizer(self, optimizer: str | None = None, /, **options: Any) -> Settings:
+        """The same with another optimiser, where one is named, and some of its parameters replaced; an unknown parameter
+        is a TypeError."""
         name, kept = self.optimizer
+        if optimizer is not None and optimizer != name:
+            check_choice(OPTIMIZERS, "optimizer", optimizer)
+            name, kept = _default(OPTIMIZERS, optimizer)
         for option in options:
             if option not in kept:
                 raise TypeError(f"`{option}` is no parameter of {name}; it has {', '.join(kept)}")
@@ -72,10 +84,9 @@ class Settings:
             ("epochs", self.epochs, self.epochs >= 1, "at least 1"),
             ("batch", self.batch, self.batch >= 1, "at least 1"),
             ("seed", self.seed, 0 <= self.seed < 2 ** 63, "0 or more, below 2^63"),
-            ("lr", optimizer["lr"], optimizer["lr"] >= 0, "0 or more"),
-            ("momentum", optimizer["momentum"], 0 <= optimizer["momentum"] < 1, "0 or more, below 1"),
-            ("decay", optimizer["decay"], optimizer["decay"] >= 0, "0 or more"),
-            ("nesterov", "on", optimizer["momentum"] > 0 or not optimizer["nesterov"], "used with momentum"),
+            *((name, optimizer[name], good(optimizer[name]), wanted)
+              for names, good, wanted in RANGES for name in names if name in optimizer),
+            ("nesterov", "on", not optimizer.get("nesterov") or optimizer["momentum"] > 0, "used with momentum"),
             ("warmup", schedule["warmup"], schedule["warmup"] >= 0, "0 epochs or more"),
         ]
         if "factor" in schedule:
