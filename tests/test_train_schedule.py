@@ -80,6 +80,46 @@ def test_cosine_starts_after_the_warmup():
     assert max(got) == 1 == got[9] == got[10] and got[20] == pytest.approx(0.5)
 
 
+def test_cosine_down_to_a_share():
+    got = rates(settings("cosine", epochs=5, end=0.1), batches=10)
+    assert got == pytest.approx([0.1 + 0.45 * (1 + math.cos(math.pi * i / 50)) for i in range(50)])
+
+
+def test_exponential_falls_after_whole_periods():
+    assert rates(settings("exponential", epochs=5, factor=0.5, every=2), 2) == [1, 1, 1, 1, .5, .5, .5, .5, .25, .25]
+    assert rates(settings("exponential", epochs=3, factor=0.5), 1) == [1, 0.5, 0.25]
+
+
+@pytest.mark.parametrize("power, end, warmup", [(1, 0, 0), (2, 0.1, 0), (0.9, 0, 2)])
+def test_polynomial(power, end, warmup):
+    got = rates(settings("polynomial", epochs=6, power=power, end=end, warmup=warmup), 5)[5 * warmup:]
+    total = 5 * (6 - warmup)
+    assert got == pytest.approx([(1 - end) * ((total - i) / total) ** power + end for i in range(total)])
+
+
+def test_onecycle_rises_and_falls():
+    got = rates(settings("onecycle", epochs=10, rise=0.4, begin=0.1, end=0.01, lr=2.0), 10)
+    for i, rate in enumerate(got):
+        low, angle = (0.1, math.pi * (1 - i / 40)) if i < 40 else (0.01, math.pi * (i - 40) / 60)
+        assert rate == pytest.approx(2 * (low + (1 - low) * (0.5 + 0.5 * math.cos(angle))))
+    assert got[0] == pytest.approx(0.2) and got.index(max(got)) == 40 and max(got) == 2
+    later = rates(settings("onecycle", epochs=12, rise=0.4, begin=0.1, end=0.01, lr=2.0, warmup=2), 10)
+    assert later[20:] == pytest.approx(got) and later[0] == pytest.approx(0.2 / 20)
+    assert rates(settings("onecycle", epochs=2, rise=0, end=0), 2)[0] == 1
+
+
+@pytest.mark.parametrize("schedule", sorted(SCHEDULES))
+@pytest.mark.parametrize("warmup", [0, 1, 2.5])
+def test_every_schedule_warms_up_and_stays_positive(schedule, warmup):
+    made = settings(schedule, epochs=8, warmup=warmup, factor=0.5, at=(3, 6))
+    got, plain = rates(made, 4), rates(settings(schedule, epochs=8, factor=0.5, at=(3, 6)), 4)
+    assert all(0 < rate <= 1 for rate in got)
+    for i in range(int(warmup * 4)):
+        assert got[i] <= (i + 1) / (warmup * 4) + 1e-12
+    if schedule in ("constant", "step", "exponential", "plateau"):
+        assert got[int(warmup * 4):] == plain[int(warmup * 4):]
+
+
 def test_warmup_longer_than_the_run_only_rises():
     got = rates(settings("cosine", epochs=2, warmup=5))
     assert all(a < b for a, b in zip(got, got[1:])) and max(got) < 1

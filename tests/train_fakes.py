@@ -106,5 +106,5 @@ def dataset(n=50, val=20, classes=3, seed=0):
                    [f"class {i}" for i in range(classes)], "fake")
 
 
-def settings(epochs=3, batch=16, lr=0.5, schedule=("cosine", {"warmup": 0}), seed=0):
+def settings(epochs=3, batch=16, lr=0.5, schedule=("cosine", {"end": 0, "warmup": 0}), seed=0):
     return Settings(epochs=epochs, batch=batch, seed=seed, schedule=schedule).with_optimizer(lr=lr)

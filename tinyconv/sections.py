@@ -48,7 +48,11 @@ OPTIMIZERS = {
 SCHEDULES = {
     "constant": Signature("constant", (_WARMUP,)),
     "step": Signature("step", (Param("at", "list"), Param("factor", "number", 0.1), _WARMUP)),
-    "cosine": Signature("cosine", (_WARMUP,)),
+    "exponential": Signature("exponential", (Param("factor", "number"), Param("every", "number", 1), _WARMUP)),
+    "polynomial": Signature("polynomial", (Param("power", "number", 1), Param("end", "number", 0), _WARMUP)),
+    "cosine": Signature("cosine", (Param("end", "number", 0), _WARMUP)),
+    "onecycle": Signature("onecycle", (Param("rise", "number", 0.3), Param("begin", "number", 0.04),
+                                       Param("end", "number", 4e-6), _WARMUP)),
     "plateau": Signature("plateau", (Param("factor", "number", 0.1), Param("patience", "whole", 3), _WARMUP)),
 }
 LOSSES = {"ce": Signature("ce", (Param("weight", "number", 1),))}

@@ -22,6 +22,12 @@ RANGES = (
     (("eps",), lambda v: v > 0, "above 0"),
 )
 
+SCHEDULE_RANGES = (
+    (("factor", "every", "power"), lambda v: v > 0, "above 0"),
+    (("begin", "end"), lambda v: 0 <= v <= 1, "a share of lr, 0 to 1"),
+    (("rise",), lambda v: 0 <= v < 1, "a share of the training, 0 or more, below 1"),
+)
+
 
 def _default(choices: Mapping[str, Signature], name: str) -> Choice:
     return name, {param.name: param.default for param in choices[name].params}
@@ -89,8 +95,8 @@ class Settings:
             ("nesterov", "on", not optimizer.get("nesterov") or optimizer["momentum"] > 0, "used with momentum"),
             ("warmup", schedule["warmup"], schedule["warmup"] >= 0, "0 epochs or more"),
         ]
-        if "factor" in schedule:
-            rules.append(("factor", schedule["factor"], schedule["factor"] > 0, "above 0"))
+        rules += [(name, schedule[name], good(schedule[name]), wanted)
+                  for names, good, wanted in SCHEDULE_RANGES for name in names if name in schedule]
         if "at" in schedule:
             at = schedule["at"]
             rising = all(a < b for a, b in zip(at, at[1:])) and all(a >= 0 for a in at)
