@@ -29,7 +29,7 @@ def no_threads_left():
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:
         gc.collect()
-        if not any(t.name == "tinyconv-batches" for t in threading.enumerate()):
+        if not any(t.name.startswith("tinyconv-batches") for t in threading.enumerate()):
             return True
         time.sleep(0.01)
     return False

@@ -88,8 +88,9 @@ def test_against_the_naive_reference(pipeline, channels, dtype):
     got = steps.run(pipeline, x, samples, (11, 4))
     expected = np.stack([naive(pipeline, x[i], int(s), (11, 4)) for i, s in enumerate(samples)])
     assert got.dtype == dtype and got.shape == expected.shape and (got == expected).all()
-    plain = steps.run(pipeline, x)
-    assert (plain == np.stack([naive(pipeline, image) for image in x])).all()
+    certain = [step for step in pipeline if step[0] != "flip"]
+    plain = steps.run(certain, x)
+    assert (plain == np.stack([naive(certain, image) for image in x])).all()
     assert (x == before).all()
     assert steps.output_shape(pipeline, x.shape[1:]) == got.shape[1:]
 
@@ -168,10 +169,10 @@ def test_apply_is_the_test_pipeline_on_one_image():
     image = images(1, (20, 30, 3))[0]
     got = data.apply([("resize", {"n": 10}), ("crop", {"n": 8})], image)
     half = np.asarray(Image.fromarray(image).resize((15, 10), Image.Resampling.BILINEAR))
-    assert got.flags.c_contiguous and (got == half[1:9, 3:11]).all()
+    assert got.flags.c_contiguous and got.shape == (1, 8, 8, 3) and (got[0] == half[1:9, 3:11]).all()
 
 
 def test_schema_takes_what_the_language_page_shows():
     assert set(steps.DATA) == {"source", "validation", "augment", "test"}
     assert steps.DATA["augment"].pipeline and steps.DATA["test"].choices is steps.STEPS
-    assert set(steps.STEPS) == {"pad", "crop", "flip", "resize"}
+    assert set(steps.STEPS) == set(steps._GEOMETRY) | set(steps._VALUES)

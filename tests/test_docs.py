@@ -20,6 +20,7 @@ from tinyconv.graph import build
 from tinyconv.lang.callee import Callee
 from tinyconv.layers import LAYERS
 from tinyconv.sections import SECTIONS
+from tinyconv.steps import STEPS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "language.md").read_text(encoding="utf-8")
@@ -111,11 +112,16 @@ def test_the_table_of_settings_is_that_of_the_sections():
             if setting.choices is None:
                 real.append(usage(setting.name, setting.params))
             elif setting.pipeline:
-                real.append(f"{setting.name}: {' | '.join(setting.choices)}")
+                real.append(f"{setting.name}:")
             else:
                 real += [f"{setting.name} {usage(s.name, s.params)}" for s in setting.choices.values()]
     shown = [text for text in rows("Sections") if text not in ("data", "train")]
     assert shown == real
+
+
+def test_the_table_of_steps_is_that_of_the_signatures():
+    real = {name: usage(name, step.params) for name, step in STEPS.items()}
+    assert {text.split()[0]: text for text in rows("Steps")} == real
 
 
 def test_keywords_are_those_of_the_parser():

@@ -8,17 +8,10 @@ from collections.abc import Mapping
 from .errors import NetError
 from .lang.signature import Param, Setting, Signature
 from .lang.suggest import nearest
+from .steps import STEPS
 
 _N = (Param("n", "whole", positional=True),)
 _WARMUP = Param("warmup", "number", 0)  # epochs
-
-# Steps of `augment` and `test`; data/steps.py runs them.
-STEPS = {
-    "pad": Signature("pad", _N),
-    "crop": Signature("crop", _N),
-    "flip": Signature("flip"),
-    "resize": Signature("resize", _N),
-}
 
 DATA: dict[str, Setting] = {
     "source": Setting("source", (Param("name", "text|name", positional=True),)),

@@ -46,15 +46,16 @@ def classify(net, file: str) -> list[tuple[int, str, float]]:
     from .. import data
     from ..train import Pipelines
 
-    image = data.apply(Pipelines.of(net).test, data.load_image(file, net.input_shape[-1]))
+    views = data.apply(Pipelines.of(net).test, data.load_image(file, net.input_shape[-1]))
     wanted = net.input_shape
-    if len(wanted) != 3 or any(w not in (None, n) for n, w in zip(image.shape, wanted)):
-        size = "x".join(map(str, image.shape[:2]))
-        raise NetError(f"{file}: {size} pixels after the test steps; the net takes {net.graph.input}",
+    if views.ndim - 1 != len(wanted) or any(w not in (None, n) for n, w in zip(views.shape[1:], wanted)):
+        size = data.steps.size_words(views.shape[1:])
+        raise NetError(f"{file}: {size} after the test steps; the net takes {net.graph.input}",
                        help="give an image of that size, or a `resize`/`crop`/`pad` step in `test` of the net")
-    values = net(image[None]).reshape(-1).astype(np.float64)
+    values = net(views).reshape(len(views), -1).astype(np.float64)
     if net.graph.nodes[net.graph.output_index].op not in ("softmax", "sigmoid"):
-        values = np.exp(values - values.max())
-        values /= values.sum()
+        values = np.exp(values - values.max(1, keepdims=True))
+        values /= values.sum(1, keepdims=True)
+    values = values.mean(0)
     names = net.class_names or [str(i) for i in range(len(values))]
     return [(int(i), names[i], float(values[i])) for i in np.argsort(-values, kind="stable")]

@@ -21,9 +21,10 @@ __all__ = ["NAMES", "Batches", "Dataset", "Split", "apply", "check_shape", "load
 
 
 def apply(pipeline: Sequence[tuple], image: np.ndarray) -> np.ndarray:
-    """The test pipeline on one image (h, w, c), for `predict`: random crops become centre crops.
+    """The test pipeline on one sample (*axes, c), for `predict`: (views, *axes', c); random crops become centre crops.
 
-    NetError where the steps do not fit the image, or hold one that belongs to `augment` only.
+    There is one view, or with `tencrop` ten, whose predictions are to be averaged. NetError where the steps do not fit
+    the image, or hold one that belongs to `augment` only.
     """
     steps.check(pipeline, augment=False)
-    return np.ascontiguousarray(steps.run(pipeline, image[None])[0])
+    return np.ascontiguousarray(steps.run(pipeline, image[None]))

@@ -1,10 +1,11 @@
-"""Batches of a split, in a reproducible order, made by a thread ahead of the training step."""
+"""Batches of a split, in a reproducible order, made by threads ahead of the training step."""
 
 from __future__ import annotations
 
-import queue
-import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 
 import numpy as np
 
@@ -12,27 +13,34 @@ from tinyconv.data import hashing, steps as pipeline
 from tinyconv.data.dataset import Split
 from tinyconv.errors import NetError
 
-AHEAD = 2  # batches waiting in the queue; one more is in the making
+AHEAD = 2  # batches that wait, besides those in the making
 _ORDER_KEY = 0x0DE5  # keeps the shuffle apart from all other random numbers of the seed
 
 
 class Batches:
-    """One epoch over a split: iterating gives (x, labels), x uint8 or float32 (n, h, w, c) and labels int32 (n,).
+    """One epoch over a split: iterating gives (x, labels), x uint8 or float32 (n, *axes, c) and labels int32 (n,), or
+    (n, h, w) masks. Where the steps make several views of a sample (`tencrop`), x has n * views arrays, all of a sample
+    together.
 
     The order is a permutation drawn from (seed, epoch), or the split's own without `shuffle`. The last batch holds what
     is left and may be short; a batch larger than the split is the whole split. `augment` says whether the steps draw at
     random (by seed, epoch and the sample's position in the split) or are the deterministic test pipeline. `shape`,
-    where given, is the (h, w, c) every image must have after the steps (None: any); else all of a batch must agree.
-    The same arguments give the same batches, whatever was iterated before and from wherever it starts.
+    where given, is the (*axes, c) every image must have after the steps (None: any); else all of a batch must agree.
+    The same arguments give the same batches, whatever was iterated before, from wherever it starts, and however many
+    `threads` prepare them (None: one for arrays in memory, two where images are decoded).
     """
 
     def __init__(self, split: Split, batch: int, steps: Sequence[tuple] = (), *, seed: int = 0, epoch: int = 0,
-                 shuffle: bool = True, augment: bool = True, shape: tuple | None = None):
+                 shuffle: bool = True, augment: bool = True, shape: tuple | None = None, threads: int | None = None):
         if batch < 1:
             raise NetError(f"a batch of {batch} images", help="give a batch of at least 1")
         pipeline.check(steps, augment)
-        self.split, self.batch, self.steps = split, batch, list(steps)
+        if split.masks and pipeline.views(steps) > 1:
+            raise NetError("`tencrop` averages one prediction an image: masks have one a pixel",
+                           help="write `crop` in `test`")
+        self.split, self.batch, self.steps = split, batch, pipeline.bind(steps, split)
         self.seed, self.epoch, self.shuffle, self.augment, self.shape = seed, epoch, shuffle, augment, shape
+        self.threads = threads or (1 if isinstance(split.images, (np.ndarray, list)) else 2)
         if shape is not None:
             check_shape(split, self.steps, shape)
 
@@ -46,38 +54,23 @@ class Batches:
     def start(self, at: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """The batches from number `at` on, for a run that goes on within an epoch.
 
-        A thread prepares up to AHEAD + 1 of them in advance. It ends with the iterator: at its end, at `close()`, or
-        when the iterator is dropped. What goes wrong in the thread is raised here, in its batch's turn.
+        Threads prepare up to AHEAD + `threads` of them in advance. They end with the iterator: at its end, at
+        `close()`, or when the iterator is dropped. What goes wrong in one is raised here, in its batch's turn.
         """
         order = self.order()
-        ready: queue.Queue = queue.Queue(AHEAD)
-        stop = threading.Event()
-
-        def work() -> None:
-            try:
-                for first in range(at * self.batch, len(order), self.batch):
-                    ready.put(self.make(order[first:first + self.batch]))
-                    if stop.is_set():
-                        return
-                ready.put(None)
-            except BaseException as error:  # handed to the consumer, who raises it
-                ready.put(error)
-
-        thread = threading.Thread(target=work, name="tinyconv-batches", daemon=True)
-        thread.start()
+        starts = iter(range(at * self.batch, len(order), self.batch))
+        pool = ThreadPoolExecutor(self.threads, thread_name_prefix="tinyconv-batches")
+        ahead: deque[Future] = deque()
         try:
-            while (item := ready.get()) is not None:
-                if isinstance(item, BaseException):
-                    raise item
-                yield item
+            for first in islice(starts, AHEAD + self.threads):
+                ahead.append(pool.submit(self.make, order[first:first + self.batch]))
+            while ahead:
+                ready = ahead.popleft().result()
+                for first in islice(starts, 1):
+                    ahead.append(pool.submit(self.make, order[first:first + self.batch]))
+                yield ready
         finally:
-            stop.set()
-            # The thread may stand in `put`; an emptied queue lets it through to see `stop`.
-            while thread.is_alive():
-                try:
-                    ready.get(timeout=0.01)
-                except queue.Empty:
-                    continue
+            pool.shutdown(cancel_futures=True)
 
     def order(self) -> np.ndarray:
         """Positions in the split in the order of this epoch, int64 (n,)."""
@@ -87,16 +80,31 @@ class Batches:
 
     def make(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The batch of these positions of the split."""
-        source = self.split.images
-        images = source[samples] if isinstance(source, np.ndarray) else [source[i] for i in samples]
-        key = (self.seed, self.epoch) if self.augment else None
-        x = pipeline.run(self.steps, images, samples, key, lambda i: self.split.name(samples[i]))
+        split, key = self.split, (self.seed, self.epoch) if self.augment else None
+
+        def name(i: int) -> str:
+            return split.name(samples[i])
+
+        x = pipeline.run(self.steps, self._images(samples), samples, key, name)
         if isinstance(x, list) or (self.shape is not None and not _fits(x.shape[1:], self.shape)):
             shapes = [image.shape for image in x]
             wanted = self.shape or shapes[0]
             bad = next(i for i, shape in enumerate(shapes) if not _fits(shape, wanted))
-            raise _other_size(self.split.name(samples[bad]), shapes[bad], wanted, bool(self.steps))
-        return np.ascontiguousarray(x), self.split.labels[samples]
+            raise _other_size(name(bad // pipeline.views(self.steps)), shapes[bad], wanted, bool(self.steps))
+        if not split.masks:
+            return np.ascontiguousarray(x), split.labels[samples]
+        masks = [split.labels[i][..., None] for i in samples]
+        if len({mask.shape for mask in masks}) == 1:
+            masks = np.stack(masks)
+        masks = pipeline.run(self.steps, masks, samples, key, name, masks=True)
+        return np.ascontiguousarray(x), masks[..., 0].astype(np.int32)
+
+    def _images(self, samples: np.ndarray):
+        """An array where all sizes are known to agree, else a list."""
+        source = self.split.images
+        if isinstance(source, np.ndarray):
+            return source[samples]
+        return [source[i] for i in samples]
 
 
 def _fits(shape: tuple, wanted: tuple) -> bool:
@@ -110,19 +118,23 @@ def _other_size(label: str, have: tuple, wanted: tuple, stepped: bool) -> NetErr
 
 
 def _size_help(have: tuple, wanted: tuple) -> str:
-    """The step that most likely makes an image fit."""
-    (h, w), (H, W) = have[:2], wanted[:2]
-    if have[2] != wanted[2]:
-        return f"the net takes {wanted[2]} channel{'s' if wanted[2] != 1 else ''}, the images have {have[2]}"
-    if None in (h, w, H, W) or H != W:
+    """The step that most likely makes a sample fit."""
+    if have[-1] != wanted[-1]:
+        return f"the net takes {wanted[-1]} channel{'s' if wanted[-1] != 1 else ''}, the images have {have[-1]}"
+    if len(have) != len(wanted):
+        return "give the net an input of as many axes, or samples of the net's"
+    if len(have) == 2:
+        return f"add `fit {wanted[0]}` to `augment` and `test`"
+    if len(have) != 3 or None in (*have, *wanted) or wanted[0] != wanted[1]:
         return "add a `resize`, `crop` or `pad` step to `augment` and `test`"
-    if h == w and H > h and (H - h) % 2 == 0 and H - h <= h // 2:
-        return f"add `pad {(H - h) // 2}` to `augment` and `test`"
-    return f"add `resize {H} -> crop {H}` to `augment` and `test`"
+    (h, w), side = have[:2], wanted[0]
+    if h == w and side > h and (side - h) % 2 == 0 and side - h <= h // 2:
+        return f"add `pad {(side - h) // 2}` to `augment` and `test`"
+    return f"add `resize {side} -> crop {side}` to `augment` and `test`"
 
 
 def check_shape(split: Split, steps: Sequence[tuple], wanted: tuple) -> None:
-    """NetError, naming the first image concerned, where the steps do not bring a split's images to (h, w, c) `wanted`.
+    """NetError, naming the first image concerned, where the steps do not bring a split's images to (*axes, c) `wanted`.
 
     None in `wanted` is an axis of free size. Images that are decoded only when needed are checked in their batch.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -12,33 +13,40 @@ from tinyconv.errors import NetError
 
 VALIDATION = 0.1  # the share that validates where the source has no split of its own and none was asked for
 _SPLIT_KEY = 0x5711  # keeps the draw of the split apart from all other random numbers of the seed
+_AXES_FROM = 10_000  # images that principal axes are measured on
 
 
 class Split:
-    """Images with their labels.
+    """Samples with their labels.
 
-    images: uint8 or float32 (n, h, w, c), or a sequence of (h, w, c) arrays where sizes differ or memory forbids.
-    labels: int32 (n,), counted from 0. names: what messages call each image, or None.
+    images: uint8 or float32 (n, *axes, c), or a sequence of (*axes, c) arrays where sizes differ or memory forbids.
+    labels: int32 (n,), counted from 0; or masks, (n, h, w) uint8 class numbers of each pixel, as a list where sizes
+    differ. names: what messages call each sample, or None.
     """
 
     def __init__(self, images, labels, names: Sequence[str] | None = None):
         self.images = images
-        self.labels = np.ascontiguousarray(labels, np.int32)
+        self.masks = len(labels) > 0 and np.ndim(labels[0]) > 0
+        self.labels = labels if self.masks else np.ascontiguousarray(labels, np.int32)
         self.names = names
 
     def __len__(self) -> int:
         return len(self.labels)
 
     @property
-    def shape(self) -> tuple[int | None, int | None, int]:
-        """(h, w, c) of every image; h or w is None where it differs or is not known before decoding."""
+    def shape(self) -> tuple[int | None, ...]:
+        """(*axes, c) of every sample; an axis is None where it differs or is not known before decoding."""
         if isinstance(self.images, np.ndarray):
             return self.images.shape[1:]
         if isinstance(self.images, list):
-            sizes = {image.shape for image in self.images}
-            h, w = {s[0] for s in sizes}, {s[1] for s in sizes}
-            return (h.pop() if len(h) == 1 else None, w.pop() if len(w) == 1 else None, self.images[0].shape[2])
-        return (None, None, self.images.channels)
+            return tuple(sizes[0] if len(set(sizes)) == 1 else None
+                         for sizes in zip(*{image.shape for image in self.images}))
+        return (None,) * getattr(self.images, "axes", 2) + (self.images.channels,)
+
+    @cached_property
+    def axes(self) -> np.ndarray:
+        """What `pca` shifts colours along: `principal_axes` of these images, measured at the first need."""
+        return principal_axes(self)
 
     def name(self, i: int) -> str:
         """What messages call image i."""
@@ -46,14 +54,14 @@ class Split:
 
     def take(self, index: np.ndarray) -> Split:
         """The images at these positions, in that order, as a split of its own."""
-        if isinstance(self.images, np.ndarray):
-            images = self.images[index]
-        elif isinstance(self.images, list):
-            images = [self.images[i] for i in index]
-        else:
-            images = self.images.take(index)
         names = None if self.names is None else [self.names[i] for i in index]
-        return Split(images, self.labels[index], names)
+        return Split(_taken(self.images, index), _taken(self.labels, index), names)
+
+
+def _taken(values, index: np.ndarray):
+    if isinstance(values, list):
+        return [values[i] for i in index]
+    return values[index] if isinstance(values, np.ndarray) else values.take(index)
 
 
 @dataclass
@@ -75,9 +83,17 @@ class Dataset:
     skipped: list[str] = field(default_factory=list)
 
     @property
-    def shape(self) -> tuple[int | None, int | None, int]:
-        """(h, w, c) of the training images; None where sizes differ."""
+    def shape(self) -> tuple[int | None, ...]:
+        """(*axes, c) of the training images; None where sizes differ."""
         return self.train.shape
+
+    def class_weights(self) -> np.ndarray:
+        """A weight for each class, n / (classes * its count) of the training labels (pixels, for masks), float32; their
+        mean over the samples is 1. A class without a sample gets 0."""
+        counts = np.zeros(len(self.classes), np.int64)
+        for labels in self.train.labels if self.train.masks else [self.train.labels]:
+            counts += np.bincount(labels.ravel(), minlength=len(counts))
+        return np.where(counts, counts.sum() / (len(counts) * np.maximum(counts, 1)), 0).astype(np.float32)
 
     @property
     def evaluation(self) -> Split:
@@ -112,25 +128,43 @@ def measure(split: Split) -> tuple[np.ndarray, np.ndarray]:
     """
     if not len(split):
         raise NetError("mean and deviation of an empty split")
-    channels = split.images.shape[-1] if isinstance(split.images, np.ndarray) else split.shape[2]
-    block = 512
-    chunks = range(0, len(split), block)
-    if isinstance(split.images, np.ndarray) and split.images.dtype == np.uint8:
+    channels = split.shape[-1]
+    if isinstance(split.images, np.ndarray):
+        chunks = [split.images[i:i + 512] for i in range(0, len(split), 512)]
+    else:
+        chunks = split.images  # decoded one by one, each time
+    if next(iter(chunks)).dtype == np.uint8:
         # Counts of the 256 values are exact whatever the order of summing.
         counts = np.zeros((channels, 256), np.int64)
-        for i in chunks:
-            _count(counts, split.images[i:i + block])
+        for chunk in chunks:
+            _count(counts, chunk)
         return _moments(counts)
-    if not isinstance(split.images, np.ndarray):
-        counts = np.zeros((channels, 256), np.int64)
-        for i in range(len(split)):
-            _count(counts, split.images[i])
-        return _moments(counts)
-    axes = tuple(range(split.images.ndim - 1))
-    n = split.images.size // channels
-    mean = sum(split.images[i:i + block].sum(axes, np.float64) for i in chunks) / n
-    variance = sum(np.square(split.images[i:i + block] - mean).sum(axes) for i in chunks) / n
-    return mean, _deviation(variance)
+    n, total, squares = 0, np.zeros(channels), np.zeros(channels)
+    for chunk in chunks:
+        n, total = n + chunk.size // channels, total + chunk.reshape(-1, channels).sum(0, np.float64)
+    for chunk in chunks:
+        squares += np.square(chunk.reshape(-1, channels) - total / n).sum(0)
+    return total / n, _deviation(squares / n)
+
+
+def principal_axes(split: Split, seed: int = 0) -> np.ndarray:
+    """float64 (3, 3): column i is lambda_i p_i, with p_i the i-th eigenvector of the covariance of the RGB values of all
+    pixels and lambda_i its eigenvalue, smallest first, in the scale of `measure` (Krizhevsky et al. 2012).
+
+    Of at most 10,000 images drawn by seed. The component of largest size of each eigenvector is positive.
+    """
+    if not len(split) or split.shape[-1] != 3:
+        raise NetError("`pca` needs RGB images to measure their colours on")
+    some = np.sort(hashing.permutation(len(split), seed, _SPLIT_KEY)[:_AXES_FROM])
+    n, total, products = 0, np.zeros(3), np.zeros((3, 3))
+    for i in some:
+        pixels = split.images[i].reshape(-1, 3)
+        scale = 255.0 if pixels.dtype == np.uint8 else 1.0
+        pixels = pixels.astype(np.float64)  # sums and products of whole numbers are exact in any order
+        n, total, products = n + len(pixels), total + pixels.sum(0), products + pixels.T @ pixels
+    values, vectors = np.linalg.eigh((products / n - np.outer(total / n, total / n)) / scale**2)
+    largest = np.abs(vectors).argmax(0)
+    return vectors * np.sign(vectors[largest, np.arange(3)]) * np.maximum(values, 0)
 
 
 def _count(counts: np.ndarray, pixels: np.ndarray) -> None:

@@ -37,6 +37,18 @@ def unit(samples: np.ndarray, *key: int) -> np.ndarray:
     return (bits(samples, *key) >> np.uint64(11)) * 2.0**-53
 
 
+def normals(samples: np.ndarray, count: int, *key: int) -> np.ndarray:
+    """Standard normal numbers, float32 (*samples.shape, count), by Box and Muller's transform (1958)."""
+    pairs = (count + 1) // 2
+    state = bits(samples, *key)[..., None] + np.arange(pairs, dtype=np.uint64) * np.uint64(_GAMMA)
+    drawn = _mix(_mix(state) + np.uint64(_GAMMA))
+    # 32 bits each: a radius from (0, 1], an angle from [0, 1).
+    radius = np.sqrt(-2 * np.log(((drawn >> np.uint64(32)) + np.uint64(1)) * 2.0**-32))
+    angle = (drawn & np.uint64(0xFFFFFFFF)) * (2 * np.pi * 2.0**-32)
+    both = np.stack([radius * np.cos(angle), radius * np.sin(angle)], -1)
+    return both.reshape(*both.shape[:-2], 2 * pairs)[..., :count].astype(np.float32)
+
+
 def permutation(n: int, *key: int) -> np.ndarray:
     """An order of 0..n-1 that depends on the key alone, int64."""
     return np.argsort(bits(np.arange(n), *key), kind="stable")

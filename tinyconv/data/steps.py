@@ -1,9 +1,8 @@
-"""The steps of `augment` and `test` in the `data` section.
+"""The pipelines of `augment` and `test` in the `data` section: what steps do to shapes, which fit where, running them.
 
-A pipeline is what `lang.sections` delivers: a list of (name, arguments[, span]). Steps take a batch (n, h, w, c) of
-uint8 or float32 and give one of the same type; each is a plain function on the whole batch. What is random in
-`augment` is drawn from the key (seed, epoch), the sample's position in its split and the step's position in the
-pipeline, and from nothing else.
+A pipeline is what `lang.sections` delivers: a list of (name, arguments[, span]). What is random in `augment` is drawn
+from the key (seed, epoch), the sample's position in its split and the step's position in the pipeline, and from nothing
+else: not from the batch it is in, the thread that makes it or where a run was resumed.
 """
 
 from __future__ import annotations
@@ -12,149 +11,161 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tinyconv.data import hashing
+from tinyconv.data import geometry, values
+from tinyconv.data.draws import Draw
+from tinyconv.data.geometry import resized, sizes
 from tinyconv.errors import Diagnostic, NetError
 from tinyconv.sections import DATA, STEPS
 
-__all__ = ["DATA", "STEPS", "check", "crop", "flip", "output_shape", "pad", "resize", "resized", "run"]
+__all__ = ["DATA", "STEPS", "bind", "check", "output_shape", "resized", "run", "single", "size_words", "views"]
 
-Draw = Callable[[int, int], np.ndarray]  # (limit, number of the draw) -> whole numbers below limit, one a sample
+_GEOMETRY = {"pad": geometry.pad, "crop": geometry.crop, "fit": geometry.fit, "shift": geometry.shift,
+             "flip": geometry.flip, "resize": geometry.resize, "resizedcrop": geometry.resizedcrop,
+             "rotate": geometry.rotate, "affine": geometry.affine, "tencrop": geometry.tencrop}
+_VALUES = {"jitter": values.jitter, "pca": values.pca, "noise": values.noise, "cutout": values.cutout,
+           "erase": values.erase}
+_PLAIN = {"pad", "crop", "fit", "resize"}  # what both pipelines take; all else but `tencrop` draws at random
+_PICTURES = {"resize", "resizedcrop", "rotate", "affine", "tencrop", "erase"}  # steps that need two axes
+VIEWS = 10  # of `tencrop`
 
-
-def pad(x: np.ndarray, n: int, draw: Draw | None = None) -> np.ndarray:
-    """n rows and columns of zeros on every side (zero before the input's mean is taken off)."""
-    if n == 0:
-        return x
-    count, h, w, c = x.shape
-    y = np.zeros((count, h + 2 * n, w + 2 * n, c), x.dtype)
-    y[:, n:n + h, n:n + w] = x
-    return y
-
-
-def crop(x: np.ndarray, n: int, draw: Draw | None = None) -> np.ndarray:
-    """An n x n window: anywhere, uniformly, with `draw`; else the centre, from (size - n) // 2."""
-    count, h, w, c = x.shape
-    if draw is None:
-        top, left = (h - n) // 2, (w - n) // 2
-        return x[:, top:top + n, left:left + n]
-    x = np.ascontiguousarray(x)
-    # Every window of a row is a run of n*c values: a view of all windows, of which one a sample is copied.
-    image, row, value = h * w * c * x.itemsize, w * c * x.itemsize, x.itemsize
-    windows = np.lib.stride_tricks.as_strided(
-        x, (count, h - n + 1, w - n + 1, n, n * c), (image, row, c * value, row, value), writeable=False)
-    top, left = draw(h - n + 1, 0), draw(w - n + 1, 1)
-    return windows[np.arange(count), top, left].reshape(count, n, n, c)
+Step = tuple  # (name, arguments[, span])
 
 
-def flip(x: np.ndarray, draw: Draw | None = None) -> np.ndarray:
-    """Mirrors each sample left to right with probability 1/2; without `draw` none."""
-    if draw is None:
-        return x
-    chosen = np.flatnonzero(draw(2, 0))
-    y = np.array(x)
-    # Pixels as one opaque element where that is possible: reversing them is then one copy a pixel.
-    pixel = y.dtype.itemsize * y.shape[3]
-    rows = y.view(f"V{pixel}")[..., 0]
-    rows[chosen] = rows[chosen, :, ::-1]
-    return y
-
-
-def resize(x: np.ndarray, n: int, draw: Draw | None = None) -> np.ndarray:
-    """The short side to n pixels, the long one in proportion (rounded); Pillow's antialiased bilinear filter."""
-    h, w = resized(*x.shape[1:3], n)
-    if (h, w) == x.shape[1:3]:
-        return x
-    y = np.empty((len(x), h, w, x.shape[3]), x.dtype)
-    for source, target in zip(x, y):
-        _resize_one(source, target)
-    return y
-
-
-def _resize_one(source: np.ndarray, target: np.ndarray) -> None:
-    from PIL import Image
-
-    size = (target.shape[1], target.shape[0])
-    if source.dtype == np.uint8 and source.shape[2] == 3:
-        target[:] = Image.fromarray(np.ascontiguousarray(source)).resize(size, Image.Resampling.BILINEAR)
-        return
-    # Channel by channel: Pillow would treat a fourth channel as opacity, and knows no float images of several.
-    for c in range(source.shape[2]):
-        plane = np.ascontiguousarray(source[:, :, c])
-        target[:, :, c] = Image.fromarray(plane).resize(size, Image.Resampling.BILINEAR)
-
-
-def resized(h: int, w: int, n: int) -> tuple[int, int]:
-    """(h, w) after `resize n`."""
-    short = min(h, w)
-    return (h * n + short // 2) // short, (w * n + short // 2) // short
-
-
-_RUN = {"pad": pad, "crop": crop, "flip": flip, "resize": resize}
-
-
-def check(steps: Sequence[tuple], augment: bool) -> None:
-    """NetError for a step that cannot be: `crop 0`, `resize 0`, and `flip` outside `augment`."""
+def check(steps: Sequence[Step], augment: bool) -> None:
+    """NetError for steps that cannot be: a size of 0, a share above 1, and those that belong in the other pipeline."""
+    seen = False
     for step in steps:
         name, args = step[0], step[1]
-        if name in ("crop", "resize") and args["n"] < 1:
-            raise _error(step, f"`{name} {args['n']}` leaves no pixels", "give a size of at least 1")
-        if name == "flip" and not augment:
-            raise _error(step, "`flip` is random and belongs in `augment`", "remove it from `test`")
+        if name not in _PLAIN and name != "tencrop" and not augment:
+            raise _error(step, f"`{name}` is random and belongs in `augment`", "remove it from `test`")
+        if name == "tencrop" and (augment or seen):
+            raise _error(step, "`tencrop` stands once, in `test`", "write `crop` in `augment`")
+        seen = seen or name == "tencrop"
+        if None in sizes(args.get("n", 0), 1):
+            raise _error(step, f"`{name}` needs a number for every axis", "put numbers for `?`")
+        if "n" in args and name not in ("pad", "shift") and min(sizes(args["n"], 1)) < 1:
+            raise _error(step, f"`{name} {_words(args['n'])}` leaves no pixels", "give a size of at least 1")
+        for key, low, high in _LIMITS.get(name, ()):
+            value = args[key]
+            if isinstance(value, tuple) and (len(value) != 2 or value[0] > value[1]):
+                raise _error(step, f"`{key}` of `{name}` is no range", f"write `{key}=LOW,HIGH`")
+            if not all(low <= v <= high for v in (value if isinstance(value, tuple) else (value,))):
+                above = "0" if low == _TINY else f"{low:g}"
+                words = f"above {above}" if low == _TINY else f"{above} or more"
+                raise _error(step, f"`{key}` of `{name}` must be {words}" +
+                             (f", up to {high:g}" if high < _HUGE else ""), f"change `{key}`")
 
 
-def output_shape(steps: Sequence[tuple], shape: tuple, label: str = "the images") -> tuple:
-    """(h, w, c) after the steps of an image of that shape; an axis that is None stays unknown until a crop fixes it.
+_TINY, _HUGE = 1e-6, 1e6
+# (parameter, least, most); a pair of numbers is a range, low first.
+_LIMITS = {
+    "resizedcrop": (("scale", _TINY, 1), ("ratio", _TINY, _HUGE)),
+    "rotate": (("degrees", 0, 360),),
+    "affine": (("rotate", 0, 360), ("translate", 0, 1), ("scale", _TINY, _HUGE), ("shear", 0, 80)),
+    "jitter": (("brightness", 0, _HUGE), ("contrast", 0, _HUGE), ("saturation", 0, _HUGE), ("hue", 0, 0.5)),
+    "pca": (("sigma", 0, _HUGE),),
+    "noise": (("sigma", 0, _HUGE),),
+    "erase": (("p", 0, 1), ("area", _TINY, 1), ("ratio", _TINY, _HUGE)),
+}
 
-    NetError where a crop is larger than the image, naming `label`.
+
+def output_shape(steps: Sequence[Step], shape: tuple, label: str = "the images") -> tuple:
+    """(*axes, c) after the steps of a sample of that shape; an axis that is None stays unknown until a crop fixes it.
+    `tencrop` counts as the crop it is.
+
+    NetError, naming `label`, where a step does not fit.
     """
-    h, w, c = shape
     for step in steps:
-        name, n = step[0], step[1].get("n")
-        if name == "pad":
-            h, w = (None if h is None else h + 2 * n), (None if w is None else w + 2 * n)
-        elif name == "crop":
-            if (h is not None and h < n) or (w is not None and w < n):
-                raise _error(step, f"`crop {n}` of {label}: only {size_words((h, w, c))} at that step",
-                             f"put `resize {n}` or a `pad` before the crop")
-            h = w = n
-        elif name == "resize":
-            h, w = (None, None) if h is None or w is None else resized(h, w, n)
-    return h, w, c
+        shape = (*_after(step, shape, label), shape[-1])
+    return shape
+
+
+def _after(step: Step, shape: tuple, label: str) -> tuple:
+    """The axes after one step."""
+    name, args, axes, c = step[0], step[1], shape[:-1], shape[-1]
+    n = args.get("n")
+    if isinstance(n, tuple) and len(n) != len(axes):
+        raise _error(step, f"`{name} {_words(n)}` of {label}: they have {len(axes)} "
+                           f"{'axis' if len(axes) == 1 else 'axes'}", "give one number an axis, or one for all")
+    if len(axes) < 2 and (name in _PICTURES or args.get("axis") == "vertical"):
+        raise _error(step, f"`{name}` of {label} of {size_words(shape)}: it needs two axes",
+                     "use `crop`, `fit`, `shift`, `flip` or `noise` on sequences")
+    if name == "pca" and c != 3 or name == "jitter" and c != 3 and (args["saturation"] or args["hue"]):
+        what = "`pca`" if name == "pca" else "saturation and hue"
+        raise _error(step, f"{what} of {label} of {c} channel{'s' if c != 1 else ''}: only for RGB", f"remove {what}")
+    if name == "pad":
+        return tuple(None if s is None else s + 2 * m for s, m in zip(axes, sizes(n, len(axes))))
+    if name in ("crop", "tencrop"):
+        window = sizes(n, len(axes)) if name == "crop" else (*axes[:-2], n, n)
+        if any(s is not None and s < k for s, k in zip(axes, window) if k is not None):
+            raise _error(step, f"`{name} {_words(n)}` of {label}: only {size_words(shape)} at that step",
+                         f"put `resize {n}` or a `pad` before the crop" if len(axes) > 1 else f"write `fit {n}`")
+        return window
+    if name == "fit":
+        return sizes(n, len(axes))
+    if name == "resizedcrop":
+        return (*axes[:-2], n, n)
+    if name == "resize":
+        h, w = axes[-2:]
+        return (*axes[:-2], *((None, None) if h is None or w is None else resized(h, w, n)))
+    return axes
 
 
 def size_words(shape: tuple) -> str:
     """'32x32 x3', with ? for what is not known."""
-    h, w, c = ("?" if v is None else v for v in shape)
-    return f"{h}x{w} x{c}"
+    *axes, c = ("?" if v is None else str(v) for v in shape)
+    return f"{'x'.join(axes)} x{c}".lstrip()
 
 
-def run(steps: Sequence[tuple], images, samples: np.ndarray | None = None, key: tuple[int, ...] | None = None,
-        names: Callable[[int], str] | None = None):
-    """The pipeline on a batch: an array (n, h, w, c) or a list of (h, w, c) arrays of differing sizes.
+def _words(n) -> str:
+    return "x".join(map(str, n)) if isinstance(n, tuple) else str(n)
+
+
+def views(steps: Sequence[Step]) -> int:
+    """How many arrays the steps make of each sample: their predictions are averaged."""
+    return VIEWS if any(step[0] == "tencrop" for step in steps) else 1
+
+
+def single(steps: Sequence[Step]) -> list[Step]:
+    """The same steps with one view a sample: `tencrop` as the crop in its middle."""
+    return [("crop", *step[1:]) if step[0] == "tencrop" else step for step in steps]
+
+
+def bind(steps: Sequence[Step], split) -> list[Step]:
+    """The steps with what they take from the training set: the axes of `pca`."""
+    return [("pca", {**step[1], "axes": split.axes}, *step[2:]) if step[0] == "pca" else step for step in steps]
+
+
+def run(steps: Sequence[Step], images, samples: np.ndarray | None = None, key: tuple[int, ...] | None = None,
+        names: Callable[[int], str] | None = None, masks: bool = False):
+    """The pipeline on a batch: an array (n, *axes, c) or a list of (*axes, c) arrays of differing sizes.
 
     With `samples` (their positions in the split) and `key` (seed, epoch) the random steps draw; without, as in tests.
-    Returns an array (n, h', w', c), or a list while sizes differ. `names` calls position i of the batch in errors.
+    Returns an array (n * views, *axes', c), or a list while sizes differ. `names` calls position i of the batch in
+    errors. With `masks`, geometry alone, the same as that of the images at these positions, by the nearest value.
     """
     for position, step in enumerate(steps):
-        draw = None
+        if masks and step[0] in _VALUES:
+            continue
         if isinstance(images, list):
             done = []
             for i, image in enumerate(images):
-                if key is not None:
-                    draw = _drawer(samples[i:i + 1], key, position)
                 output_shape([step], image.shape, names(i) if names else "the images")
-                done.append(_RUN[step[0]](image[None], draw=draw, **step[1])[0])
-            images = _join(done)
+                done.append(_one(step, position, image[None], samples[i:i + 1] if key else None, key, masks))
+            images = _join([view for result in done for view in result])
         else:
-            if key is not None:
-                draw = _drawer(samples, key, position)
             output_shape([step], images.shape[1:])
-            images = _RUN[step[0]](images, draw=draw, **step[1])
+            images = _one(step, position, images, samples, key, masks)
+        if step[0] == "tencrop" and samples is not None:
+            samples = np.repeat(samples, VIEWS)
     return _join(images) if isinstance(images, list) else images
 
 
-def _drawer(samples: np.ndarray, key: tuple[int, ...], position: int) -> Draw:
-    return lambda limit, number: hashing.below(samples, limit, *key, position, number)
+def _one(step: Step, position: int, images: np.ndarray, samples, key, masks: bool) -> np.ndarray:
+    draw = None if key is None else Draw(samples, (*key, position))
+    if step[0] in _VALUES:
+        return _VALUES[step[0]](images, draw, **step[1])
+    return _GEOMETRY[step[0]](images, draw, masks, **step[1])
 
 
 def _join(images: list):
@@ -162,7 +173,7 @@ def _join(images: list):
     return np.stack(images) if len({image.shape for image in images}) == 1 else images
 
 
-def _error(step: tuple, message: str, help: str) -> NetError:
+def _error(step: Step, message: str, help: str) -> NetError:
     span = step[2] if len(step) > 2 else None
     if span is None:
         return NetError(message, help=help)

@@ -6,7 +6,7 @@ from typing import Any, Callable, Sequence
 
 import numpy as np
 
-from ..data import Batches
+from ..data import Batches, steps as pipeline
 from ..errors import NetError
 from .fitness import batch_shape
 
@@ -19,7 +19,8 @@ def evaluate(nets: Sequence, split, batch: int = 32, steps: Sequence = (),
     split: a data split; every sample counts once, a short last batch by its size. steps: the test pipeline.
     on_batch(done, total) is called after each batch; what it raises ends the evaluation.
     Losses are nats, accuracies fractions. `top5` is the share of labels among the 5 likeliest classes. Equal outputs
-    rank in the order of classes; an output that is not finite ranks last.
+    rank in the order of classes; an output that is not finite ranks last. Where the steps make several views of a
+    sample (`tencrop`), the mean of their probabilities is what a net says of it.
     """
     if not len(split):
         raise NetError("the data set is empty: there is nothing to evaluate")
@@ -28,20 +29,25 @@ def evaluate(nets: Sequence, split, batch: int = 32, steps: Sequence = (),
         raise NetError(f"nets of one ensemble differ in their classes: {' and '.join(map(str, sorted(counts)))}")
     sums = np.zeros((len(nets) + 1, 3))  # rows: each net, then all together; columns: loss, first, among the first five
     count = n = 0
-    batches = Batches(split, batch, steps, seed=0, epoch=0, shuffle=False, augment=False,
+    views = pipeline.views(steps)
+    batches = Batches(split, max(1, batch // views), steps, seed=0, epoch=0, shuffle=False, augment=False,
                       shape=batch_shape(nets[0]))
     for done, (x, labels) in enumerate(batches, 1):
         ranked = labels.reshape(-1)
         mean = 0.0
         for i, net in enumerate(nets):
-            loss, output = net.evaluate(x, labels)
-            output = output.reshape(len(ranked), -1)
-            sums[i] += loss * len(ranked), *_hits(output, ranked)
+            if views > 1:
+                output = said = _probabilities(net, net(x).reshape(len(x), -1)).reshape(len(labels), views, -1).mean(1)
+                sums[i] += _nats(output, ranked), *_hits(output, ranked)
+            else:
+                loss, output = net.evaluate(x, labels)
+                output = output.reshape(len(ranked), -1)
+                sums[i] += loss * len(ranked), *_hits(output, ranked)
+                said = _probabilities(net, output) if len(nets) > 1 else None
             if len(nets) > 1:
-                mean = mean + _probabilities(net, output) / len(nets)
+                mean = mean + said / len(nets)
         if len(nets) > 1:
-            picked = np.maximum(mean[np.arange(len(ranked)), ranked], np.finfo(np.float32).tiny)
-            sums[-1] += -np.log(picked).sum(), *_hits(mean, ranked)
+            sums[-1] += _nats(mean, ranked), *_hits(mean, ranked)
         n += len(labels)
         count += len(ranked)
         if on_batch:
@@ -50,6 +56,12 @@ def evaluate(nets: Sequence, split, batch: int = 32, steps: Sequence = (),
         sums[-1] = sums[0]
     members = [dict(zip(("loss", "accuracy", "top5"), (row / count).tolist())) for row in sums]
     return {"n": n, **members.pop(), "members": members}
+
+
+def _nats(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """The sum of the losses."""
+    picked = probabilities[np.arange(len(labels)), labels]
+    return float(-np.log(np.maximum(picked, np.finfo(np.float32).tiny)).sum())
 
 
 def _hits(output: np.ndarray, labels: np.ndarray) -> tuple[int, int]:

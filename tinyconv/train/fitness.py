@@ -24,10 +24,10 @@ class Pipelines(NamedTuple):
 
     @classmethod
     def of(cls, net) -> Pipelines:
-        """Those of the net's `data` section. Without `augment`, training uses the steps of `test`."""
+        """Those of the net's `data` section. Without `augment`, training uses the steps of `test`, one view a sample."""
         section = net.sections.get("data", {})
         augment, test = section.get("augment", ()), section.get("test", ())
-        return cls(augment or test, bool(augment), test)
+        return cls(augment or data.steps.single(test), bool(augment), test)
 
 
 def check(net, dataset, settings: Settings, pipelines: Pipelines,
@@ -37,8 +37,8 @@ def check(net, dataset, settings: Settings, pipelines: Pipelines,
     for what, split in (("training", dataset.train), ("validation", dataset.val)):
         if split is not None and not len(split):
             raise NetError(f"the {what} part of {dataset.name} is empty")
-    if dataset.classes is not None and net.classes != len(dataset.classes):
-        raise NetError(f"{dataset.name} has {len(dataset.classes)} classes, the net has {net.classes}",
+    if dataset.classes is not None and known_classes(net) != len(dataset.classes):
+        raise NetError(f"{dataset.name} has {len(dataset.classes)} classes, the net has {known_classes(net)}",
                        help=_class_help(net, len(dataset.classes)))
     _check_split(net, dataset.train, dataset.name, pipelines.train, pipelines.augment)
     if dataset.val is not None:
@@ -51,6 +51,12 @@ def check(net, dataset, settings: Settings, pipelines: Pipelines,
              "each epoch is one batch of them all")
 
 
+def known_classes(net) -> int:
+    """How many class numbers a label of the net may have: its outputs, or 0 and 1 where one sigmoid says yes or no."""
+    one = net.classes == 1 and net.graph.nodes[net.graph.output_index].op == "sigmoid"
+    return 2 if one else net.classes
+
+
 def fingerprint(dataset) -> dict[str, Any]:
     """What tells data sets apart, cheaply: sizes, shape, class names and a CRC-32 of all labels and a few images."""
     found: dict[str, Any] = {"classes": None if dataset.classes is None else list(dataset.classes)}
@@ -58,7 +64,9 @@ def fingerprint(dataset) -> dict[str, Any]:
         if split is None:
             found[name] = None
             continue
-        checksum = zlib.crc32(np.ascontiguousarray(split.labels))
+        checksum = 0
+        for labels in split.labels if split.masks else [split.labels]:
+            checksum = zlib.crc32(np.ascontiguousarray(labels), checksum)
         for i in np.unique(np.linspace(0, len(split) - 1, SAMPLED).astype(int)):
             image = np.ascontiguousarray(split.images[int(i)])
             checksum = zlib.crc32(repr(image.shape).encode(), zlib.crc32(image, checksum))
@@ -93,25 +101,26 @@ def _class_help(net, classes: int) -> str:
 
 
 def _check_split(net, split, name: str, steps: Sequence[tuple], augment: bool) -> None:
-    labels = split.labels.reshape(len(split), -1)
-    bad = np.flatnonzero(((labels < 0) | (labels >= net.classes)).any(1))
-    if len(bad):
-        wrong = next(label for label in labels[bad[0]] if not 0 <= label < net.classes)
-        raise NetError(f"{name}: sample {bad[0]} has label {wrong}; labels of this net go from 0 to {net.classes - 1}")
+    classes = known_classes(net)
+    # All labels of a sample, or of all samples where each has one.
+    for i, labels in enumerate(split.labels if split.masks else [split.labels]):
+        bad = np.flatnonzero((labels < 0) | (labels >= classes))
+        if len(bad):
+            sample = i if split.masks else bad[0]
+            raise NetError(f"{name}: sample {sample} has label {labels.flat[bad[0]]}; labels of this net go from 0 to "
+                           f"{classes - 1}")
     data.steps.check(steps, augment)
     shape, wanted = tuple(split.shape), tuple(net.input_shape)
-    if len(shape) == len(wanted) == 3:
-        data.check_shape(split, steps, wanted)
-    elif len(shape) != len(wanted) or not all(None in (n, w) or n == w for n, w in zip(shape, wanted)):
-        raise NetError(f"{name} has samples of {_size(shape)}, the net takes {_size(wanted)}",
-                       help="give the net an input of that size, or samples of the net's")
+    if len(shape) != len(wanted):
+        raise NetError(f"{name} has samples of {data.steps.size_words(shape)}, the net takes "
+                       f"{data.steps.size_words(wanted)}", help="give the net an input of as many axes, or samples of "
+                                                                "the net's")
+    data.check_shape(split, steps, wanted)
+    if split.masks and len(net.graph.output.spatial) != len(wanted) - 1:
+        raise NetError(f"{name} has masks, a label for each pixel; the net's output is {net.graph.output}",
+                       help="end the net with the size of the mask and a channel for each class")
 
 
-def batch_shape(net) -> tuple | None:
-    """What `data.Batches` is to hold every image to; nets of other than two axes take arrays, checked before."""
-    return tuple(net.input_shape) if len(net.input_shape) == 3 else None
-
-
-def _size(shape: Sequence[int | None]) -> str:
-    *axes, channels = ("?" if n is None else str(n) for n in shape)
-    return "x".join(axes) + " " * bool(axes) + f"x{channels}"
+def batch_shape(net) -> tuple:
+    """What `data.Batches` is to hold every sample to."""
+    return tuple(net.input_shape)

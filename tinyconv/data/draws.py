@@ -1,0 +1,38 @@
+"""The random numbers of one step for the samples of a batch."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinyconv.data import hashing
+
+
+class Draw:
+    """Draws of one step: each number of a sample depends on the key (seed, epoch), the sample's position in its split,
+    the step's position in the pipeline and the number of the draw, and on nothing else. All give an array (n,)."""
+
+    def __init__(self, samples: np.ndarray, key: tuple[int, ...]):
+        self.samples, self.key = np.asarray(samples), key
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def below(self, limit: int, number: int) -> np.ndarray:
+        """Whole numbers uniform in 0..limit-1."""
+        return hashing.below(self.samples, limit, *self.key, number)
+
+    def unit(self, number: int) -> np.ndarray:
+        """Uniform in [0, 1)."""
+        return hashing.unit(self.samples, *self.key, number)
+
+    def between(self, low: float, high: float, number: int) -> np.ndarray:
+        """Uniform in [low, high)."""
+        return low + (high - low) * self.unit(number)
+
+    def normal(self, number: int) -> np.ndarray:
+        """Standard normal."""
+        return hashing.normals(self.samples, 1, *self.key, number)[:, 0]
+
+    def noise(self, count: int, number: int) -> np.ndarray:
+        """Standard normal, float32 (n, count)."""
+        return hashing.normals(self.samples, count, *self.key, number)
