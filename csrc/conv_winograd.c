@@ -8,7 +8,7 @@
 
 enum {
     V_FLOATS = 96 * 1024,    /* of a block's V that are wanted: part of L2 */
-    TILES_LEAST = 24,        /* of a block: so often a panel of U is used */
+    TILES_LEAST = 48,        /* of a block: so often a panel of U is used */
     TILES_MOST = 96,
     GROUP = 4                /* panels between two passes over V: so much of M stays in L2 too */
 };
@@ -36,26 +36,61 @@ void tc_tiling_get(const tc_igemm *g, int64_t m, tc_tiling *t) {
     t->k = g->k;
 }
 
-/* Pixels (y0, x0) and on, `size` along both axes, of a map of c channels. */
-static void pixels(const float *map, const int64_t *extent, int64_t c, int64_t y0, int64_t x0, int64_t size,
-                   const float *outside, const float **at) {
-    for (int64_t y = y0; y < y0 + size; y++) {
-        const float *row = map + y * extent[1] * c;
-        const int inside = y >= 0 && y < extent[0];
-        for (int64_t x = x0; x < x0 + size; x++)
-            *at++ = inside && x >= 0 && x < extent[1] ? row + x * c : outside;
+/* A square of pixels of one image of a map; parts of it may be outside. */
+typedef struct {
+    const float *image;
+    const int64_t *extent;
+    int64_t c, y, x, size;
+} square;
+
+static square square_of(const tc_tiling *t, int64_t tile, const float *map, int inputs) {
+    const int64_t image = tile / t->wide / t->high, y = tile / t->wide % t->high * t->m, x = tile % t->wide * t->m;
+    if (inputs)
+        return (square){map + image * t->in[0] * t->in[1] * t->c, t->in, t->c, y - t->p[0], x - t->p[1], t->n};
+    return (square){map + image * t->out[0] * t->out[1] * t->k, t->out, t->k, y, x, t->m};
+}
+
+static void square_pixels(square s, const float *outside, const float **at) {
+    for (int64_t y = s.y; y < s.y + s.size; y++) {
+        const int inside = y >= 0 && y < s.extent[0];
+        const float *row = s.image + (y * s.extent[1] + s.x) * s.c;
+        if (inside && s.x >= 0 && s.x + s.size <= s.extent[1])
+            for (int64_t x = 0; x < s.size; x++)
+                *at++ = row + x * s.c;
+        else
+            for (int64_t x = 0; x < s.size; x++)
+                *at++ = inside && s.x + x >= 0 && s.x + x < s.extent[1] ? row + x * s.c : outside;
     }
 }
 
+/* Channels [first, first + count) of the pixels inside, on their way into L2. */
+static void square_fetch(square s, int64_t first, int64_t count) {
+    const int64_t y1 = tc_min(s.y + s.size, s.extent[0]), x1 = tc_min(s.x + s.size, s.extent[1]);
+    for (int64_t y = tc_max(s.y, 0); y < y1; y++)
+        for (int64_t x = tc_max(s.x, 0); x < x1; x++)
+            for (int64_t i = first; i < first + count; i += 16)
+                __builtin_prefetch(s.image + (y * s.extent[1] + x) * s.c + i, 0, 2);
+    __asm__ volatile("" ::: "memory"); /* or it has no effect, and is left out */
+}
+
 void tc_tile_inputs(const tc_tiling *t, int64_t tile, const float *x, const float *outside, const float **at) {
-    const int64_t image = tile / t->wide / t->high, row = tile / t->wide % t->high, column = tile % t->wide;
-    pixels(x + image * t->in[0] * t->in[1] * t->c, t->in, t->c, row * t->m - t->p[0], column * t->m - t->p[1], t->n,
-           outside, at);
+    square_pixels(square_of(t, tile, x, 1), outside, at);
 }
 
 void tc_tile_outputs(const tc_tiling *t, int64_t tile, const float *y, const float *outside, const float **at) {
-    const int64_t image = tile / t->wide / t->high, row = tile / t->wide % t->high, column = tile % t->wide;
-    pixels(y + image * t->out[0] * t->out[1] * t->k, t->out, t->k, row * t->m, column * t->m, t->m, outside, at);
+    square_pixels(square_of(t, tile, y, 0), outside, at);
+}
+
+void tc_tile_fetch_inputs(const tc_tiling *t, int64_t tile, const float *x, int64_t first, int64_t count) {
+    square s = square_of(t, tile, x, 1);
+    s.y += t->n - t->m; /* the tiles above and before it have had the rest */
+    s.x += t->n - t->m;
+    s.size = t->m;
+    square_fetch(s, first, count);
+}
+
+void tc_tile_fetch_outputs(const tc_tiling *t, int64_t tile, const float *y, int64_t first, int64_t count) {
+    square_fetch(square_of(t, tile, y, 0), first, count);
 }
 
 /* ------------------------------------------------------------------ weights: U[e][panel][c][NR] */
@@ -133,41 +168,66 @@ int64_t tc_winograd_scratch(const tc_conv_shape *s, int pass, int64_t m, int thr
     return p.bytes * threads;
 }
 
-/* V of `count` tiles from `first` on, the channels of one group. */
-static void transform_inputs(const plan *p, int64_t first, int64_t count, int64_t group, const float *x, char *own) {
+/* What a thread is at: `count` tiles from `first` on, of one group. */
+typedef struct {
+    const plan *p;
+    const float *x, *packed, *bias;
+    float *y;
+    char *own;                   /* its scratch */
+    int64_t first, count, group;
+    int64_t then;                /* the tile it will probably go on from, or the number of tiles */
+} work;
+
+static void transform_inputs(const work *w) {
+    const plan *p = w->p;
     const float *pixel[36];
-    for (int64_t i = 0; i < count; i++) {
-        tc_tile_inputs(&p->t, first + i, x, (const float *)(own + p->outside_at), pixel);
-        p->t.isa->input(pixel, group * p->g.cg, p->g.cg, (float *)own + i * p->v_pitch, p->v_step);
+    for (int64_t i = 0; i < w->count; i++) {
+        tc_tile_inputs(&p->t, w->first + i, w->x, (const float *)(w->own + p->outside_at), pixel);
+        p->t.isa->input(pixel, w->group * p->g.cg, p->g.cg, (float *)w->own + i * p->v_pitch, p->v_step);
     }
 }
 
-/* M[e] = V[e] U[e], panels [q0, q1) of a group. */
-static void multiply(const plan *p, int64_t count, int64_t group, int64_t q0, int64_t q1, const float *packed,
-                     char *own) {
+/* A share of the memory that the next transforms need, at each point: the products leave it time to come. */
+static void fetch(const work *w, int64_t e, int64_t q0, int64_t q1) {
+    const plan *p = w->p;
+    const int64_t nr = tc_isa_now()->gemm.panel, points = p->t.points;
+    for (int64_t i = w->count * e / points; i < w->count * (e + 1) / points; i++) {
+        tc_tile_fetch_outputs(&p->t, w->first + i, w->y, w->group * p->g.kg + q0 * nr, tc_min(q1 * nr, p->g.kg) - q0 * nr);
+        if (!q0 && w->then + i < p->t.tiles)
+            tc_tile_fetch_inputs(&p->t, w->then + i, w->x, 0, p->g.c);
+    }
+}
+
+/* M[e] = V[e] U[e], panels [q0, q1). */
+static void multiply(const work *w, int64_t q0, int64_t q1) {
     const tc_gemm_isa *isa = &tc_isa_now()->gemm;
+    const plan *p = w->p;
     const int64_t c = p->g.cg, part = tc_reduction_part(c), step = weights_step(&p->g);
-    const float *const *row = (const float *const *)(own + p->row_at);
-    float *const *out = (float *const *)(own + p->out_at);
-    const float *u = packed + (group * p->panels + q0) * c * isa->panel;
-    for (int64_t e = 0; e < p->t.points; e++, u += step)
+    const float *const *row = (const float *const *)(w->own + p->row_at);
+    float *const *out = (float *const *)(w->own + p->out_at);
+    const float *u = w->packed + (w->group * p->panels + q0) * c * isa->panel;
+    for (int64_t e = 0; e < p->t.points; e++, u += step) {
+        fetch(w, e, q0, q1);
         for (int64_t i = 0; i < c; i += part) {
             const tc_run run = {e * p->v_step + i, i, tc_min(part, c - i)};
             const float *then = i + part < c ? u + (i + part) * isa->panel : u + step;
             for (int64_t q = 0; q < q1 - q0; q++) {
                 const float *panel = u + q * c * isa->panel, *next = panel + (c + i) * isa->panel;
-                isa->rows_form(count, isa->panel, row, 1, &run, panel, NULL, i > 0, out,
+                isa->rows_form(w->count, isa->panel, row, 1, &run, panel, NULL, i > 0, out,
                                e * p->m_step + q * isa->panel, q + 1 < q1 - q0 ? next : then);
             }
         }
+    }
 }
 
-static void transform_outputs(const plan *p, int64_t first, int64_t count, int64_t channel, int64_t channels,
-                              const float *bias, float *y, char *own) {
-    const float *m = (const float *)(own + p->m_at), *pixel[16];
-    for (int64_t i = 0; i < count; i++) {
-        tc_tile_outputs(&p->t, first + i, y, (const float *)(own + p->dump_at), pixel);
-        p->t.isa->output(m + i * p->m_pitch, p->m_step, bias, channel, channels, (float *const *)pixel);
+static void transform_outputs(const work *w, int64_t q0, int64_t q1) {
+    const plan *p = w->p;
+    const int64_t nr = tc_isa_now()->gemm.panel, channels = tc_min(q1 * nr, p->g.kg) - q0 * nr;
+    const float *m = (const float *)(w->own + p->m_at), *pixel[16];
+    for (int64_t i = 0; i < w->count; i++) {
+        tc_tile_outputs(&p->t, w->first + i, w->y, (const float *)(w->own + p->dump_at), pixel);
+        p->t.isa->output(m + i * p->m_pitch, p->m_step, w->bias, w->group * p->g.kg + q0 * nr, channels,
+                         (float *const *)pixel);
     }
 }
 
@@ -175,31 +235,32 @@ void tc_winograd_run(const tc_conv_shape *s, int pass, int64_t m, const float *x
                      const float *bias, float *y, char *scratch, int threads) {
     plan p;
     make_plan(s, pass, m, threads > 1 ? threads : 1, &p);
-    const tc_igemm *g = &p.g;
-    const int64_t nr = tc_isa_now()->gemm.panel, parts = g->groups * p.splits;
-    const int team = tc_threads_for(threads, 2.0 * (double)(p.t.tiles * p.t.points) * (double)(g->cg * g->k));
+    const int64_t parts = p.g.groups * p.splits;
+    const int team = tc_threads_for(threads, 2.0 * (double)(p.t.tiles * p.t.points) * (double)(p.g.cg * p.g.k));
 #pragma omp parallel num_threads(team)
     {
         unsigned ftz = tc_ftz_set();
-        char *own = scratch + p.bytes * tc_thread_index();
+        work w = {.p = &p, .x = x, .packed = packed, .bias = bias, .y = y,
+                  .own = scratch + p.bytes * tc_thread_index()};
         int64_t have = -1; /* the block and group whose V there is */
-        memset(own + p.outside_at, 0, (size_t)g->c * sizeof(float));
+        memset(w.own + p.outside_at, 0, (size_t)p.g.c * sizeof(float));
         for (int64_t i = 0; i < p.block; i++) {
-            ((float **)(own + p.row_at))[i] = (float *)own + i * p.v_pitch;
-            ((float **)(own + p.out_at))[i] = (float *)(own + p.m_at) + i * p.m_pitch;
+            ((float **)(w.own + p.row_at))[i] = (float *)w.own + i * p.v_pitch;
+            ((float **)(w.own + p.out_at))[i] = (float *)(w.own + p.m_at) + i * p.m_pitch;
         }
 #pragma omp for schedule(dynamic)
         for (int64_t task = 0; task < p.blocks * parts; task++) {
-            const int64_t group = task / p.splits % g->groups, split = task % p.splits;
-            const int64_t first = task / parts * p.block, count = tc_min(p.block, p.t.tiles - first);
+            const int64_t split = task % p.splits, end = p.panels * (split + 1) / p.splits;
+            w.group = task / p.splits % p.g.groups;
+            w.first = task / parts * p.block;
+            w.count = tc_min(p.block, p.t.tiles - w.first);
+            w.then = parts == 1 ? w.first + team * p.block : p.t.tiles;
             if (have != task / p.splits)
-                transform_inputs(&p, first, count, group, x, own);
+                transform_inputs(&w);
             have = task / p.splits;
-            const int64_t end = p.panels * (split + 1) / p.splits;
             for (int64_t q = p.panels * split / p.splits; q < end; q += GROUP) {
-                const int64_t last = tc_min(q + GROUP, end), channels = tc_min(last * nr, g->kg) - q * nr;
-                multiply(&p, count, group, q, last, packed, own);
-                transform_outputs(&p, first, count, group * g->kg + q * nr, channels, bias, y, own);
+                multiply(&w, q, tc_min(q + GROUP, end));
+                transform_outputs(&w, q, tc_min(q + GROUP, end));
             }
         }
         tc_ftz_restore(ftz);

@@ -23,6 +23,9 @@ void tc_tiling_get(const tc_igemm *g, int64_t m, tc_tiling *t);
 /* Pointers to the pixels of a tile; those outside the map point to `outside`. */
 void tc_tile_inputs(const tc_tiling *t, int64_t tile, const float *x, const float *outside, const float **at);
 void tc_tile_outputs(const tc_tiling *t, int64_t tile, const float *y, const float *outside, const float **at);
+/* Channels [first, first + count) of a tile's pixels (of its inputs, those no tile before has) on their way into L2. */
+void tc_tile_fetch_inputs(const tc_tiling *t, int64_t tile, const float *x, int64_t first, int64_t count);
+void tc_tile_fetch_outputs(const tc_tiling *t, int64_t tile, const float *y, int64_t first, int64_t count);
 
 /* conv_winograd.c: forward and data gradient by tiles of m x m, the m of the choice */
 int64_t tc_winograd_packed(const tc_conv_shape *s, int pass, int64_t m); /* floats */

@@ -29,8 +29,8 @@ typedef void wino_1d(const tc_vec *from, tc_vec *to);
  *     a:  x^4 + a x^3 - 2 x^2 - 2a x          b:  x^4 + b x^3 - 1/2 x^2 - b/2 x      -a, -b: odd powers' signs change
  *     oo: x^5 - 5/2 x^3 + x */
 TC_INLINE void input_4(const tc_vec *d, tc_vec *v) {
-    const tc_vec a_even = d[4] - 2.0f * d[2], a_odd = WINO_A * d[3] - 2 * WINO_A * d[1];
-    const tc_vec b_even = d[4] - 0.5f * d[2], b_odd = WINO_B * d[3] - WINO_B / 2 * d[1];
+    const tc_vec a_even = d[4] - 2.0f * d[2], a_odd = WINO_A * (d[3] - 2.0f * d[1]);
+    const tc_vec b_even = d[4] - 0.5f * d[2], b_odd = WINO_B * (d[3] - 0.5f * d[1]);
     v[0] = d[0] + d[4] - 2.5f * d[2];
     v[1] = a_even + a_odd;
     v[2] = a_even - a_odd;
@@ -132,7 +132,7 @@ TC_INLINE float *wino_place(wino_side s, int i) { return s.at ? s.at[i] : s.base
 TC_INLINE void wino_vector(wino_1d *transform, const int in, const int out, wino_side from, int64_t f, wino_side to,
                            int64_t t, const float *bias) {
     tc_vec between[6][6], a[6], b[6];
-#pragma GCC unroll 6
+#pragma GCC unroll 1 /* the tile has more vectors than there are registers: less code is all there is to gain */
     for (int x = 0; x < in; x++) {
 #pragma GCC unroll 6
         for (int y = 0; y < in; y++)
@@ -142,7 +142,7 @@ TC_INLINE void wino_vector(wino_1d *transform, const int in, const int out, wino
         for (int y = 0; y < out; y++)
             between[y][x] = b[y];
     }
-#pragma GCC unroll 6
+#pragma GCC unroll 1
     for (int y = 0; y < out; y++) {
         transform(between[y], b);
 #pragma GCC unroll 6
