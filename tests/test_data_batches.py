@@ -212,4 +212,4 @@ def test_speed_of_pad_crop_flip():
 
 
 def test_data_api():
-    assert {"open", "Batches", "apply", "load_image", "measure", "steps", "check_shape"} <= set(data.__all__)
+    assert {"open", "Batches", "apply", "load", "measure", "steps", "check_shape"} <= set(data.__all__)

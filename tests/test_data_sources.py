@@ -15,7 +15,7 @@ from PIL import Image
 
 from tinyconv import data
 from tinyconv.data import files as data_files
-from tinyconv.data import images as data_images
+from tinyconv.data import media
 from tinyconv.errors import NetError
 
 
@@ -223,8 +223,8 @@ def test_relative_paths(tmp_path, monkeypatch):
 def test_images_of_differing_sizes_and_large_sets(tmp_path, monkeypatch):
     made = class_folders(tmp_path / "d", 3, ("a", "b"))
     made["b/x.png"] = save(tmp_path / "d" / "b" / "x.png", picture(7, (9, 8)))
-    for limit, kind in ((2 << 30, list), (200, data_images.LazyImages)):
-        monkeypatch.setattr(data_images, "MEMORY_LIMIT", limit)
+    for limit, kind in ((2 << 30, list), (200, media.Lazy)):
+        monkeypatch.setattr(media, "MEMORY_LIMIT", limit)
         d = data.open(tmp_path / "d", validation=0)
         assert isinstance(d.train.images, kind) and len(d.train) == 7
         for i in range(7):
@@ -240,7 +240,7 @@ def test_images_of_differing_sizes_and_large_sets(tmp_path, monkeypatch):
 def test_threads_decode_the_same(tmp_path, monkeypatch):
     class_folders(tmp_path, 70, ("a", "b"))
     plain = data.open(tmp_path, validation=0)
-    monkeypatch.setattr(data_images, "_THREADS_FROM", 1)
+    monkeypatch.setattr(media, "_THREADS_FROM", 1)
     assert (data.open(tmp_path, validation=0).train.images == plain.train.images).all()
     (tmp_path / "b" / "69.png").write_bytes(b"nothing")
     (tmp_path / "a" / "8.png").write_bytes(b"nothing")
@@ -288,9 +288,9 @@ def test_dangling_link_is_named(tmp_path):
 def test_nothing_fits_lists_what_was_looked_for(tmp_path):
     (tmp_path / "readme.md").write_text("x")
     (tmp_path / "weights.bin").write_bytes(b"123")
-    text = fails("idx3-ubyte", "3,073-byte", "train/", "class folders", "image/ + label/", "weights.bin: 3 bytes",
+    text = fails("idx3-ubyte", "3,073-byte", "train/", "class folders", "image/ + label/", "train.csv", "weights.bin: 3 bytes",
                  source=tmp_path)
-    assert text.count("\n") == 5
+    assert text.count("\n") == 6
     (tmp_path / "x").mkdir()
     class_folders(tmp_path / "x" / "train", 2)
     fails("no test/ or val/ beside train/", source=tmp_path / "x")
@@ -300,14 +300,6 @@ def test_two_layouts_fit(tmp_path):
     class_folders(tmp_path, 2)
     write_idx(tmp_path, "train", 6)
     fails("2 layouts", "class folders", "idx3", source=tmp_path)
-
-
-def test_masks_are_recognised(tmp_path):
-    save(tmp_path / "train" / "image" / "0.png", picture(0))
-    save(tmp_path / "train" / "label" / "0.png", picture(0, channels=1))
-    save(tmp_path / "test" / "0.png", picture(0))
-    for source in (tmp_path, tmp_path / "train"):
-        fails("masks", "segmentation", source=source)
 
 
 def test_empty_class_folder(tmp_path):
@@ -376,9 +368,9 @@ def test_palette_and_bitmap_files(tmp_path):
     rgb = picture(1, (4, 4)) // 128 * 255
     image = Image.fromarray(rgb).convert("P", palette=Image.Palette.ADAPTIVE, colors=8)
     image.save(tmp_path / "p.png")
-    assert (data.load_image(tmp_path / "p.png", 3) == rgb).all()
+    assert (data.load(tmp_path / "p.png", 3) == rgb).all()
     Image.fromarray(rgb[:, :, 0]).convert("1").save(tmp_path / "b.png")
-    assert (data.load_image(tmp_path / "b.png", 1) == rgb[:, :, :1]).all()
+    assert (data.load(tmp_path / "b.png", 1) == rgb[:, :, :1]).all()
 
 
 def test_idx_damage(tmp_path):
@@ -453,7 +445,7 @@ def test_npz_damage(tmp_path):
     check("no array `y_test`", x_train=x, y_train=y, x_test=x)
     check("both `x` and `x_train`", x_train=x, y_train=y, x=x, y=y)
     check("float64", "astype(numpy.float32)", x=x.astype(float), y=y)
-    check("shape (4, 9)", x=x.reshape(4, 9), y=y)
+    check("shape (36,)", x=x.reshape(36), y=y)
     check("3 labels in `y` for 4 images", x=x, y=y[:3])
     check("label -1 out of range at y[2]", x=x, y=np.array([0, 1, -1, 1]))
     check("float64 of shape", x=x, y=y + 0.5)
@@ -503,12 +495,12 @@ def test_empty_zip_and_folder(tmp_path):
 
 def test_load_image_for_predict(tmp_path):
     array = save(tmp_path / "a.png", picture(1))
-    assert (data.load_image(tmp_path / "a.png", 3) == array).all()
+    assert (data.load(tmp_path / "a.png", 3) == array).all()
     for bad, words, channels in (("no.png", "no such file", 3), ("a.png", "grey (1 channel) is needed", 1),
                                  ("b.png", "not an image", 3)):
         (tmp_path / "b.png").write_bytes(b"x")
         with pytest.raises(NetError, match=words.replace("(", r"\(").replace(")", r"\)")) as caught:
-            data.load_image(tmp_path / bad, channels)
+            data.load(tmp_path / bad, channels)
         assert str(tmp_path / bad) in str(caught.value) and "--skip-bad" not in str(caught.value)
 
 

@@ -46,7 +46,7 @@ def classify(net, file: str) -> list[tuple[int, str, float]]:
     from .. import data
     from ..train import Pipelines
 
-    views = data.apply(Pipelines.of(net).test, data.load_image(file, net.input_shape[-1]))
+    views = data.apply(Pipelines.of(net).test, data.load(file, net.input_shape[-1]))
     wanted = net.input_shape
     if views.ndim - 1 != len(wanted) or any(w not in (None, n) for n, w in zip(views.shape[1:], wanted)):
         size = data.steps.size_words(views.shape[1:])

@@ -1,6 +1,6 @@
 """Data: sources, augmentation and batches, all of it NumPy arrays in and out.
 
-Images are uint8 or float32, channels last; labels int32 from 0. Nothing here decides how uint8 becomes numbers: the net
+Samples are uint8 or float32, channels last; labels int32 from 0, or masks of them. Nothing here decides how uint8 becomes numbers: the net
 divides by 255.
 """
 
@@ -12,12 +12,11 @@ import numpy as np
 
 from tinyconv.data import steps
 from tinyconv.data.batches import Batches, check_shape
-from tinyconv.data.bundled import NAMES
 from tinyconv.data.dataset import Dataset, Split, measure
-from tinyconv.data.images import load_image
-from tinyconv.data.sources import open
+from tinyconv.data.media import load
+from tinyconv.data.sources import NAMES, open
 
-__all__ = ["NAMES", "Batches", "Dataset", "Split", "apply", "check_shape", "load_image", "measure", "open", "steps"]
+__all__ = ["NAMES", "Batches", "Dataset", "Split", "apply", "check_shape", "load", "measure", "open", "steps"]
 
 
 def apply(pipeline: Sequence[tuple], image: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 
 from tinyconv.data import hashing, steps as pipeline
 from tinyconv.data.dataset import Split
+from tinyconv.data.media import Lazy
 from tinyconv.errors import NetError
 
 AHEAD = 2  # batches that wait, besides those in the making
@@ -104,7 +105,11 @@ class Batches:
         source = self.split.images
         if isinstance(source, np.ndarray):
             return source[samples]
-        return [source[i] for i in samples]
+        if not isinstance(source, Lazy):
+            return [source[i] for i in samples]
+        first = self.steps[0] if self.steps else ("",)
+        least = first[1]["n"] if first[0] == "resize" else None
+        return [source.get(i, least) for i in samples]
 
 
 def _fits(shape: tuple, wanted: tuple) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tinyconv.data.images import load_image
+from tinyconv.data.media import load
 
 CLASSES = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
 NAMES = {"fashion-mnist-small": "6,000 + 1,000 images of Fashion-MNIST, 28x28 x1, 10 classes, MIT licence"}
@@ -23,7 +23,7 @@ NAMES = {"fashion-mnist-small": "6,000 + 1,000 images of Fashion-MNIST, 28x28 x1
 
 def fashion_mnist_small() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """(x_train uint8 (6000, 28, 28, 1), y_train int32, x_test (1000, 28, 28, 1), y_test)."""
-    mosaic = load_image(Path(__file__).with_name("fashion_mnist_small.png"), 1)
+    mosaic = load(Path(__file__).with_name("fashion_mnist_small.png"), 1)
     x = np.ascontiguousarray(mosaic.reshape(70, 28, 100, 28).swapaxes(1, 2)).reshape(7000, 28, 28, 1)
     y = np.repeat(np.arange(10, dtype=np.int32), 600)
     return x[:6000], y, x[6000:], np.repeat(np.arange(10, dtype=np.int32), 100)

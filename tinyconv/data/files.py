@@ -7,6 +7,7 @@ to more than memory could sensibly hold is refused before it is unpacked.
 from __future__ import annotations
 
 import os
+import tarfile
 import zipfile
 import zlib
 from pathlib import Path
@@ -113,6 +114,20 @@ class Folder(Files):
             raise NetError(f"{self.path(name)}: {reason(error)}") from error
 
 
+class Loose(Files):
+    """Files under a folder that are named elsewhere, as in a list: the folder itself is not searched."""
+
+    def __init__(self, path: Path):
+        self.root = path
+        super().__init__(str(path), [], set())
+
+    def path(self, name: str) -> str:
+        return str(self.root / name)
+
+    def read(self, name: str) -> bytes:
+        return read_file(self.root / name)
+
+
 class Archive(Files):
     """A zip archive; `prefix` is a folder that holds everything and is left out of the names."""
 
@@ -146,6 +161,8 @@ class Archive(Files):
         return f"{self.root}: {self.prefix}{name}"
 
     def read(self, name: str) -> bytes:
+        if self.prefix + name not in self.zip.NameToInfo:
+            raise NetError(f"{self.path(name)}: no such member of the archive")
         info = self.zip.getinfo(self.prefix + name)
         if info.file_size > LIMIT or (
             info.file_size > RATIO_FREE and info.file_size > RATIO_LIMIT * max(1, info.compress_size)
@@ -163,6 +180,34 @@ class Archive(Files):
 
     def close(self) -> None:
         self.zip.close()
+
+
+class Tarball(Files):
+    """The regular files of a tar archive, read at once, without the folders they are in."""
+
+    def __init__(self, path: Path):
+        self.root = path
+        self._data: dict[str, bytes] = {}
+        try:
+            with tarfile.open(path) as archive:
+                for member in archive:
+                    if not member.isfile():
+                        continue
+                    if sum(map(len, self._data.values())) + member.size > LIMIT:
+                        raise NetError(f"{path}: unpacks to more than {LIMIT >> 30} GiB, which is refused")
+                    self._data[member.name.rpartition("/")[2]] = archive.extractfile(member).read()
+        except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
+            raise NetError(f"{path}: cannot be read as a tar archive: {reason(error)}") from error
+        super().__init__(str(path), list(self._data), set())
+
+    def path(self, name: str) -> str:
+        return f"{self.root}: {name}"
+
+    def read(self, name: str) -> bytes:
+        return self._data[name]
+
+    def size(self, name: str) -> int:
+        return len(self._data[name])
 
 
 def read_file(path: Path) -> bytes:

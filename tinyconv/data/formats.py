@@ -1,15 +1,16 @@
-"""Readers of array files: idx, CIFAR binary, npz. Each gives (images uint8 or float32 (n, h, w, c), labels int32)."""
+"""Readers of array files: idx, CIFAR binary, npz with whole sets; npy and wav with a sample each."""
 
 from __future__ import annotations
 
 import io
 import struct
+import wave
 import zipfile
 import zlib
 
 import numpy as np
 
-from tinyconv.data.files import LIMIT, RATIO_FREE, RATIO_LIMIT, reason
+from tinyconv.data.files import LIMIT, RATIO_FREE, RATIO_LIMIT, BadFile, reason
 from tinyconv.errors import NetError
 
 RECORD = 3073  # CIFAR binary: the label byte and 3 planes of 32 x 32
@@ -69,20 +70,72 @@ def _gunzip(data: bytes, label: str) -> tuple[bytes, bool]:
     return b"".join(parts), stream.eof
 
 
-def read_cifar(data: bytes, label: str, skip_bad: bool, skipped: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """CIFAR-10 binary: records of a label byte, 1,024 red, 1,024 green and 1,024 blue, rows from the top."""
-    if len(data) % RECORD:
-        message = f"{label}: truncated: {len(data):,} bytes are no whole number of {RECORD:,}-byte records"
+def read_cifar(data: bytes, label: str, skip_bad: bool, skipped: list[str], classes: int = 10) -> tuple:
+    """(images uint8 (n, 32, 32, 3), labels int32) of CIFAR binary: records of a label byte, 1,024 red, 1,024 green and
+    1,024 blue, rows from the top. With 100 classes (CIFAR-100) a byte of the coarse label stands before the label."""
+    size = RECORD if classes == 10 else RECORD + 1
+    if len(data) % size:
+        message = f"{label}: truncated: {len(data):,} bytes are no whole number of {size:,}-byte records"
         if not skip_bad:
             raise NetError(message, help=_SKIP)
         skipped.append(message)
-        data = data[:len(data) // RECORD * RECORD]
-    records = np.frombuffer(data, np.uint8).reshape(-1, RECORD)
-    labels = records[:, 0].astype(np.int32)
-    if len(labels) and labels.max() >= len(CIFAR10):
-        at = int(np.argmax(labels >= len(CIFAR10)))
-        raise NetError(f"{label}: label {labels[at]} out of range at record {at}: CIFAR-10 has classes 0 to 9")
-    return np.ascontiguousarray(records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)), labels
+        data = data[:len(data) // size * size]
+    records = np.frombuffer(data, np.uint8).reshape(-1, size)
+    labels = records[:, size - RECORD].astype(np.int32)
+    if len(labels) and labels.max() >= classes:
+        at = int(np.argmax(labels >= classes))
+        raise NetError(f"{label}: label {labels[at]} out of range at record {at}: CIFAR-{classes} has classes 0 to "
+                       f"{classes - 1}")
+    planes = records[:, size - RECORD + 1:].reshape(-1, 3, 32, 32)
+    return np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), labels
+
+
+def read_npy(data: bytes, label: str) -> np.ndarray:
+    """A sample (*axes, c) as stored, uint8 or float32; nothing is ever unpickled."""
+    array = _npy(data, label)
+    if array.dtype not in (np.uint8, np.float32):
+        raise NetError(f"{label}: an array of {array.dtype}, where samples are uint8 (0 to 255) or float32",
+                       help="save a.astype(numpy.float32)")
+    if array.ndim < 1 or not array.size:
+        raise NetError(f"{label}: an array of shape {array.shape}, where samples are (*axes, channels)")
+    return np.ascontiguousarray(array)
+
+
+def read_npy_mask(data: bytes, label: str) -> np.ndarray:
+    """Class numbers (*axes) uint8, from any type of whole numbers."""
+    array = _npy(data, label)
+    if array.dtype.kind not in "iub" or array.size and not 0 <= array.min() <= array.max() <= 255:
+        raise NetError(f"{label}: a mask of {array.dtype}; masks are whole numbers, the class of each place")
+    return np.ascontiguousarray(array, np.uint8)
+
+
+def _npy(data: bytes, label: str) -> np.ndarray:
+    try:
+        return np.load(io.BytesIO(data), allow_pickle=False)
+    except (ValueError, OSError, EOFError, MemoryError) as error:
+        raise BadFile(f"{label}: cannot be read as .npy: {reason(error)}") from error
+
+
+def read_wav(data: bytes, label: str) -> tuple[np.ndarray, int]:
+    """(float32 (frames, channels) in -1..1, samples a second) of a PCM file of 8, 16, 24 or 32 bits."""
+    try:
+        with wave.open(io.BytesIO(data)) as sound:
+            width, channels, rate = sound.getsampwidth(), sound.getnchannels(), sound.getframerate()
+            declared, raw = sound.getnframes(), sound.readframes(sound.getnframes())
+    except (wave.Error, EOFError, OSError, struct.error) as error:
+        raise BadFile(f"{label}: cannot be read as PCM .wav: {reason(error)}") from error
+    if not declared or len(raw) < declared * width * channels:
+        raise BadFile(f"{label}: truncated: {len(raw) // (width * channels):,} of {declared:,} frames")
+    if width == 1:
+        values = np.frombuffer(raw, np.uint8).astype(np.float32) - 128
+    elif width == 3:
+        # Three bytes as the upper ones of four, so that the sign comes along.
+        wide = np.zeros((len(raw) // 3, 4), np.uint8)
+        wide[:, 1:] = np.frombuffer(raw, np.uint8).reshape(-1, 3)
+        values = (wide.view("<i4")[:, 0] >> 8).astype(np.float32)
+    else:
+        values = np.frombuffer(raw, f"<i{width}").astype(np.float32)
+    return (values / 2.0 ** (8 * width - 1)).astype(np.float32).reshape(-1, channels), rate
 
 
 def read_npz(data: bytes, label: str) -> tuple[dict[str, np.ndarray], list[str]]:
@@ -107,28 +160,34 @@ NPZ_NAMES = ("x_train", "y_train", "x_test", "y_test", "x", "y", "classes")
 
 
 def npz_images(array: np.ndarray, name: str, label: str) -> np.ndarray:
-    """Images as stored, (n, h, w) taken as grey; uint8 or float32, else NetError. `name`: the array's in the file."""
+    """Samples as stored, (n, *axes, c) uint8 or float32, else NetError. (n, h, w) are grey images, unless w is 1: then
+    they are sequences of one channel. `name`: the array's in the file."""
     if array.dtype == np.uint8 or array.dtype == np.float32:
-        if array.ndim == 3:
+        if array.ndim == 3 and array.shape[2] != 1:
             array = array[..., None]
-        if array.ndim == 4 and all(array.shape[1:]):
+        if array.ndim >= 2 and all(array.shape[1:]):
             return np.ascontiguousarray(array)
-        raise NetError(f"{label}: `{name}` has shape {array.shape}, where images are (n, height, width, channels) or "
-                       "(n, height, width)")
+        raise NetError(f"{label}: `{name}` has shape {array.shape}, where samples are (n, *axes, channels) or grey "
+                       "images (n, height, width)")
     raise NetError(f"{label}: `{name}` is {array.dtype}, where images are uint8 (0 to 255) or float32",
                    help=f"save {name}.astype(numpy.float32), or numpy.uint8 for pixels of 0 to 255")
 
 
 def npz_labels(array: np.ndarray, count: int, name: str, label: str) -> np.ndarray:
-    """Labels int32 (n,) from any whole-number type, (n, 1) accepted; negative ones and other lengths are NetErrors."""
-    if array.ndim == 2 and array.shape[1] == 1:
-        array = array[:, 0]
-    if array.ndim != 1 or array.dtype.kind not in "iu":
+    """Labels int32 (n,), or masks uint8 (n, *axes), from any whole-number type; a last axis of 1 is dropped. Negative
+    ones and other lengths are NetErrors."""
+    if array.ndim >= 2 and array.shape[-1] == 1:
+        array = array[..., 0]
+    if array.ndim < 1 or array.dtype.kind not in "iu":
         raise NetError(f"{label}: `{name}` is {array.dtype} of shape {array.shape}, "
-                       "where labels are whole numbers of shape (n,)")
+                       "where labels are whole numbers of shape (n,), or (n, height, width) for masks")
     if len(array) != count:
         raise NetError(f"{label}: {len(array):,} labels in `{name}` for {count:,} images")
-    bad = (array < 0) | (array > 65535)
+    bad = (array < 0) | (array > (65535 if array.ndim == 1 else 254))
+    if array.ndim > 1 and not bad.any():
+        return array.astype(np.uint8)
+    if bad.any() and array.ndim > 1:
+        raise NetError(f"{label}: `{name}` goes from {array.min()} to {array.max()}: masks hold class numbers, 0 to 254")
     if bad.any():
         at = int(np.argmax(bad))
         raise NetError(f"{label}: label {array[at]} out of range at {name}[{at}]: classes count from 0")

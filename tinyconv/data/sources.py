@@ -7,33 +7,23 @@ reader or the words why it does not fit; exactly one may fit.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from tinyconv.data import bundled, formats, images
+from tinyconv.data import bundled, folders, formats, images, known
 from tinyconv.data.dataset import VALIDATION, Dataset, Split, draw
-from tinyconv.data.files import Archive, Files, Folder, read_file
+from tinyconv.data.files import Archive, Files, Folder, Loose, read_file
+from tinyconv.data.parts import Parts, Reader, listed, numbered
 from tinyconv.data.steps import size_words
 from tinyconv.errors import NetError
 
-
-@dataclass
-class Parts:
-    """What a reader found: splits by their role (train, val, test), class names, messages of what was skipped."""
-
-    splits: dict[str, Split]
-    classes: list[str]
-    skipped: list[str] = field(default_factory=list)
-
-
-Reader = Callable[[bool], Parts]  # takes skip_bad
+NAMES = {**bundled.NAMES, **{name: known_set.words for name, known_set in known.SETS.items()}}
 
 
 def open(source, *, base=None, validation: float | None = None, seed: int = 0, skip_bad: bool = False) -> Dataset:
-    """Open a data set: `fashion-mnist-small`, or a path to an .npz, idx folder, CIFAR binary, image folders, or a zip.
+    """Open a data set: a known name, or a path to an .npz, an idx folder, CIFAR binary, folders of images, arrays or
+    sounds, images with masks, a list in a .csv, or a zip of these.
 
     base: the folder relative paths are meant from (None: the current one). validation: the share 0 <= f < 1 of the
     training part to draw, by seed and every class by its share, where the source has no `val` split of its own; epochs
@@ -45,6 +35,8 @@ def open(source, *, base=None, validation: float | None = None, seed: int = 0, s
         raise NetError(f"`validation {validation}` is no share", help="give a fraction from 0 to below 1, such as 0.1")
     if str(source) in bundled.NAMES:
         name, parts = str(source), _bundled()
+    elif str(source) in known.SETS:
+        name, parts = str(source), _fetched(known.SETS[str(source)])
     else:
         path = Path(base or "", os.path.expanduser(str(source)))
         name, parts = path.stem if path.suffix else path.name, _read(path, str(source), skip_bad)
@@ -57,9 +49,15 @@ def _bundled() -> Parts:
     return Parts({"train": Split(x, y), "test": Split(xt, yt)}, list(bundled.CLASSES))
 
 
+def _fetched(wanted: known.KnownSet) -> Parts:
+    """A set that `tinyconv data` fetched before."""
+    parts = _fitting(wanted.files(), LAYOUTS)(False)
+    return Parts(parts.splits, list(wanted.classes) or parts.classes)
+
+
 def _read(path: Path, given: str, skip_bad: bool) -> Parts:
     if not path.exists():
-        known = "" if os.sep in given else f", nor is `{given}` a known data set ({', '.join(bundled.NAMES)})"
+        known = "" if os.sep in given else f", nor is `{given}` a known data set ({', '.join(NAMES)})"
         raise NetError(f"{path}: no such file or folder{known}")
     if path.is_dir():
         return _fitting(Folder(path), LAYOUTS)(skip_bad)
@@ -67,17 +65,19 @@ def _read(path: Path, given: str, skip_bad: bool) -> Parts:
     if suffix == ".npz":
         return _npz(read_file(path), str(path))
     if suffix == ".bin":
-        return _cifar([(str(path), read_file(path))], "", skip_bad)
+        return _cifar([(str(path), read_file(path))], {}, skip_bad)
+    if suffix == ".csv":
+        return folders.lists(Loose(path.parent), {"train": path.name}, skip_bad)
     if suffix == ".zip":
         archive = Archive(path)
         # Often everything is packed under one folder: look into it where the top itself fits nothing.
-        if len(archive.children()) == 1 and not archive.inside() and archive.children()[0] not in _ROLES:
+        if len(archive.children()) == 1 and not archive.inside() and archive.children()[0] not in folders.ROLES:
             top = archive.children()[0]
             archive.close()
             archive = Archive(path, top + "/")
         return _fitting(archive, LAYOUTS + ARCHIVED)(skip_bad)
     raise NetError(f"{path}: not a data file that is known",
-                   help="give a folder, or a file ending in .npz, .bin (CIFAR binary) or .zip")
+                   help="give a folder, or a file ending in .npz, .csv, .bin (CIFAR binary) or .zip")
 
 
 def _fitting(files: Files, layouts: tuple) -> Reader:
@@ -129,46 +129,43 @@ def _idx(files: Files, found: dict[str, str], skip_bad: bool) -> Parts:
             raise NetError(f"{files.path(name)}: {len(x):,} images, but {len(y):,} labels in {labels_name}")
         n = min(len(x), len(y))
         splits[role] = Split(x[:n, :, :, None], y[:n])
-    return Parts(splits, _numbered(splits, files.label), skipped)
-
-
-def _numbered(splits: dict[str, Split], label: str) -> list[str]:
-    """Class names '0', '1', … up to the highest label; NetError where most of them have no image at all."""
-    if "train" not in splits or not len(splits["train"]):
-        return []
-    present = np.unique(splits["train"].labels)
-    top = int(present[-1])
-    if len(present) < (top + 1) / 2:
-        at = int(np.argmax(splits["train"].labels == top))
-        raise NetError(f"{label}: label {top} out of range (image {at}): only {len(present)} different labels are used",
-                       help="labels count from 0 without gaps")
-    return [str(i) for i in range(top + 1)]
+    return Parts(splits, numbered(splits, files.label), skipped)
 
 
 # --- CIFAR binary --------------------------------------------------------------------------------------------------
+
+_NAMES = ("batches.meta.txt", "fine_label_names.txt")  # the class names, a line each
+
 
 def _probe_cifar(files: Files) -> Reader | str:
     names = [name for name in files.inside() if name.lower().endswith(".bin")]
     if not names:
         return "no such file"
-    if not any(files.size(name) and files.size(name) % formats.RECORD == 0 for name in names):
+    if not any(files.size(name) and _cifar_classes(files.size(name)) for name in names):
         return f"{names[0]}: {files.size(names[0]):,} bytes are no whole number of records"
-    meta = files.read("batches.meta.txt").decode("utf-8", "replace") if "batches.meta.txt" in files.inside() else ""
+    meta = {name: files.read(name).decode("utf-8", "replace").split() for name in _NAMES if name in files.inside()}
     return lambda skip_bad: _cifar([(files.path(name), files.read(name)) for name in names], meta, skip_bad)
 
 
-def _cifar(batches: list[tuple[str, bytes]], meta: str, skip_bad: bool) -> Parts:
+def _cifar_classes(size: int) -> int:
+    """10 or 100 by the length of a file's records, 0 where neither fits."""
+    return 10 if size % formats.RECORD == 0 else 100 if size % (formats.RECORD + 1) == 0 else 0
+
+
+def _cifar(batches: list[tuple[str, bytes]], meta: dict[str, list[str]], skip_bad: bool) -> Parts:
     skipped: list[str] = []
     parts: dict[str, list] = {}
+    classes = 100 if all(_cifar_classes(len(data)) == 100 for _, data in batches) else 10
     for label, data in batches:
-        role = "test" if Path(label.rpartition(": ")[2]).name.lower() == "test_batch.bin" else "train"
-        parts.setdefault(role, []).append(formats.read_cifar(data, label, skip_bad, skipped))
+        test = Path(label.rpartition(": ")[2]).name.lower() in ("test_batch.bin", "test.bin")
+        read = formats.read_cifar(data, label, skip_bad, skipped, classes)
+        parts.setdefault("test" if test else "train", []).append(read)
     splits = {role: Split(np.concatenate([x for x, _ in read]), np.concatenate([y for _, y in read]))
               for role, read in parts.items()}
     if "train" not in splits:  # test_batch.bin alone is all there is
         splits["train"] = splits.pop("test")
-    names = meta.split()
-    return Parts(splits, names if len(names) == len(formats.CIFAR10) else list(formats.CIFAR10), skipped)
+    numbers = formats.CIFAR10 if classes == 10 else [str(i) for i in range(100)]
+    return Parts(splits, next((names for names in meta.values() if len(names) == classes), list(numbers)), skipped)
 
 
 # --- npz -----------------------------------------------------------------------------------------------------------
@@ -193,95 +190,20 @@ def _npz(data: bytes, label: str) -> Parts:
     for role, pair in names.items():
         for name in pair:
             if name not in arrays:
-                raise NetError(f"{label}: no array `{name}` in it; there are {_listed(sorted(there)) or 'none'}",
+                raise NetError(f"{label}: no array `{name}` in it; there are {listed(sorted(there)) or 'none'}",
                                help="looked for x_train, y_train[, x_test, y_test] or x, y")
         x = formats.npz_images(arrays[pair[0]], pair[0], label)
         splits[role] = Split(x, formats.npz_labels(arrays[pair[1]], len(x), pair[1], label))
-    classes = [str(name) for name in arrays["classes"].ravel()] if "classes" in arrays else _numbered(splits, label)
+        if splits[role].masks and splits[role].labels.shape != x.shape[:-1]:
+            raise NetError(f"{label}: `{pair[1]}` has shape {splits[role].labels.shape}, where masks of `{pair[0]}` have "
+                           f"{x.shape[:-1]}")
+    classes = [str(name) for name in arrays["classes"].ravel()] if "classes" in arrays else numbered(splits, label)
     return Parts(splits, classes)
 
 
-# --- image folders -------------------------------------------------------------------------------------------------
-
-_ROLES = ("train", "test", "val")
-_MASKS = {"image", "label"}
-
-
-def _class_folders(files: Files, root: str = "") -> list[str]:
-    """The names of folders in `root`, if any of them holds images and they are no image/ + label/ pair."""
-    folders = files.children(root)
-    if not any(images.is_image(name) for folder in folders for name in files.inside(folder)):
-        return []
-    names = [folder.rpartition("/")[2] for folder in folders]
-    return [] if _MASKS <= set(names) else names
-
-
-def _probe_split(files: Files) -> Reader | str:
-    roles = [role for role in _ROLES if role in files.children() and _class_folders(files, role)]
-    if "train" not in roles:
-        return "no class folders with images in train/" if "train" in files.children() else "no train/"
-    if len(roles) == 1:
-        there = [role for role in _ROLES[1:] if role in files.children()]
-        return f"no class folders with images in {there[0]}/" if there else "no test/ or val/ beside train/"
-    return lambda skip_bad: _folders(files, {role: role for role in roles}, skip_bad)
-
-
-def _probe_classes(files: Files) -> Reader | str:
-    names = _class_folders(files)
-    if not names:
-        return "no folders with images in them"
-    if set(names) <= set(_ROLES):
-        return f"{names[0]}/ is no class"
-    return lambda skip_bad: _folders(files, {"train": ""}, skip_bad)
-
-
-def _probe_pairs(files: Files) -> Reader | str:
-    for root in ("", "train"):
-        names = {folder.rpartition("/")[2] for folder in files.children(root)}
-        if _MASKS <= names:
-            return lambda skip_bad: _no_masks(files.path(root) if root else files.label)
-    return "no image/ with a label/ beside it"
-
-
-def _no_masks(label: str) -> Parts:
-    raise NetError(f"{label}: image/ and label/ are images with masks, for segmentation, which cannot be trained yet",
-                   help="give images in one folder a class")
-
-
-def _folders(files: Files, roots: dict[str, str], skip_bad: bool) -> Parts:
-    """Splits of class folders; the sorted folder names of the training part are the classes."""
-    classes = sorted(_class_folders(files, roots["train"]))
-    skipped: list[str] = []
-    splits = {}
-    for role, root in roots.items():
-        here = sorted(_class_folders(files, root))
-        strange = [name for name in here if name not in classes]
-        if strange:
-            raise NetError(f"{files.path(root)}: class folder `{strange[0]}` is not in {roots['train']}/",
-                           help=f"the classes are {_listed(classes)}")
-        members, labels = [], []
-        for name in here:
-            folder = f"{root}/{name}" if root else name
-            inside = [member for member in files.inside(folder) if images.is_image(member)]
-            if not inside:
-                raise NetError(f"{files.path(folder)}: class folder without an image",
-                               help="add images to it or remove the folder")
-            members += inside
-            labels += [classes.index(name)] * len(inside)
-        data, kept, bad = images.decode_all(files, members, skip_bad)
-        skipped += bad
-        splits[role] = Split(data, np.array(labels, np.int32)[kept], [files.path(members[i]) for i in kept])
-    return Parts(splits, classes, skipped)
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
-
-
-_IDX = ("*-images-idx3-ubyte[.gz]", _probe_idx)
-LAYOUTS = (_IDX, ("*.bin of 3,073-byte records", _probe_cifar),
-           ("train/ + test/ or val/ of class folders", _probe_split), ("class folders", _probe_classes),
-           ("image/ + label/", _probe_pairs))
+LAYOUTS = (("*-images-idx3-ubyte[.gz]", _probe_idx), ("*.bin of 3,073-byte records", _probe_cifar),
+           ("train/ + test/ or val/ of class folders", folders.probe_split), ("class folders", folders.probe_classes),
+           ("image/ + label/", folders.probe_pairs), ("train.csv", folders.probe_lists))
 ARCHIVED = ((".npz", _probe_npz),)
 
 
@@ -295,10 +217,13 @@ def _verify(parts: Parts, source: str) -> None:
     for role, split in parts.splits.items():
         if not len(split):
             raise NetError(f"{source}: the {role} split is empty")
-        if split.shape[2] != train.shape[2]:
-            raise NetError(f"{source}: train images are {images.channel_words(train.shape[2])}, "
-                           f"{role} images {images.channel_words(split.shape[2])}")
-        if split.labels.max() >= len(parts.classes):
+        if split.shape[-1] != train.shape[-1]:
+            raise NetError(f"{source}: train images are {images.channel_words(train.shape[-1])}, "
+                           f"{role} images {images.channel_words(split.shape[-1])}")
+        if split.masks != train.masks:
+            raise NetError(f"{source}: the {role} split has {'masks' if split.masks else 'no masks'}, the training part "
+                           f"{'masks' if train.masks else 'none'}")
+        if not split.masks and split.labels.max() >= len(parts.classes):
             at = int(np.argmax(split.labels >= len(parts.classes)))
             raise NetError(f"{source}: label {split.labels[at]} out of range ({role} {split.name(at)}): there are "
                            f"{len(parts.classes)} classes, counted from 0")
@@ -310,7 +235,7 @@ def _divide(parts: Parts, name: str, validation: float | None, seed: int) -> Dat
     if val is None:
         drawn = validation if validation is not None else (VALIDATION if test is None else 0.0)
         if drawn and len(train) > 1:
-            kept, taken = draw(train.labels, drawn, seed)
+            kept, taken = draw(np.zeros(len(train), int) if train.masks else train.labels, drawn, seed)
             train, val = train.take(kept), train.take(taken)
         else:
             drawn, val = 0.0, test

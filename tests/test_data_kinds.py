@@ -1,0 +1,361 @@
+"""Masks, sounds, arrays, lists, known sets and pairs from Python: what each becomes, and what is said of bad ones."""
+
+import gzip
+import hashlib
+import http.server
+import io
+import json
+import tarfile
+import threading
+import wave
+import zipfile
+from functools import partial
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tinyconv import data
+from tinyconv.cli import main
+from tinyconv.data import Batches, known, media
+from tinyconv.errors import NetError
+
+
+def picture(seed, size=(6, 8), channels=3):
+    return np.random.default_rng(seed).integers(0, 256, (*size, channels), dtype=np.uint8)
+
+
+def save(path, array):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array).save(path)
+    return array
+
+
+def fails(source, *words, **kw):
+    with pytest.raises(NetError) as caught:
+        data.open(source, **kw)
+    for word in words:
+        assert str(word) in f"{caught.value} {caught.value.help}"
+
+
+# --- masks
+
+def pairs(root, n=6, values=(0, 255), size=(6, 8), names=("image", "label")):
+    rng = np.random.default_rng(1)
+    x = [save(root / names[0] / f"{i}.jpg.png", picture(i, size)) for i in range(n)]
+    y = [save(root / names[1] / f"{i}.jpg.png", rng.choice(values, size).astype(np.uint8)) for i in range(n)]
+    return np.stack(x), np.stack(y)
+
+
+@pytest.mark.parametrize("names", [("image", "label"), ("images", "masks")])
+def test_pairs_of_images_and_masks(tmp_path, names):
+    x, y = pairs(tmp_path, names=names)
+    d = data.open(tmp_path, validation=0)
+    assert (d.train.images == x).all() and (d.train.labels == y // 255).all() and d.train.labels.dtype == np.uint8
+    assert d.classes == ["background", "foreground"] and d.train.masks
+    drawn = data.open(tmp_path, validation=1 / 3, seed=4)
+    assert (len(drawn.train), len(drawn.val)) == (4, 2)
+    for split in (drawn.train, drawn.val):
+        for i in range(len(split)):
+            at = int(split.name(i).split("/")[-1][0])
+            assert (split.images[i] == x[at]).all() and (split.labels[i] == y[at] // 255).all()
+
+
+def test_pairs_under_train_beside_an_unlabelled_test(tmp_path):
+    x, y = pairs(tmp_path / "train", values=(0, 1, 2))
+    save(tmp_path / "test" / "0.png", picture(0))
+    d = data.open(tmp_path, validation=0)
+    assert (d.train.labels == y).all() and d.classes == ["0", "1", "2"] and d.val is None
+    pairs(tmp_path / "val", 2, values=(0, 1, 2))
+    assert len(data.open(tmp_path).val) == 2
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for path in sorted(tmp_path.glob("train/*/*.png")):
+            archive.write(path, path.relative_to(tmp_path).as_posix())
+    assert (data.open(tmp_path / "a.zip", validation=0).train.labels == y).all()
+
+
+def test_masks_of_differing_sizes_and_palettes(tmp_path):
+    pairs(tmp_path, 3, values=(0, 1))
+    save(tmp_path / "image" / "z.png", picture(9, (9, 7)))
+    mask = Image.fromarray(np.tile(np.arange(2, dtype=np.uint8), (9, 4))[:, :7], "P")
+    mask.putpalette([255, 0, 0, 0, 255, 0])
+    mask.save(tmp_path / "label" / "z.png")
+    d = data.open(tmp_path, validation=0)
+    assert isinstance(d.train.labels, list) and (d.train.labels[3][0] == [0, 1, 0, 1, 0, 1, 0]).all()
+    (x, y), = Batches(d.train, 4, [("crop", {"n": 6})], shape=(6, 6, 3))
+    assert x.shape == (4, 6, 6, 3) and y.shape == (4, 6, 6)
+    assert d.class_weights().shape == (2,)
+
+
+def test_masks_that_do_not_fit(tmp_path):
+    pairs(tmp_path / "a", 2)
+    (tmp_path / "a" / "label" / "1.jpg.png").unlink()
+    fails(tmp_path / "a", "1.jpg.png: no mask", "same name")
+    pairs(tmp_path / "b", 2)
+    save(tmp_path / "b" / "label" / "1.jpg.png", np.zeros((5, 8), np.uint8))
+    fails(tmp_path / "b", "6x8, but its mask is 5x8")
+    pairs(tmp_path / "c", 2)
+    save(tmp_path / "c" / "label" / "1.jpg.png", picture(0))
+    fails(tmp_path / "c", "pixel format RGB", "class numbers")
+    pairs(tmp_path / "d", 2, values=(0, 1, 255))
+    fails(tmp_path / "d", "0, 1, 255", "without gaps")
+
+
+def test_masks_in_npz(tmp_path):
+    x, y = np.zeros((4, 5, 6, 3), np.uint8), np.random.default_rng(0).integers(0, 3, (4, 5, 6))
+    np.savez(tmp_path / "a.npz", x=x, y=y[..., None])
+    d = data.open(tmp_path / "a.npz", validation=0)
+    assert d.train.masks and (d.train.labels == y).all() and d.classes == ["0", "1", "2"]
+    np.savez(tmp_path / "a.npz", x=x, y=y[:, :4])
+    fails(tmp_path / "a.npz", "(4, 4, 6)", "(4, 5, 6)")
+
+
+# --- sounds, arrays
+
+def write_wav(path, values, rate=8000, width=2):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with wave.open(str(path), "wb") as out:
+        out.setnchannels(values.shape[1])
+        out.setsampwidth(width)
+        out.setframerate(rate)
+        raw = values.astype("<i4") + (128 if width == 1 else 0)
+        out.writeframes(raw.reshape(-1).view(np.uint8).reshape(-1, 4)[:, :width].tobytes())
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 4])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_wav_folders(tmp_path, width, channels):
+    top = 2 ** (8 * width - 1)
+    values = np.random.default_rng(width).integers(-top, top, (50, channels))
+    values[:2] = [[-top], [top - 1]]
+    for name in ("yes/0", "yes/1", "no/0"):
+        write_wav(tmp_path / f"{name}.wav", values, width=width)
+    d = data.open(tmp_path, validation=0)
+    assert d.shape == (50, channels) and d.classes == ["no", "yes"] and d.train.images.dtype == np.float32
+    assert np.allclose(d.train.images[0], values / top, atol=1e-7) and d.train.images[0].min() == -1
+    assert (data.load(tmp_path / "yes" / "0.wav", channels) == d.train.images[0]).all()
+
+
+def test_wavs_of_differing_length_are_fitted(tmp_path):
+    for i, n in enumerate((30, 50, 41)):
+        write_wav(tmp_path / "ab"[i % 2] / f"{i}.wav", np.full((n, 1), 1000))
+    d = data.open(tmp_path, validation=0)
+    assert d.shape == (None, 1)
+    (x, y), = Batches(d.train, 8, [("fit", {"n": 40}), ("noise", {"sigma": 0.01})], shape=(40, 1))
+    assert x.shape == (3, 40, 1) and x.dtype == np.float32
+    with pytest.raises(NetError, match="needed"):
+        Batches(d.train, 8, shape=(40, 1))
+
+
+def test_wavs_that_do_not_fit(tmp_path):
+    for name in ("a/0", "b/0"):
+        write_wav(tmp_path / f"{name}.wav", np.zeros((30, 1)))
+    write_wav(tmp_path / "b/1.wav", np.zeros((30, 1)), rate=16000)
+    fails(tmp_path, "b/1.wav", "16000", "8000")
+    write_wav(tmp_path / "b/1.wav", np.zeros((30, 2)))
+    fails(tmp_path, "b/1.wav", "channels: 2")
+    write_wav(tmp_path / "b/1.wav", np.zeros((30, 1)))
+    whole = (tmp_path / "b/1.wav").read_bytes()
+    for part in (whole[:70], whole[:20], b"", b"garbage" * 20):
+        (tmp_path / "b/1.wav").write_bytes(part)
+        fails(tmp_path, "b/1.wav", "--skip-bad")
+        assert len(data.open(tmp_path, skip_bad=True).skipped) == 1
+    save(tmp_path / "b" / "1.png", picture(0))
+    fails(tmp_path, "image and sounds")
+
+
+def test_volumes_and_clips(tmp_path):
+    for name, i in (("a/0", 0), ("a/1", 1), ("b/0", 2)):
+        (tmp_path / "v" / name).parent.mkdir(parents=True, exist_ok=True)
+        np.save(tmp_path / "v" / f"{name}.npy", np.full((4, 5, 6, 2), i, np.float32))
+    d = data.open(tmp_path / "v", validation=0)
+    assert d.shape == (4, 5, 6, 2) and d.train.images[:, 0, 0, 0, 0].tolist() == [0, 1, 2]
+    mean, std = data.measure(d.train)
+    assert np.allclose(mean, 1) and np.allclose(std, np.sqrt(2 / 3))
+    np.save(tmp_path / "v/b/0.npy", np.zeros((4, 5, 6)))
+    fails(tmp_path / "v", "float64", "float32")
+    np.save(tmp_path / "v/b/0.npy", np.zeros((4, 5, 6), np.float32))
+    fails(tmp_path / "v", "b/0.npy", "axes: 2")
+    np.save(tmp_path / "v/b/0.npy", np.array([{}]), allow_pickle=True)
+    fails(tmp_path / "v", "b/0.npy", "cannot be read")
+    for i in range(3):
+        for folder, array in (("image", np.zeros((4, 5, 6, 1), np.uint8)), ("label", np.full((4, 5, 6), i))):
+            (tmp_path / "m" / folder).mkdir(parents=True, exist_ok=True)
+            np.save(tmp_path / "m" / folder / f"{i}.npy", array)
+    d = data.open(tmp_path / "m", validation=0)
+    assert d.train.labels.shape == (3, 4, 5, 6) and d.classes == ["0", "1", "2"]
+
+
+def test_npz_of_any_number_of_axes(tmp_path):
+    for shape, became in (((4, 7), (7,)), ((4, 7, 1), (7, 1)), ((4, 7, 6), (7, 6, 1)), ((4, 2, 3, 4, 1), (2, 3, 4, 1))):
+        np.savez(tmp_path / "a.npz", x=np.zeros(shape, np.float32), y=[0, 1, 0, 1])
+        assert data.open(tmp_path / "a.npz", validation=0).shape == became
+
+
+def test_kept_samples_are_bounded_and_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(media, "MEMORY_LIMIT", 1000)
+    for i in range(20):
+        save(tmp_path / "ab"[i % 2] / f"{i}.png", picture(i))
+    split = data.open(tmp_path, validation=0).train
+    assert isinstance(split.images, media.Lazy) and split.shape == (None, None, 3)
+    passes = [np.concatenate([x for x, _ in Batches(split, 6, shuffle=False, threads=t)]) for t in (3, 1)]
+    assert (passes[0] == passes[1]).all()
+    store = split.images.store
+    assert 0 < store.spent <= 1000 and split.take(np.arange(3)).images.store is store
+    monkeypatch.setattr(split.images.files, "read", lambda name: pytest.fail("read again"))
+    kept = next(i for i, name in enumerate(split.images.names) if store.get((name, None)) is not None)
+    assert (split.images.get(kept) == passes[0][kept]).all()
+
+
+def test_large_photos_are_decoded_smaller(tmp_path, monkeypatch):
+    yy, xx = np.mgrid[:600, :800]
+    photo = np.stack([yy // 3, xx // 4, (yy + xx) // 6], -1).astype(np.uint8)
+    (tmp_path / "a").mkdir()
+    for i in range(2):
+        Image.fromarray(photo).save(tmp_path / "a" / f"{i}.jpg", quality=95)
+    plain = data.open(tmp_path, validation=0).train
+    monkeypatch.setattr(media, "MEMORY_LIMIT", 1000)
+    lazy = data.open(tmp_path, validation=0).train
+    step = [("resize", {"n": 64})]
+    (x, _), = Batches(plain, 2, step, augment=False)
+    (y, _), = Batches(lazy, 2, step, augment=False)
+    assert x.shape == y.shape == (2, 64, 85, 3) and np.abs(x.astype(int) - y).max() <= 3
+    assert lazy.images.get(0, 64).shape == (150, 200, 3) and lazy.images.get(0, 200).shape == (600, 800, 3)
+
+
+# --- lists
+
+def listed(tmp_path, text, name="list.csv"):
+    for i in range(4):
+        save(tmp_path / "pics" / f"{i}.png", picture(i))
+    (tmp_path / name).write_text(text)
+    return tmp_path / name
+
+
+@pytest.mark.parametrize("text", [
+    "file,label\npics/0.png,dog\npics/1.png,cat\npics/2.png,dog\n", "\ufeffLabel;Path\ndog;pics/0.png\ncat;pics/1.png\ndog;pics/2.png",
+    "pics/0.png\tdog\npics/1.png\tcat\npics/2.png\tdog\n", "pics/0.png,dog\r\n\r\npics/1.png, cat\r\npics/2.png,dog"])
+def test_lists(tmp_path, text):
+    d = data.open(listed(tmp_path, text), validation=0)
+    assert d.classes == ["cat", "dog"] and d.train.labels.tolist() == [1, 0, 1]
+    assert all((d.train.images[i] == picture(i)).all() for i in range(3))
+
+
+def test_lists_with_splits_and_numbers(tmp_path):
+    rows = "file,label,split\npics/0.png,0,train\npics/1.png,1,train\npics/2.png,1,test\npics/3.png,0,val\n"
+    d = data.open(listed(tmp_path, rows))
+    assert (len(d.train), len(d.val), len(d.test)) == (2, 1, 1) and d.classes == ["0", "1"]
+    listed(tmp_path, "pics/0.png,10\npics/1.png,9\npics/2.png,10\n", "train.csv")
+    with pytest.raises(NetError, match="out of range"):
+        data.open(tmp_path)
+    listed(tmp_path, "pics/0.png,b\npics/1.png,a\n", "train.csv")
+    listed(tmp_path, "pics/2.png,b\n", "test.csv")
+    with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
+        for path in [tmp_path / "train.csv", tmp_path / "test.csv", *tmp_path.glob("pics/*")]:
+            archive.write(path, path.relative_to(tmp_path).as_posix())
+    d = data.open(tmp_path / "z.zip")
+    assert d.train.labels.tolist() == [1, 0] and len(d.val) == 1
+
+
+@pytest.mark.parametrize("text, words", [
+    ("a,b\n1,2\n", "`file` and `label`"), ("file,label\npics/9.png,a\n", "pics/9.png"), ("", "empty"),
+    ("file,label\npics/0.png\n", "row 2 has no label"), ("file,label\nnotes.txt,a\n", "row 2: `notes.txt`"),
+    ("file,label,split\npics/0.png,a,dev\n", "split `dev`"),
+    ("file,label,split\npics/0.png,a,train\npics/1.png,b,test", "class `b` is not in the training part")])
+def test_lists_that_do_not_fit(tmp_path, text, words):
+    fails(listed(tmp_path, text), words)
+
+
+# --- known sets
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """A folder that is served over HTTP, and an empty cache: (folder, base address)."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.setenv("TINYCONV_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("NO_PROXY", "*")
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
+    monkeypatch.setattr(http.server.SimpleHTTPRequestHandler, "log_message", lambda *args: None)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield folder, f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    server.server_close()
+
+
+def publish(monkeypatch, name, files, bases):
+    sums = tuple((file, hashlib.md5(content).hexdigest()) for file, content in files.items())
+    old = known.SETS[name]
+    monkeypatch.setitem(known.SETS, name, known.KnownSet(name, old.words, bases, sums, old.classes))
+
+
+def idx(array):
+    return gzip.compress(bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape) +
+                         array.tobytes())
+
+
+def test_a_known_set_is_fetched_checked_and_read(site, monkeypatch, capsys):
+    folder, base = site
+    rng = np.random.default_rng(0)
+    files, arrays = {}, {}
+    for prefix, n in (("train", 30), ("t10k", 10)):
+        arrays[prefix] = rng.integers(0, 256, (n, 28, 28), dtype=np.uint8), np.arange(n, dtype=np.uint8) % 10
+        files[f"{prefix}-images-idx3-ubyte.gz"] = idx(arrays[prefix][0])
+        files[f"{prefix}-labels-idx1-ubyte.gz"] = idx(arrays[prefix][1])
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    publish(monkeypatch, "fashion-mnist", files, (base + "gone/", base))
+    fails("fashion-mnist", "not on this machine", "tinyconv data fashion-mnist")
+    assert main(["data", "--json"]) == 0
+    states = {row["name"]: row["available"] for row in json.loads(capsys.readouterr().out)}
+    assert states == {"fashion-mnist-small": True, "mnist": False, "fashion-mnist": False, "cifar-10": False,
+                      "cifar-100": False}
+    assert main(["data", "fashion-mnist"]) == 0
+    out, err = capsys.readouterr()
+    assert "fetched" in out and err.count("fetching") == 8  # the first address has none of the four
+    d = data.open("fashion-mnist")
+    assert (d.train.images[..., 0] == arrays["train"][0]).all() and (d.val.labels == arrays["t10k"][1]).all()
+    assert d.classes[9] == "Ankle boot" and d.name == "fashion-mnist"
+    # Fetched again nothing is loaded; a damaged file is.
+    assert main(["data", "fashion-mnist"]) == 0 and "fetching" not in capsys.readouterr().err
+    target = known.SETS["fashion-mnist"].folder / "t10k-labels-idx1-ubyte.gz"
+    target.write_bytes(b"damaged")
+    assert main(["data", "fashion-mnist"]) == 0
+    assert target.read_bytes() == files["t10k-labels-idx1-ubyte.gz"]
+
+
+@pytest.mark.parametrize("name, classes", [("cifar-10", 10), ("cifar-100", 100)])
+def test_cifar_archives(site, monkeypatch, name, classes):
+    folder, base = site
+    rng = np.random.default_rng(0)
+    planes, labels = rng.integers(0, 256, (40, 3, 32, 32), dtype=np.uint8), rng.integers(0, classes, 40, dtype=np.uint8)
+    coarse = [] if classes == 10 else [rng.integers(0, 20, (40, 1), dtype=np.uint8)]
+    records = np.concatenate([*coarse, labels[:, None], planes.reshape(40, -1)], 1)
+    members = {"train.bin" if classes == 100 else "data_batch_1.bin": records[:30].tobytes(),
+               "test.bin" if classes == 100 else "test_batch.bin": records[30:].tobytes(),
+               "fine_label_names.txt": "\n".join(f"c{i}" for i in range(100)).encode()}
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for member, content in members.items():
+            info = tarfile.TarInfo(f"top/{member}")
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    file = f"{name}-binary.tar.gz"
+    (folder / file).write_bytes(packed.getvalue())
+    publish(monkeypatch, name, {file: packed.getvalue()}, (base,))
+    known.SETS[name].fetch()
+    d = data.open(name)
+    assert (d.train.images.transpose(0, 3, 1, 2) == planes[:30]).all() and (d.val.labels == labels[30:]).all()
+    assert d.classes[3] == ("cat" if classes == 10 else "c3") and len(d.classes) == classes
+
+
+def test_a_wrong_checksum_and_no_answer(site, monkeypatch, capsys):
+    folder, base = site
+    (folder / "a-images-idx3-ubyte.gz").write_bytes(b"something else")
+    publish(monkeypatch, "mnist", {"a-images-idx3-ubyte.gz": b"as published"}, (base, "http://127.0.0.1:9/"))
+    assert main(["data", "mnist"]) == 1
+    err = capsys.readouterr().err
+    assert "checksum is wrong" in err and "ConnectionError" in err and "by other means" in err
+    assert not known.SETS["mnist"].fetched
+    assert main(["data", "mnits"]) == 2 and "did you mean `mnist`" in capsys.readouterr().err
