@@ -320,10 +320,3 @@ def test_steps_that_do_not_fit_the_data():
             steps.output_shape(pipeline, shape)
     with pytest.raises(NetError, match="masks"):
         Batches(Split(images(), np.zeros((6, 9, 12))), 2, [("tencrop", {"n": 5})], augment=False)
-
-
-def test_class_weights_balance_the_counts():
-    d = data.Dataset(Split(images(), [0, 0, 0, 2, 2, 0]), None, None, ["a", "b", "c"], "d")
-    assert np.allclose(d.class_weights(), [6 / 12, 0, 6 / 6])
-    masks = Split(images(2, (2, 2, 1)), np.array([[[0, 0], [0, 1]], [[0, 0], [0, 0]]], np.uint8))
-    assert np.allclose(data.Dataset(masks, None, None, ["a", "b"], "d").class_weights(), [8 / 14, 8 / 2])

@@ -84,7 +84,6 @@ def test_masks_of_differing_sizes_and_palettes(tmp_path):
     assert isinstance(d.train.labels, list) and (d.train.labels[3][0] == [0, 1, 0, 1, 0, 1, 0]).all()
     (x, y), = Batches(d.train, 4, [("crop", {"n": 6})], shape=(6, 6, 3))
     assert x.shape == (4, 6, 6, 3) and y.shape == (4, 6, 6)
-    assert d.class_weights().shape == (2,)
 
 
 def test_masks_that_do_not_fit(tmp_path):

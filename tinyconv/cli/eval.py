@@ -82,11 +82,13 @@ def test_data(net, path: str, data: str | None, skip_bad: bool):
 def fits(net, dataset, split, steps) -> None:
     """NetError where the images or labels are not what the net knows."""
     from .. import data
+    from ..train.fitness import known_classes
 
     data.check_shape(split, steps, net.input_shape)
     names, known = dataset.classes or [], net.class_names or []
-    if len(split) and split.labels.max() >= net.classes:
-        raise NetError(f"{dataset.name} has {len(names)} classes, the net has {net.classes}")
+    classes = known_classes(net)
+    if len(split) and max(labels.max() for labels in split.label_arrays) >= classes:
+        raise NetError(f"{dataset.name} has {len(names)} classes, the net has {classes}")
     numbered = all(name.isdigit() for name in names) or all(name.isdigit() for name in known)
     if names and known and names != known and not numbered:
         differ = next((i for i, (a, b) in enumerate(zip(names, known)) if a != b), min(len(names), len(known)))

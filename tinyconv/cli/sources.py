@@ -36,15 +36,26 @@ def known(name: str) -> bool:
 
 def open_data(how: dict[str, Any], seed: int):
     """The data set that `chosen` described, or that a run folder's config.json has."""
+    import numpy as np
+
     from .. import data
     from .common import note
 
     dataset = data.open(how["source"], validation=how["validation"], seed=seed, skip_bad=how["skip_bad"])
+    if "pca" in how:
+        dataset.train.axes = np.array(how["pca"])
     for message in dataset.skipped[:5]:
         note(f"skipped: {message}")
     if len(dataset.skipped) > 5:
         note(f"skipped: {len(dataset.skipped) - 5} more")
     return dataset
+
+
+def measured(how: dict[str, Any], dataset, steps) -> dict[str, Any]:
+    """`how` with what the steps of `augment` take from the training set, to be kept with the run: the axes of `pca`."""
+    if any(step[0] == "pca" for step in steps):
+        return {**how, "pca": dataset.train.axes.tolist()}
+    return how
 
 
 def of_run(weights: str) -> tuple[dict[str, Any], int] | None:

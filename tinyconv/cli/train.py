@@ -66,7 +66,7 @@ def begin(net, data, epochs, seed, device, out, skip_bad, define, settings, inpu
     from .. import lang
     from ..data.steps import DATA
     from ..train import TRAIN, Pipelines, Settings, check, fingerprint, start
-    from .sources import chosen, open_data
+    from .sources import chosen, measured, open_data
 
     program = load_program(net)
     with reading(program.files):
@@ -78,6 +78,7 @@ def begin(net, data, epochs, seed, device, out, skip_bad, define, settings, inpu
         how = chosen(model, data, program.file, skip_bad)
     dataset = open_data(how, recipe.seed)
     check(model, dataset, recipe, Pipelines.of(model))
+    how = measured(how, dataset, Pipelines.of(model).train)
     run = start(out, stem=Path(program.file).stem.strip("<>"), text=text, settings=recipe, data=how,
                 fingerprint=fingerprint(dataset))
     return model, dataset, run

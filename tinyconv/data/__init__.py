@@ -14,9 +14,10 @@ from tinyconv.data import steps
 from tinyconv.data.batches import Batches, check_shape
 from tinyconv.data.dataset import Dataset, Split, measure
 from tinyconv.data.media import load
+from tinyconv.data.pairs import pairs
 from tinyconv.data.sources import NAMES, open
 
-__all__ = ["NAMES", "Batches", "Dataset", "Split", "apply", "check_shape", "load", "measure", "open", "steps"]
+__all__ = ["NAMES", "Batches", "Dataset", "Split", "apply", "check_shape", "load", "measure", "open", "pairs", "steps"]
 
 
 def apply(pipeline: Sequence[tuple], image: np.ndarray) -> np.ndarray:

@@ -20,14 +20,16 @@ class Split:
     """Samples with their labels.
 
     images: uint8 or float32 (n, *axes, c), or a sequence of (*axes, c) arrays where sizes differ or memory forbids.
-    labels: int32 (n,), counted from 0; or masks, (n, h, w) uint8 class numbers of each pixel, as a list where sizes
+    labels: int32 (n,), counted from 0; or float32 targets (n, …); or masks, (n, h, w) uint8 class numbers of each pixel, as a list where sizes
     differ. names: what messages call each sample, or None.
     """
 
     def __init__(self, images, labels, names: Sequence[str] | None = None):
         self.images = images
-        self.masks = len(labels) > 0 and np.ndim(labels[0]) > 0
-        self.labels = labels if self.masks else np.ascontiguousarray(labels, np.int32)
+        first = np.asarray(labels[0] if len(labels) else 0)
+        self.targets = first.dtype.kind == "f"
+        self.masks = first.ndim > 0 and not self.targets
+        self.labels = labels if self.masks else np.ascontiguousarray(labels, np.float32 if self.targets else np.int32)
         self.names = names
 
     def __len__(self) -> int:
@@ -47,6 +49,11 @@ class Split:
     def axes(self) -> np.ndarray:
         """What `pca` shifts colours along: `principal_axes` of these images, measured at the first need."""
         return principal_axes(self)
+
+    @property
+    def label_arrays(self) -> Sequence[np.ndarray]:
+        """The labels as few arrays: each mask, or all labels in one."""
+        return self.labels if self.masks else [self.labels]
 
     def name(self, i: int) -> str:
         """What messages call image i."""
@@ -86,14 +93,6 @@ class Dataset:
     def shape(self) -> tuple[int | None, ...]:
         """(*axes, c) of the training images; None where sizes differ."""
         return self.train.shape
-
-    def class_weights(self) -> np.ndarray:
-        """A weight for each class, n / (classes * its count) of the training labels (pixels, for masks), float32; their
-        mean over the samples is 1. A class without a sample gets 0."""
-        counts = np.zeros(len(self.classes), np.int64)
-        for labels in self.train.labels if self.train.masks else [self.train.labels]:
-            counts += np.bincount(labels.ravel(), minlength=len(counts))
-        return np.where(counts, counts.sum() / (len(counts) * np.maximum(counts, 1)), 0).astype(np.float32)
 
     @property
     def evaluation(self) -> Split:
@@ -147,15 +146,15 @@ def measure(split: Split) -> tuple[np.ndarray, np.ndarray]:
     return total / n, _deviation(squares / n)
 
 
-def principal_axes(split: Split, seed: int = 0) -> np.ndarray:
+def principal_axes(split: Split) -> np.ndarray:
     """float64 (3, 3): column i is lambda_i p_i, with p_i the i-th eigenvector of the covariance of the RGB values of all
     pixels and lambda_i its eigenvalue, smallest first, in the scale of `measure` (Krizhevsky et al. 2012).
 
-    Of at most 10,000 images drawn by seed. The component of largest size of each eigenvector is positive.
+    Of at most 10,000 images, the same draw each time. The component of largest size of each eigenvector is positive.
     """
     if not len(split) or split.shape[-1] != 3:
         raise NetError("`pca` needs RGB images to measure their colours on")
-    some = np.sort(hashing.permutation(len(split), seed, _SPLIT_KEY)[:_AXES_FROM])
+    some = np.sort(hashing.permutation(len(split), 0, _SPLIT_KEY)[:_AXES_FROM])
     n, total, products = 0, np.zeros(3), np.zeros((3, 3))
     for i in some:
         pixels = split.images[i].reshape(-1, 3)

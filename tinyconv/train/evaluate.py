@@ -37,11 +37,11 @@ def evaluate(nets: Sequence, split, batch: int = 32, steps: Sequence = (),
         mean = 0.0
         for i, net in enumerate(nets):
             if views > 1:
-                output = said = _probabilities(net, net(x).reshape(len(x), -1)).reshape(len(labels), views, -1).mean(1)
+                output = said = _probabilities(net, _rows(net(x), len(x))).reshape(len(labels), views, -1).mean(1)
                 sums[i] += _nats(output, ranked), *_hits(output, ranked)
             else:
                 loss, output = net.evaluate(x, labels)
-                output = output.reshape(len(ranked), -1)
+                output = _rows(output, len(ranked))
                 sums[i] += loss * len(ranked), *_hits(output, ranked)
                 said = _probabilities(net, output) if len(nets) > 1 else None
             if len(nets) > 1:
@@ -56,6 +56,12 @@ def evaluate(nets: Sequence, split, batch: int = 32, steps: Sequence = (),
         sums[-1] = sums[0]
     members = [dict(zip(("loss", "accuracy", "top5"), (row / count).tolist())) for row in sums]
     return {"n": n, **members.pop(), "members": members}
+
+
+def _rows(output: np.ndarray, count: int) -> np.ndarray:
+    """A row of classes for each of `count` labels; one sigmoid says how likely 1 is rather than 0."""
+    rows = output.reshape(count, -1)
+    return np.concatenate([1 - rows, rows], 1) if rows.shape[1] == 1 else rows
 
 
 def _nats(probabilities: np.ndarray, labels: np.ndarray) -> float:
@@ -74,9 +80,9 @@ def _hits(output: np.ndarray, labels: np.ndarray) -> tuple[int, int]:
 
 
 def _probabilities(net, output: np.ndarray) -> np.ndarray:
-    """float64; the output of a net that ends without softmax is logits."""
+    """float64; the output of a net that ends without softmax or sigmoid is logits."""
     values = output.astype(np.float64)
-    if net.graph.nodes[net.graph.output_index].op == "softmax":
+    if net.graph.nodes[net.graph.output_index].op in ("softmax", "sigmoid"):
         return values
     values = np.exp(values - values.max(1, keepdims=True))
     return values / values.sum(1, keepdims=True)

@@ -1,0 +1,70 @@
+"""Samples that Python code gives: any iterable of (x, label), or a data set that is indexed like one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from tinyconv.data import media
+from tinyconv.data.dataset import Split
+from tinyconv.errors import NetError
+
+
+class Indexed:
+    """A sequence of the samples of `source`, whose items are (x, label), made anew at every access."""
+
+    def __init__(self, source, places, shape: tuple, channels_first: bool):
+        self.source, self.places, self.shape, self.channels_first = source, places, shape, channels_first
+        self.axes, self.channels = len(shape) - 1, shape[-1]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        return _sample(self.source[int(self.places[i])][0], i, self.channels_first)
+
+    def take(self, index) -> Indexed:
+        return Indexed(self.source, self.places[index], self.shape, self.channels_first)
+
+
+def pairs(source: Iterable, channels_first: bool = False) -> Split:
+    """A split of (x, label) pairs: x uint8 or float32 (*axes, c), or (c, *axes) with `channels_first`; label a whole
+    number, or a mask (*axes).
+
+    They are read once into memory. A source with `len` and `[i]` that takes more than MEMORY_LIMIT of it is asked again
+    for each batch instead. TypeError or NetError for what is no such pair.
+    """
+    samples: list[np.ndarray] | None = []
+    labels, spent, shape = [], 0, None
+    indexed = hasattr(source, "__getitem__") and hasattr(source, "__len__")
+    # Data sets with `len` and `[i]` need not end by an IndexError, as the loop over a sequence does.
+    for i, item in enumerate(source[k] for k in range(len(source))) if indexed else enumerate(source):
+        try:
+            x, label = item
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"item {i} is no pair (x, label)") from error
+        x, label = _sample(x, i, channels_first), np.asarray(label)
+        if label.dtype.kind not in "iub":
+            raise TypeError(f"label {i} is {label.dtype}: give whole numbers counted from 0")
+        shape = shape or x.shape
+        labels.append(label)
+        spent += x.nbytes
+        if samples is not None and indexed and spent > media.MEMORY_LIMIT:
+            samples = None
+        if samples is not None:
+            samples.append(x)
+    if not labels:
+        raise NetError("there are no samples in what was given to train on")
+    if samples is None:
+        images = Indexed(source, np.arange(len(labels)), shape, channels_first)
+    else:
+        images = np.stack(samples) if len({x.shape for x in samples}) == 1 else samples
+    return Split(images, np.stack(labels) if len({y.shape for y in labels}) == 1 else labels)
+
+
+def _sample(x, i: int, channels_first: bool) -> np.ndarray:
+    x = np.asarray(x)
+    if x.dtype not in (np.uint8, np.float32):
+        raise TypeError(f"sample {i} holds {x.dtype}: use float32, or uint8 for images of 0 to 255")
+    return np.ascontiguousarray(np.moveaxis(x, 0, -1)) if channels_first else x
