@@ -29,7 +29,8 @@
         .block_mask = map_block_mask, .block_apply = map_block_apply, .shuffle = map_shuffle, \
         .dot = map_dot, .maxpool = map_maxpool, .maxpool_grad = map_maxpool_grad, .avgpool = map_avgpool, \
         .avgpool_grad = map_avgpool_grad, .softmax = map_softmax, .softmax_grad = map_softmax_grad, \
-        .xent = map_xent, .bce = map_bce, .mse = map_mse \
+        .xent = map_xent, .bce = map_bce, .mse = map_mse, \
+        .focal = map_focal, .dice_grad = map_dice_grad \
     }
 
 #endif

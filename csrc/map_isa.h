@@ -79,10 +79,13 @@ typedef struct {
     /* map_loss.h */
     void (*softmax)(int64_t rows, int64_t c, const float *x, float *y);
     void (*softmax_grad)(int64_t rows, int64_t c, const float *y, const float *dy, float *dx);
-    void (*xent)(int64_t rows, int64_t c, float smoothing, float scale, const float *x, const int32_t *labels,
-                 double *losses, float *dx);
+    void (*xent)(int64_t rows, int64_t c, float smoothing, float gamma, float scale, const float *x,
+                 const int32_t *labels, const float *weights, double *losses, float *dx);
     double (*bce)(int64_t n, float scale, const float *x, const float *target, float *dx);
     double (*mse)(int64_t n, float scale, const float *x, const float *target, float *dx);
+    double (*focal)(int64_t n, float gamma, float alpha, float scale, const float *x, const float *target, float *dx);
+    void (*dice_grad)(int64_t rows, int64_t c, const float *a, const float *b, const float *p, const float *target,
+                      float *dp);
 } tc_map_isa;
 
 #endif

@@ -104,7 +104,16 @@ static int64_t scratch_xent(const tc_step *s, int t) { (void)t; return I(0) * (i
 static int64_t scratch_loss(const tc_step *s, int t) { (void)s; (void)t; return 64 * sizeof(double); }
 KERNEL(softmax) { tc_softmax(I(0), I(1), P(0), P(1), r->threads); }
 KERNEL(softmax_grad) { tc_softmax_grad(I(0), I(1), P(0), P(1), P(2), r->threads); }
-KERNEL(xent) { tc_xent(I(0), I(1), 0.0f, F(0), P(0), P(1), P(2), P(3), r->scratch, r->threads); }
+KERNEL(xent) {
+    tc_xent(I(0), I(1), F(1), F(2), F(0), P(0), P(1), P(2), P(3), P(4), r->scratch, r->threads);
+}
+KERNEL(focal) { tc_focal(I(0), F(1), F(2), F(0), P(0), P(1), P(2), P(3), r->scratch, r->threads); }
+/* samples, positions, channels, whether the target is labels */
+static int64_t scratch_dice(const tc_step *s, int t) { (void)t; return tc_dice_scratch(I(0), I(2)); }
+KERNEL(dice) {
+    tc_dice(I(0), I(1), I(2), F(1), F(0), P(0), I(3) ? NULL : P(1), I(3) ? P(1) : NULL, P(2), P(3), r->scratch,
+            r->threads);
+}
 KERNEL(bce) { tc_bce(I(0), F(0), P(0), P(1), P(2), P(3), r->scratch, r->threads); }
 KERNEL(mse) { tc_mse(I(0), F(0), P(0), P(1), P(2), P(3), r->scratch, r->threads); }
 
@@ -136,6 +145,7 @@ static const tc_kernel kernels[] = {
     ROW(droppath, NULL), ROW(dropblock, scratch_dropblock), ROW(shuffle, NULL), ROW(window, NULL), ROW(input, NULL),
     ROW(concat, NULL), ROW(reshape, NULL),
     ROW(softmax, NULL), ROW(softmax_grad, NULL), ROW(xent, scratch_xent), ROW(bce, scratch_loss), ROW(mse, scratch_loss),
+    ROW(focal, scratch_loss), ROW(dice, scratch_dice),
     ROW(square_sum, scratch_loss), ROW(sgd, NULL), ROW(adam, NULL), ROW(rmsprop, NULL), ROW(ema, NULL),
 };
 

@@ -157,11 +157,21 @@ void tc_input(int64_t rows, int64_t c, int is_uint8, const void *x, const float 
 void tc_softmax(int64_t rows, int64_t c, const float *x, float *y, int threads);
 void tc_softmax_grad(int64_t rows, int64_t c, const float *y, const float *dy, float *dx, int threads);
 /* dx (or NULL) is the gradient of scale * mean; loss one float, the mean without scale, summed in double.
- * smoothing e: target (1-e) one-hot + e/c. Row losses go to scratch (rows doubles). */
-void tc_xent(int64_t rows, int64_t c, float smoothing, float scale, const float *x, const int32_t *labels,
-             float *loss, float *dx, void *scratch, int threads);
+ * smoothing e: target (1-e) one-hot + e/c. weights (c, or NULL): a row's loss is multiplied by that of its label.
+ * gamma: a row's loss l is multiplied by (1 - exp(-l))^gamma, 0: not (Lin et al. 2017).
+ * Row losses go to scratch (rows doubles). */
+void tc_xent(int64_t rows, int64_t c, float smoothing, float gamma, float scale, const float *x, const int32_t *labels,
+             const float *weights, float *loss, float *dx, void *scratch, int threads);
 void tc_bce(int64_t n, float scale, const float *x, const float *target, float *loss, float *dx, void *scratch /* 64*8 bytes */, int threads);
 void tc_mse(int64_t n, float scale, const float *x, const float *target, float *loss, float *dx, void *scratch /* 64*8 bytes */, int threads);
+/* Lin et al. 2017 on logits: p = sigmoid(x): -alpha t (1-p)^gamma log p - (1-alpha) (1-t) p^gamma log(1-p) */
+void tc_focal(int64_t n, float gamma, float alpha, float scale, const float *x, const float *target, float *loss,
+              float *dx, void *scratch /* 64*8 bytes */, int threads);
+/* Milletari et al. 2016: p (n, s, c), of each sample and channel 1 - (2 sum p t + smooth) / (sum p^2 + sum t^2 + smooth) over the
+ * s positions; the mean of these. t is `target` (n, s, c), or where that is NULL one-hot `labels` (n, s). */
+int64_t tc_dice_scratch(int64_t n, int64_t c);           /* bytes */
+void tc_dice(int64_t n, int64_t s, int64_t c, float smooth, float scale, const float *p, const float *target,
+             const int32_t *labels, float *loss, float *dp, void *scratch, int threads);
 
 /* ------------------------------------------------------------------ optimiser */
 /* sum = before (NULL: 0) + sum of g^2, in double. */

@@ -4,7 +4,7 @@ float64 weights and inputs, so that the differences are exact to many digits. Th
 import numpy as np
 import pytest
 
-from test_twins import NETS
+from test_twins import FLOAT_TARGETS, NETS
 import tinyconv
 from tinyconv.runtime import array
 from tinyconv.runtime.plan import make_plan
@@ -15,7 +15,7 @@ def run(plan, weights, x, labels):
     arrays = {}
     for step in plan.steps:
         operands = [None if b is None else weights[b.name] if b.role == "weight" else arrays[b.id] if b.role == "temp"
-                    else x if b.name == "x" else labels for b in step.inputs]
+                    else np.asarray(plan.constants[b.id]) if b.role == "constant" else x if b.name == "x" else labels for b in step.inputs]
         extra = {"seed": 5, "step": 0} if "seed" in array.RUN_TIME.get(step.op, ()) else {}
         results = getattr(array, step.op)(np, step.attrs, *operands, **extra)
         for b, result in zip(step.outputs, results if isinstance(results, tuple) else (results,)):
@@ -32,7 +32,7 @@ def test_finite_differences(name):
     rng = np.random.default_rng(11)
     x = rng.normal(0, 1, (4, *net.input_shape))
     output = net.graph.output
-    if name in ("regression", "binary"):
+    if name in FLOAT_TARGETS:
         labels = rng.random((4, *output.spatial, output.channels))
     else:
         labels = rng.integers(0, output.channels, (4, *output.spatial))

@@ -29,6 +29,8 @@ def run_both_ways(net, request, x, labels):
             return net.store.view(names.get(b.id, b.name)).copy()
         if b.role == "input":
             return x if b.name == "x" else labels
+        if b.role == "constant":
+            return np.asarray(plan.constants[b.id], np.float32)
         if b.role == "weight":
             return net.store.view(b.name).copy()
         return moments.view(b.name).copy() if b.role == "state" else session.read(b)

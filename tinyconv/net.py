@@ -12,6 +12,7 @@ from . import lang, weights as files, zoo
 from .errors import NetError
 from .graph import Graph, build
 from .runtime.backend import backend
+from .runtime.losses import as_losses, measuring
 from .runtime.plan import Request
 from .runtime.session import Sessions
 from .runtime.store import Store
@@ -189,14 +190,22 @@ class Net:
         """
         return Trainer(self, self.sessions, optimizer=optimizer, seed=seed, **options)
 
-    def fit(self, x, labels, *, epochs: int | None = None, batch: int | None = None, validation: tuple | None = None,
+    def fit(self, x, labels=None, *, epochs: int | None = None, batch: int | None = None, validation=None,
             seed: int | None = None, layout: str = "NHWC", **optimizer) -> list[dict]:
-        """Trains on arrays; returns the epoch events, as dicts. Absent settings come from the net's `train` section."""
+        """Trains on arrays, or without `labels` on what gives pairs (x, label) when iterated or indexed; validation is
+        (x, labels), or such pairs. Returns the epoch events, as dicts. Absent settings come from the net's `train`
+        section."""
+        from .data import pairs
         from .train import fit
 
-        validation = validation and (self.batch(validation[0], layout), np.asarray(validation[1]))
-        return fit(self, self.batch(x, layout), np.asarray(labels), epochs=epochs, batch=batch, validation=validation,
-                   seed=seed, **optimizer)
+        def arrays(x, labels):
+            if labels is None:
+                return pairs(x, layout == "NCHW"), None
+            return self.batch(x, layout), np.asarray(labels)
+
+        if validation is not None:
+            validation = arrays(*validation) if isinstance(validation, tuple) else arrays(validation, None)
+        return fit(self, *arrays(x, labels), epochs=epochs, batch=batch, validation=validation, seed=seed, **optimizer)
 
     # -- checking what comes in
 
@@ -222,6 +231,17 @@ class Net:
                            help="for channels first give layout=\"NCHW\"" if turned else "")
         return np.ascontiguousarray(x)
 
+    @cached_property
+    def losses(self) -> tuple:
+        """The `loss` lines of the `train` section, as runtime/losses.py takes them; empty where there are none."""
+        return as_losses(self.sections.get("train", {}).get("loss", ()))
+
+    def set_class_weights(self, weights) -> None:
+        """The numbers that `loss ce weights=data` stands for, one a class, measured on the training data."""
+        lines = [(name, dict(options)) for name, options in self.losses]
+        self.losses = as_losses((name, {**options, "weights": tuple(map(float, weights))}
+                                 if options.get("weights") == "data" else options) for name, options in lines)
+
     def request(self, mode: str, x: np.ndarray, labels: np.ndarray | None = None, optimizer: tuple = ()) -> Request:
         """The plan that a batch needs."""
         if labels is None:
@@ -229,7 +249,8 @@ class Net:
         if not len(x):
             raise NetError("an empty batch has no loss")
         numbers = labels.dtype.kind in "iub" and not self._ends_in_sigmoid
-        return Request(mode, len(x), x.shape[1:-1], x.dtype.name, numbers, optimizer)
+        losses = measuring(self.losses) if mode == "evaluate" else self.losses
+        return Request(mode, len(x), x.shape[1:-1], x.dtype.name, numbers, optimizer, losses)
 
     @property
     def _ends_in_sigmoid(self) -> bool:

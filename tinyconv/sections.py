@@ -48,7 +48,14 @@ SCHEDULES = {
                                        Param("end", "number", 4e-6), _WARMUP)),
     "plateau": Signature("plateau", (Param("factor", "number", 0.1), Param("patience", "whole", 3), _WARMUP)),
 }
-LOSSES = {"ce": Signature("ce", (Param("weight", "number", 1),))}
+_WEIGHT = Param("weight", "number", 1)
+LOSSES = {
+    "ce": Signature("ce", (Param("smoothing", "number", 0), Param("weights", "list|word", None, words=("data",)), _WEIGHT)),
+    "bce": Signature("bce", (_WEIGHT,)),
+    "focal": Signature("focal", (Param("gamma", "number", 2), Param("alpha", "number", None), _WEIGHT)),
+    "dice": Signature("dice", (Param("smooth", "number", 1), _WEIGHT)),
+    "mse": Signature("mse", (_WEIGHT,)),
+}
 
 TRAIN: dict[str, Setting] = {
     "epochs": Setting("epochs", _N),

@@ -248,11 +248,11 @@ void ref_softmax_grad(int64_t rows, int64_t c, const double *y, const double *dy
                 dx[r * c + i] += dy[r * c + j] * y[r * c + j] * ((i == j) - y[r * c + i]);
         }
 }
-double ref_xent(int64_t rows, int64_t c, double smoothing, double scale, const double *x, const int32_t *labels,
-                double *dx) {
+double ref_xent(int64_t rows, int64_t c, double smoothing, double gamma, double scale, const double *x,
+                const int32_t *labels, const double *weights, double *dx) {
     double loss = 0;
     for (int64_t r = 0; r < rows; r++) {
-        double most = x[r * c], sum = 0;
+        double most = x[r * c], sum = 0, own = 0, by = weights ? weights[labels[r]] : 1;
         for (int64_t i = 0; i < c; i++)
             most = fmax(most, x[r * c + i]);
         for (int64_t i = 0; i < c; i++)
@@ -260,12 +260,51 @@ double ref_xent(int64_t rows, int64_t c, double smoothing, double scale, const d
         for (int64_t i = 0; i < c; i++) {
             double target = (1 - smoothing) * (i == labels[r]) + smoothing / (double)c;
             double log_p = x[r * c + i] - most - log(sum);
-            loss -= target != 0 ? target * log_p : 0;
+            own -= target != 0 ? target * log_p : 0;
             if (dx)
-                dx[r * c + i] = (exp(log_p) - target) * scale / (double)rows;
+                dx[r * c + i] = by * (exp(log_p) - target) * scale / (double)rows;
         }
+        own *= by;
+        double p = exp(-own), slope = gamma != 0 ? pow(1 - p, gamma) : 1;
+        loss += slope * own;
+        if (gamma != 0 && own > 0)
+            slope += gamma * pow(1 - p, gamma - 1) * p * own;
+        for (int64_t i = 0; dx && i < c; i++)
+            dx[r * c + i] *= slope;
     }
     return loss / (double)rows;
+}
+static double focal_part(double gamma, double p) { return -pow(1 - p, gamma) * log(p); }
+static double focal_slope(double gamma, double p) {   /* over the logit of p */
+    return pow(1 - p, gamma) * (gamma * p * log(p) - (1 - p));
+}
+double ref_focal(int64_t n, double gamma, double alpha, double scale, const double *x, const double *target, double *dx) {
+    double loss = 0;
+    for (int64_t i = 0; i < n; i++) {
+        double yes = alpha * target[i], no = (1 - alpha) * (1 - target[i]);
+        loss += yes * focal_part(gamma, sigmoid(x[i])) + no * focal_part(gamma, sigmoid(-x[i]));
+        if (dx)
+            dx[i] = (yes * focal_slope(gamma, sigmoid(x[i])) - no * focal_slope(gamma, sigmoid(-x[i]))) * scale / (double)n;
+    }
+    return loss / (double)n;
+}
+double ref_dice(int64_t n, int64_t s, int64_t c, double smooth, double scale, const double *p, const double *target,
+                const int32_t *labels, double *dp) {
+    double loss = 0;
+    for (int64_t i = 0; i < n * c; i++) {
+        double above = smooth, below = smooth;
+        for (int pass = 0; pass < 2; pass++) {
+            for (int64_t r = i / c * s; r < (i / c + 1) * s; r++) {
+                double v = p[r * c + i % c], t = target ? target[r * c + i % c] : labels[r] == i % c;
+                if (pass == 0)
+                    above += 2 * v * t, below += v * v + t * t;
+                else if (dp)
+                    dp[r * c + i % c] = (2 * v * above / (below * below) - 2 * t / below) * scale / (double)(n * c);
+            }
+        }
+        loss += 1 - above / below;
+    }
+    return loss / (double)(n * c);
 }
 double ref_bce(int64_t n, double scale, const double *x, const double *target, double *dx) {
     double loss = 0;

@@ -41,25 +41,29 @@ static void check_softmax(int64_t rows, int64_t c, double range) {
     check_free_all(name("softmax", rows, c));
 }
 
-static void check_xent(int64_t rows, int64_t c, double smoothing, double scale, double range) {
+static void check_xent(int64_t rows, int64_t c, double smoothing, double gamma, int weighted, double scale, double range) {
     const int64_t n = rows * c;
     float *x = check_input(n, -range, range), *dx[4], *loss[4];
     int32_t *labels = check_alloc((size_t)rows * sizeof *labels, 0);
     for (int64_t r = 0; r < rows; r++)
         labels[r] = (int32_t)check_integer(0, c - 1);
+    const float *weights = weighted ? check_input(c, 0, 2) : NULL;
+    const double most = (weighted ? 2 : 1) * (1 + gamma);
     double *want_dx = check_doubles(n), *bound = check_doubles(n);
-    const double want = ref_xent(rows, c, (float)smoothing, (float)scale, check_widen(x, n), labels, want_dx);
+    const double want = ref_xent(rows, c, (float)smoothing, (float)gamma, (float)scale, check_widen(x, n), labels,
+                                 weights ? check_widen(weights, c) : NULL, want_dx);
     for (int t = 1; t <= 3; t++) {
         dx[t] = check_output(n);
         loss[t] = check_output(1);
-        tc_xent(rows, c, (float)smoothing, (float)scale, x, labels, loss[t], dx[t],
+        tc_xent(rows, c, (float)smoothing, (float)gamma, (float)scale, x, labels, weights, loss[t], dx[t],
                 check_alloc((size_t)rows * 8, 0xA5), t);
     }
     float *alone = check_output(1);
-    tc_xent(rows, c, (float)smoothing, (float)scale, x, labels, alone, NULL, check_alloc((size_t)rows * 8, 0xA5), 2);
+    tc_xent(rows, c, (float)smoothing, (float)gamma, (float)scale, x, labels, weights, alone, NULL,
+            check_alloc((size_t)rows * 8, 0xA5), 2);
     for (int64_t i = 0; i < n; i++)      /* softmax - target: relative to both, which may cancel */
-        bound[i] = (1e-6 + EPS * (2 * range + (double)c / 8)) * scale / (double)rows;
-    check_close(name("xent", rows, c), 1, loss[1], &want, NULL, 2e-6 * (1 + range) + EPS * (double)c / 8);
+        bound[i] = most * (1e-6 + EPS * (2 * range + (double)c / 8)) * scale / (double)rows;
+    check_close(name("xent", rows, c), 1, loss[1], &want, NULL, most * (2e-6 * (1 + range) + EPS * (double)c / 8));
     check_close(name("xent dx", rows, c), n, dx[1], want_dx, bound, 0);
     check_same(name("xent without dx", rows, c), 4, alone, loss[1]);
     for (int t = 2; t <= 3; t++) {
@@ -92,6 +96,43 @@ static void check_elementwise(const char *what, loss_kernel kernel, loss_referen
         check_same(name("its dx threads", n, 1), (size_t)n * 4, dx[t], dx[1]);
     }
     check_free_all(name(what, n, 1));
+}
+
+static void focal(int64_t n, float scale, const float *x, const float *target, float *loss, float *dx, void *scratch,
+                  int threads) {
+    tc_focal(n, 2, 0.25f, scale, x, target, loss, dx, scratch, threads);
+}
+static double ref_paper_focal(int64_t n, double scale, const double *x, const double *target, double *dx) {
+    return ref_focal(n, 2, 0.25, scale, x, target, dx);
+}
+
+static void check_dice(int64_t n, int64_t s, int64_t c, int numbered) {
+    const int64_t size = n * s * c;
+    float *p = check_input(size, 0, 1), *target = numbered ? NULL : check_input(size, 0, 1), *dp[4], *loss[4];
+    int32_t *labels = numbered ? check_alloc((size_t)(n * s) * sizeof *labels, 0) : NULL;
+    for (int64_t r = 0; numbered && r < n * s; r++)
+        labels[r] = (int32_t)check_integer(0, c - 1);
+    double *want_dp = check_doubles(size), *bound = check_doubles(size);
+    const double want = ref_dice(n, s, c, 0.5, 0.7f, check_widen(p, size), target ? check_widen(target, size) : NULL,
+                                 labels, want_dp);
+    const size_t room = (size_t)tc_dice_scratch(n, c);
+    for (int t = 1; t <= 3; t++) {
+        dp[t] = check_output(size);
+        loss[t] = check_output(1);
+        tc_dice(n, s, c, 0.5f, 0.7f, p, target, labels, loss[t], dp[t], check_alloc(room, 0xA5), t);
+    }
+    float *alone = check_output(1);
+    tc_dice(n, s, c, 0.5f, 0.7f, p, target, labels, alone, NULL, check_alloc(room, 0xA5), 2);
+    for (int64_t i = 0; i < size; i++)
+        bound[i] = 1e-6 / (double)(n * c);
+    check_close(name("dice", n * s, c), 1, loss[1], &want, NULL, 1e-6);
+    check_close(name("dice dp", n * s, c), size, dp[1], want_dp, bound, 2e-6);
+    check_same(name("dice without dp", n * s, c), 4, alone, loss[1]);
+    for (int t = 2; t <= 3; t++) {
+        check_same(name("dice threads", n * s, c), 4, loss[t], loss[1]);
+        check_same(name("dice dp threads", n * s, c), (size_t)size * 4, dp[t], dp[1]);
+    }
+    check_free_all(name("dice", n * s, c));
 }
 
 static void check_sgd(int64_t n, double momentum, double decay, int nesterov) {
@@ -180,28 +221,36 @@ static void check_references(void) {
     enum { R = 3, C = 5, N = R * C };
     const double h = 1e-5;
     const int32_t labels[R] = {0, 4, 2};
-    double x[N], target[N], dy[N], y[N], dx[4][N], up[N], down[N];
+    double x[N], target[N], dy[N], y[N], dx[8][N], up[N], down[N];
     for (int i = 0; i < N; i++)
         x[i] = check_uniform(-2, 2), target[i] = check_uniform(0, 1), dy[i] = check_uniform(-1, 1);
     ref_softmax(R, C, x, y);
     ref_softmax_grad(R, C, y, dy, dx[0]);
-    ref_xent(R, C, 0.1, 1.5, x, labels, dx[1]);
+    ref_xent(R, C, 0.1, 0, 1.5, x, labels, target, dx[1]);
     ref_bce(N, 1.5, x, target, dx[2]);
     ref_mse(N, 1.5, x, target, dx[3]);
+    ref_focal(N, 2, 0.25, 1.5, x, target, dx[4]);
+    ref_xent(R, C, 0, 2, 1.5, x, labels, NULL, dx[5]);
+    ref_dice(1, R, C, 0.5, 1.5, x, target, NULL, dx[6]);
+    ref_dice(1, R, C, 0.5, 1.5, x, NULL, labels, dx[7]);
     for (int i = 0; i < N; i++) {
         const double before = x[i];
-        double loss[4][2] = {{0}};
+        double loss[8][2] = {{0}};
         for (int side = 0; side < 2; side++) {
             x[i] = before + (side ? h : -h);
             ref_softmax(R, C, x, side ? up : down);
             for (int j = 0; j < N; j++)
                 loss[0][side] += dy[j] * (side ? up : down)[j];
-            loss[1][side] = 1.5 * ref_xent(R, C, 0.1, 1, x, labels, NULL);
+            loss[1][side] = 1.5 * ref_xent(R, C, 0.1, 0, 1, x, labels, target, NULL);
             loss[2][side] = 1.5 * ref_bce(N, 1, x, target, NULL);
             loss[3][side] = 1.5 * ref_mse(N, 1, x, target, NULL);
+            loss[4][side] = 1.5 * ref_focal(N, 2, 0.25, 1, x, target, NULL);
+            loss[5][side] = 1.5 * ref_xent(R, C, 0, 2, 1, x, labels, NULL, NULL);
+            loss[6][side] = 1.5 * ref_dice(1, R, C, 0.5, 1, x, target, NULL, NULL);
+            loss[7][side] = 1.5 * ref_dice(1, R, C, 0.5, 1, x, NULL, labels, NULL);
         }
         x[i] = before;
-        for (int k = 0; k < 4; k++) {
+        for (int k = 0; k < 8; k++) {
             const double slope = (loss[k][1] - loss[k][0]) / (2 * h);
             check_true(fabs(slope - dx[k][i]) < 1e-8, "reference gradient %d.%d: %g, by differences %g", k, i,
                        dx[k][i], slope);
@@ -214,13 +263,13 @@ static void check_limits(void) {
     double scratch[2];
     tc_softmax(2, 3, x, y, 1);
     check_close("softmax far apart", 6, y, (double[]){1, 0, 0, 0, 0.5, 0.5}, NULL, 1e-7);
-    tc_xent(2, 3, 0, 1, x, (int32_t[]){1, 2}, &loss, dx, scratch, 1);
+    tc_xent(2, 3, 0, 0, 1, x, (int32_t[]){1, 2}, NULL, &loss, dx, scratch, 1);
     check_close("xent far apart", 1, &loss, (double[]){(2000 + log(2)) / 2}, NULL, 1e-3);
     check_close("xent dx far apart", 6, dx, (double[]){0.5, -0.5, 0, 0, 0.25, -0.25}, NULL, 1e-7);
     x[5] = NAN;
     tc_softmax(2, 3, x, y, 1);
     check_close("softmax with NaN", 6, y, (double[]){1, 0, 0, NAN, NAN, NAN}, NULL, 1e-7);
-    tc_xent(2, 3, 0, 1, x, (int32_t[]){0, 1}, &loss, dx, scratch, 1);
+    tc_xent(2, 3, 0, 0, 1, x, (int32_t[]){0, 1}, NULL, &loss, dx, scratch, 1);
     check_true(isnan(loss) && !isnan(dx[0]) && isnan(dx[4]), "xent with NaN");
     float wide[3] = {500, -500, 0}, target[3] = {1, 0, 1};
     double sums[64];
@@ -241,15 +290,23 @@ int main(void) {
             const int64_t rows = row_counts[r], c = classes[i];
             check_softmax(rows, c, 3);
             check_softmax(rows, c, 40);
-            check_xent(rows, c, 0, 1, 4);
-            check_xent(rows, c, 0.1, 0.4, 30);
+            check_xent(rows, c, 0, 0, 0, 1, 4);
+            check_xent(rows, c, 0.1, 0, 1, 0.4, 30);
+            check_xent(rows, c, 0, 2, 0, 1, 4);
+            check_dice(rows, 1, c, 0);
+            check_dice(1, rows, c, 1);
         }
     check_softmax(3001, 21, 5);
-    check_xent(3001, 21, 0.1, 1, 5);
+    check_xent(3001, 21, 0.1, 0, 1, 1, 5);
+    check_xent(3001, 21, 0, 0.5, 1, 1, 5);
+    check_dice(3, 4099, 1, 0);
+    check_dice(2, 1031, 21, 1);
     static const int64_t lengths[] = {1, 7, 8, 9, 64, 65, 640, 4097, 50021};
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
         check_elementwise("bce", tc_bce, ref_bce, lengths[i], 1, 8);
         check_elementwise("bce", tc_bce, ref_bce, lengths[i], 0.3, 30);
+        check_elementwise("focal", focal, ref_paper_focal, lengths[i], 1, 8);
+        check_elementwise("focal", focal, ref_paper_focal, lengths[i], 0.3, 30);
         check_elementwise("mse", tc_mse, ref_mse, lengths[i], 0.7, 2);
         check_sgd(lengths[i], 0, 0, 0);
         check_sgd(lengths[i], 0.9, 5e-4, 0);

@@ -78,6 +78,10 @@ def _given(ins, attrs):
     return (attrs["shape"],)
 
 
+def _loss(ins, attrs):
+    return (1,), ins[0]
+
+
 def _none(ins, attrs):
     return ()
 
@@ -156,9 +160,13 @@ OPS: dict[str, Op] = {
         Op("droppath", ("x",), ("y",), _same, ("p", "layer"), alias={0: (0,)}),
         Op("dropblock", ("x",), ("y",), _same, ("p", "size", "rate", "layer"), alias={0: (0,)}),
         # losses: the mean over positions, and the gradient of scale * mean
-        Op("xent", ("x", "labels"), ("loss", "dx"), lambda i, a: ((1,), i[0]), _LOSS, optional=(1,)),
-        Op("bce", ("x", "target"), ("loss", "dx"), lambda i, a: ((1,), i[0]), _LOSS, optional=(1,)),
-        Op("mse", ("x", "target"), ("loss", "dx"), lambda i, a: ((1,), i[0]), _LOSS, optional=(1,)),
+        # a row's cross-entropy l, times the weight of its label; focal where gamma is not 0: times (1 - exp(-l))^gamma
+        Op("xent", ("x", "labels", "weights?"), ("loss", "dx"), _loss, ("smoothing", "gamma", *_LOSS), optional=(1,)),
+        Op("bce", ("x", "target"), ("loss", "dx"), _loss, _LOSS, optional=(1,)),
+        Op("focal", ("x", "target"), ("loss", "dx"), _loss, ("gamma", "alpha", *_LOSS), optional=(1,)),
+        # of probabilities: the target has their shape, or is labels
+        Op("dice", ("p", "target"), ("loss", "dp"), _loss, ("smooth", *_LOSS), optional=(1,)),
+        Op("mse", ("x", "target"), ("loss", "dx"), _loss, _LOSS, optional=(1,)),
         # sum + sum of g^2, in double: over all gradients the square of their norm
         Op("square_sum", ("sum?", "g"), ("sum",), lambda i, a: ((1,),), dtypes=("float64",)),
         # optimisers; learning rate and step number t, from 1, come with each run. Where `squares` is there, g is

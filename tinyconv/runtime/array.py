@@ -9,6 +9,7 @@ import math
 import numpy as np
 
 from .array_drop import dropblock, dropout, droppath  # noqa: F401
+from .array_loss import bce, dice, focal, mse, xent  # noqa: F401
 from .array_norm import (bn_apply, bn_grad, bn_running, bn_stats, gn, gn_grad, ln, ln_grad, lrn,  # noqa: F401
                          lrn_grad, scale, scale_grad)
 from . import array_optim
@@ -289,7 +290,7 @@ def input(xp, a, x, mean, std):
     return (values - mean) / std
 
 
-# ---------------------------------------------------------------- losses
+# ---------------------------------------------------------------- softmax
 
 
 def softmax(xp, a, x):
@@ -299,27 +300,6 @@ def softmax(xp, a, x):
 
 def softmax_grad(xp, a, y, dy):
     return y * (dy - (y * dy).sum(axis=-1, keepdims=True))
-
-
-def xent(xp, a, x, labels):
-    """Mean of -log softmax(x)[label]; its gradient is (softmax(x) - one-hot) / rows."""
-    shifted = x - x.max(axis=-1, keepdims=True)
-    logs = shifted - xp.log(xp.exp(shifted).sum(axis=-1, keepdims=True))
-    one_hot = labels[..., None] == xp.arange(x.shape[-1])
-    rows = labels.size
-    loss = -xp.where(one_hot, logs, 0).sum(dtype="float64") / rows
-    return xp.asarray([loss], x.dtype), ((xp.exp(logs) - one_hot) * (a["scale"] / rows)).astype(x.dtype)
-
-
-def bce(xp, a, x, target):
-    """Mean of max(x, 0) - x t + log(1 + exp(-|x|)), x before the sigmoid."""
-    loss = (xp.maximum(x, 0) - x * target + xp.log1p(xp.exp(-xp.abs(x)))).mean(dtype="float64")
-    return xp.asarray([loss], x.dtype), ((_sigmoid(xp, x) - target) * (a["scale"] / x.size)).astype(x.dtype)
-
-
-def mse(xp, a, x, target):
-    loss = xp.square(x - target).mean(dtype="float64")
-    return xp.asarray([loss], x.dtype), ((x - target) * (2 * a["scale"] / x.size)).astype(x.dtype)
 
 
 # what an operation takes from the run
@@ -348,6 +328,7 @@ class ArraySession:
     def __init__(self, xp, plan: Plan, store: Store):
         self.xp, self.plan, self.store = xp, plan, store
         self.arrays: dict[int, object] = {}
+        self.constants = {key: xp.asarray(values, "float32") for key, values in plan.constants.items()}
 
     def run(self, first: int, last: int, x, labels=None, moments=None, *, lr=0.0, seed=0, step=0) -> None:
         arrays, values = self.arrays, {"lr": np.float32(lr), "seed": seed, "step": step}
@@ -356,7 +337,8 @@ class ArraySession:
                 if b is None or b.role == "temp":
                     continue
                 arrays[b.id] = (self.store.view(b.name) if b.role == "weight" else moments.view(b.name)
-                                if b.role == "state" else x if b.name == "x" else labels)
+                                if b.role == "state" else self.constants[b.id] if b.role == "constant"
+                                else x if b.name == "x" else labels)
             operands = [None if b is None else arrays[b.id] for b in s.inputs]
             extra = {k: values[k] for k in RUN_TIME.get(s.op, ())}
             with np.errstate(all="ignore"):

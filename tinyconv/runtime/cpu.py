@@ -6,14 +6,15 @@ from math import prod
 
 import numpy as np
 
+from ..layers import Weight
 from ..ops import ACTIVATIONS
 from . import _cpu, threads
 from .optimizers import state_specs
 from .plan import Plan
-from .store import Store, aligned, layout
+from .store import Block, Store, aligned, layout
 from .tape import Buffer, Step
 
-ARENA, WEIGHTS, X, LABELS, MOMENTS = range(5)  # bases; packed weights follow
+ARENA, WEIGHTS, X, LABELS, MOMENTS, CONSTANTS = range(6)  # bases; packed weights follow
 # the numbers of tinyconv.h; a shape has one direct algorithm
 ALGORITHMS = {None: 0, "igemm": 1, "gemm": 1, "dwconv": 1, "groupconv": 1, "winograd2x2": 2, "winograd4x4": 3}
 PASSES = {"conv": _cpu.FORWARD, "conv_dx": _cpu.DATA_GRAD, "conv_dw": _cpu.WEIGHT_GRAD}
@@ -95,9 +96,13 @@ def _lrn(step):
     return [*_rows(step.inputs[0]), a["size"]], [a["alpha"], a["beta"], a["k"]]
 
 
+def _samples(shape) -> list[int]:
+    """Samples, positions, channels."""
+    return [shape[0], prod(shape[1:-1]), shape[-1]]
+
+
 def _groups(step):
-    x = step.inputs[0].shape
-    return [x[0], prod(x[1:-1]), x[-1], step.attrs["groups"]], [step.attrs["eps"]]
+    return [*_samples(step.inputs[0].shape), step.attrs["groups"]], [step.attrs["eps"]]
 
 
 def _dropblock(step):
@@ -148,8 +153,11 @@ ATTRIBUTES = {
     "dropblock": _dropblock,
     "shuffle": lambda s: ([*_rows(s.inputs[0]), s.attrs["groups"]], []),
     "softmax": _normed, "softmax_grad": _normed,
-    "xent": lambda s: (_rows(s.inputs[0]), [s.attrs["scale"]]),
+    "xent": lambda s: (_rows(s.inputs[0]), [s.attrs[name] for name in ("scale", "smoothing", "gamma")]),
     "bce": _values, "mse": _values,
+    "focal": lambda s: ([prod(s.inputs[0].shape)], [s.attrs[name] for name in ("scale", "gamma", "alpha")]),
+    "dice": lambda s: ([*_samples(s.inputs[0].shape), int(s.inputs[1].dtype == "int32")],
+                       [s.attrs["scale"], s.attrs["smooth"]]),
     "square_sum": lambda s: ([prod(s.inputs[1].shape)], []),
     "sgd": _update("momentum", "decay", "clip", switch="nesterov"),
     "adam": _update("beta1", "beta2", "eps", "decay", "clip", switch="decoupled"),
@@ -200,6 +208,7 @@ class CpuSession:
     def __init__(self, plan: Plan, store: Store):
         self.plan, self.store = plan, store
         self.arena = aligned(plan.arena_bytes)
+        self.constants = constants(plan)
         self.states, _ = layout(state_specs(store.specs, plan.request.optimizer))
         self.scratch: dict[int, np.ndarray] = {}  # by number of threads
         self.packs: list[tuple[Step, tuple]] = []
@@ -214,12 +223,14 @@ class CpuSession:
             return WEIGHTS, self.store.offsets[b.name]
         if b.role == "state":
             return MOMENTS, self.states[b.name]
+        if b.role == "constant":
+            return CONSTANTS, self.constants.offsets[b.id]
         if b.role == "packed":
             return self._packed_base(b), 0
         return (X, 0) if b.name == "x" else (LABELS, 0)
 
     def _packed_base(self, b: Buffer) -> int:
-        return next(MOMENTS + 1 + i for i, (pack, _) in enumerate(self.packs) if pack.outputs[0] is b)
+        return next(CONSTANTS + 1 + i for i, (pack, _) in enumerate(self.packs) if pack.outputs[0] is b)
 
     def _lowered(self, step: Step):
         for part in step.parts:
@@ -246,13 +257,22 @@ class CpuSession:
             self.scratch[count] = aligned(self.program.scratch(count))
         packed = [self.store.packed(key, lambda p=pack: self._pack(p, count)) for pack, key in self.packs]
         bases = [address(self.arena), address(self.store.memory), address(x), 0 if labels is None else address(labels),
-                 0 if moments is None else address(moments.memory), *map(address, packed)]
+                 0 if moments is None else address(moments.memory), address(self.constants.memory),
+                 *map(address, packed)]
         self.program.run(first, last, bases, address(self.scratch[count]), count, lr, seed, step)
 
     def read(self, buffer: Buffer) -> np.ndarray:
         """A copy of a buffer's values."""
         at = self.plan.offsets[buffer.id]
         return self.arena[at:at + buffer.bytes].view(buffer.dtype).reshape(buffer.shape).copy()
+
+
+def constants(plan: Plan) -> Block:
+    """The plan's constants, by number of their buffer."""
+    block = Block({key: Weight(str(key), (len(values),), ("constant", 0)) for key, values in plan.constants.items()})
+    for key, values in plan.constants.items():
+        block.view(key)[...] = values
+    return block
 
 
 def address(array: np.ndarray) -> int:

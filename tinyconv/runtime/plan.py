@@ -11,6 +11,7 @@ from ..layers import LAYERS, LayerError
 from ..layers.base import Shape
 from .fuse import fuse
 from .memory import arrange
+from .losses import Term, default_loss, terms
 from .optimizers import record_norm, record_update
 from .tape import Buffer, Step, Tape
 
@@ -21,6 +22,7 @@ class Request:
 
     `mode`: "predict" gives the output; "evaluate" the output and the loss; "gradients" the loss and all gradients;
     "train" the same and the update. `integer_labels`: class numbers rather than arrays of the output's shape.
+    `losses`: the net's `loss` lines, as in losses.py.
     """
 
     mode: str
@@ -29,6 +31,7 @@ class Request:
     dtype: str = "float32"
     integer_labels: bool = True
     optimizer: tuple = ()
+    losses: tuple = ()
 
     @property
     def training(self) -> bool:
@@ -44,23 +47,11 @@ class Plan:
     output: Buffer | None
     losses: tuple[tuple[float, Buffer], ...]  # (weight, mean loss)
     gradients: dict[str, Buffer]
+    constants: dict[int, tuple[float, ...]]  # buffer id -> its values
     squares: Buffer | None  # the sum of all gradients' squares, where they are clipped
     first_update: int  # steps from here on change weights
     offsets: dict[int, int]  # buffer id -> byte offset in the arena
     arena_bytes: int
-
-
-def loss_kind(graph: Graph, index: int, integer_labels: bool) -> tuple[str, int]:
-    """(loss, node it is computed on): cross-entropy before a softmax, binary before a sigmoid, else mean squares;
-    integer labels on a net without softmax mean that its output is logits."""
-    node = graph.nodes[index]
-    if node.op == "softmax":
-        return "xent", node.inputs[0]
-    if integer_labels:
-        return "xent", index
-    if node.op == "sigmoid":
-        return "bce", node.inputs[0]
-    return "mse", index
 
 
 def make_plan(graph: Graph, request: Request, lower: Callable[[list[Step], Tape, bool], list[Step]]) -> Plan:
@@ -78,7 +69,7 @@ def make_plan(graph: Graph, request: Request, lower: Callable[[list[Step], Tape,
     steps, offsets, size = arrange(_drop_unread(steps, recording.keep), {b.id for b in recording.keep})
     first_update = next((i for i, s in enumerate(steps) if s.pass_ == "update"), len(steps))
     return Plan(request, tuple(steps), recording.x, recording.labels, recording.output, tuple(recording.found),
-                dict(tape.gradients), recording.squares, first_update, offsets, size)
+                dict(tape.gradients), tape.constants, recording.squares, first_update, offsets, size)
 
 
 class _Recording:
@@ -110,7 +101,7 @@ class _Recording:
         """The nodes the results depend on. In training a softmax that only the loss stands for is not run."""
         todo = [end for _, end in self._ends()]
         if self.request.training:
-            todo = [loss_kind(self.graph, end, self.request.integer_labels)[1] for end in todo]
+            todo = [term.node for end in todo for term in self._terms(end)]
         wanted: set[int] = set()
         while todo:
             index = todo.pop()
@@ -157,22 +148,36 @@ class _Recording:
 
     def losses(self) -> None:
         self.tape.pass_ = "loss"
-        for weight, end in self._ends():
-            kind, index = loss_kind(self.graph, end, self.request.integer_labels)
-            value = self.values[index]
+        for head_weight, end in self._ends():
             self.tape.node = self.graph.nodes[end].name
-            if self.labels is None:
-                shape, dtype = (value.shape[:-1], "int32") if kind == "xent" else (value.shape, "float32")
-                self.labels = self.tape.buffer(shape, dtype, "input", "labels")
-            wanted = value.shape[:-1] if kind == "xent" else value.shape
-            if self.labels.shape != wanted:
-                raise NetError(f"head `{self.graph.nodes[end].name}` wants labels of shape {wanted}, the output of "
-                               f"{self.labels.shape}", help="a head and the output are trained on the same labels")
-            loss, gradient = self.tape.op(kind, value, self.labels, scale=weight)
-            self.found.append((weight, loss))
-            self.keep.append(loss)
-            if self.request.training:
-                self._add_gradient(index, gradient)
+            for term in self._terms(end):
+                value = self.values[term.node]
+                labels = self._labels(value, term.op == "xent" or term.op == "dice" and self._numbered(end))
+                operands = [value, labels]
+                if term.op == "xent":
+                    operands.append(self.tape.constant(term.class_weights) if term.class_weights else None)
+                weight = head_weight * term.weight
+                loss, gradient = self.tape.op(term.op, *operands, scale=weight, **term.attrs)
+                self.found.append((weight, loss))
+                self.keep.append(loss)
+                if self.request.training:
+                    self._add_gradient(term.node, gradient)
+
+    def _terms(self, end: int) -> list[Term]:
+        return terms(self.graph, end, self.request.integer_labels, self.request.losses)
+
+    def _numbered(self, end: int) -> bool:
+        return default_loss(self.graph, end, self.request.integer_labels) == "ce"
+
+    def _labels(self, value: Buffer, numbers: bool) -> Buffer:
+        """The labels, which the output and all heads share: class numbers, or targets of the value's shape."""
+        wanted = value.shape[:-1] if numbers else value.shape
+        if self.labels is None:
+            self.labels = self.tape.buffer(wanted, "int32" if numbers else "float32", "input", "labels")
+        if self.labels.shape != wanted:
+            raise NetError(f"head `{self.tape.node}` wants labels of shape {wanted}, the output of {self.labels.shape}",
+                           help="a head and the output are trained on the same labels")
+        return self.labels
 
     def _add_gradient(self, index: int, gradient: Buffer) -> None:
         have = self.grads.get(index)

@@ -15,7 +15,7 @@ ITEM = {"float64": 8, "float32": 4, "int32": 4, "uint8": 1}
 @dataclass(frozen=True)
 class Buffer:
     """One array of a plan. `role` tells where it lives: `input` is the caller's, `weight` and `state` the store's
-    (by `name`), `packed` is derived from weights, `temp` lies in the arena."""
+    (by `name`), `packed` is derived from weights, a `constant` belongs to the plan, `temp` lies in the arena."""
 
     id: int
     shape: tuple[int, ...]
@@ -51,6 +51,7 @@ class Tape:
         self.node = ""
         self.pass_ = "forward"
         self.layer = 0  # number of the node being recorded: tells dropout masks apart
+        self.constants: dict[int, tuple[float, ...]] = {}
         self._later: list[Step] = []
         self._needs_grad: set[int] = set()
         self._grads: dict[str, Buffer] = {}
@@ -58,6 +59,12 @@ class Tape:
     def buffer(self, shape, dtype="float32", role="temp", name="") -> Buffer:
         new = Buffer(len(self.buffers), tuple(shape), dtype, role, name)
         self.buffers.append(new)
+        return new
+
+    def constant(self, values: tuple[float, ...]) -> Buffer:
+        """An array whose values are known now."""
+        new = self.buffer((len(values),), "float32", "constant")
+        self.constants[new.id] = values
         return new
 
     def op(self, name: str, *inputs: Buffer | None, **attrs):

@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import data
 from ..errors import NetError
+from ..runtime.losses import as_losses, terms
 from .settings import Settings
 
 SAMPLED = 64  # images that the fingerprint reads
@@ -43,12 +44,23 @@ def check(net, dataset, settings: Settings, pipelines: Pipelines,
     _check_split(net, dataset.train, dataset.name, pipelines.train, pipelines.augment)
     if dataset.val is not None:
         _check_split(net, dataset.val, dataset.name, pipelines.test, False)
+    _check_losses(net, dataset.train, settings)
     if settings.schedule[0] == "plateau" and dataset.val is None:
         raise NetError("`schedule plateau` needs validation data, and there is none",
                        help="draw some from the training part by `validation 0.1` in the data section")
     if settings.batch > len(dataset.train):
         note(f"the batch of {settings.batch} is larger than the training part of {len(dataset.train)}: "
              "each epoch is one batch of them all")
+
+
+def _check_losses(net, split, settings: Settings) -> None:
+    """NetError where a `loss` line is not for a net that ends like this one."""
+    if settings.loss:
+        # Weights of the classes may not be measured yet.
+        losses = as_losses((name, {**options, "weights": None} if options.get("weights") == "data" else options)
+                           for name, options in settings.loss)
+        for end in (net.graph.output_index, *(head.output for head in net.graph.heads)):
+            terms(net.graph, end, not split.targets, losses)
 
 
 def known_classes(net) -> int:
@@ -65,7 +77,7 @@ def fingerprint(dataset) -> dict[str, Any]:
             found[name] = None
             continue
         checksum = 0
-        for labels in split.labels if split.masks else [split.labels]:
+        for labels in split.label_arrays:
             checksum = zlib.crc32(np.ascontiguousarray(labels), checksum)
         for i in np.unique(np.linspace(0, len(split) - 1, SAMPLED).astype(int)):
             image = np.ascontiguousarray(split.images[int(i)])
@@ -103,7 +115,7 @@ def _class_help(net, classes: int) -> str:
 def _check_split(net, split, name: str, steps: Sequence[tuple], augment: bool) -> None:
     classes = known_classes(net)
     # All labels of a sample, or of all samples where each has one.
-    for i, labels in enumerate(split.labels if split.masks else [split.labels]):
+    for i, labels in enumerate([] if split.targets else split.label_arrays):
         bad = np.flatnonzero((labels < 0) | (labels >= classes))
         if len(bad):
             sample = i if split.masks else bad[0]

@@ -58,6 +58,7 @@ def train(net, dataset: Dataset, run: Run, *, on_event: Callable[[Event], None] 
         net.class_names = dataset.classes
         metadata = weights.describe(run.text, dataset.classes, pipelines.test)
         trainer = make_trainer(net, settings)
+        _weigh_classes(net, settings, dataset.train)
         progress = _restore(run, net, trainer, metadata)
         if progress is None:
             progress = Progress()
@@ -91,16 +92,18 @@ def fit(net, x, labels, *, epochs: int | None = None, batch: int | None = None, 
         **options: Any) -> list[Event]:
     """`net.fit`: trains on arrays, without a run folder, and returns the epoch events.
 
-    x: uint8 or float32 (N, *spatial, C). labels: integers (N,). validation: (x, labels) that each epoch is measured on.
+    x: uint8 or float32 (N, *spatial, C), or a Split that holds its labels. labels: integers (N,), masks (N,
+    *spatial), or floats where the net does not end in softmax. validation: (x, labels) that each epoch is measured on.
     epochs, batch, seed and the optimiser's keywords (lr, momentum, …; `optimizer="adam"` for another one than the
     net's) stand before the net's `train` section, which stands before the defaults. The pipelines of the `data` section
     are not used: arrays are taken as they are. With `ema` the net ends with the averaged weights.
     """
     settings = Settings.of(net.sections.get("train"), epochs=epochs, batch=batch, seed=seed)
     settings = settings.with_optimizer(optimizer, **options)
-    val = None if validation is None else _split(*validation)
-    dataset = Dataset(_split(x, labels), val, None, None, "x")
+    val = None if validation is None else _split(net, *validation)
+    dataset = Dataset(_split(net, x, labels), val, None, None, "x")
     check(net, dataset, settings, Pipelines())
+    _weigh_classes(net, settings, dataset.train)
     _measure_input(net, dataset.train)
     history, trainer = [], make_trainer(net, settings)
     for event in Loop(net, trainer, dataset, settings, Pipelines(), Progress()).epochs():
@@ -111,7 +114,7 @@ def fit(net, x, labels, *, epochs: int | None = None, batch: int | None = None, 
 
 
 def make_trainer(net, settings: Settings):
-    """The net's trainer for these settings. The loss follows from the net's last layer, which `ce` agrees with."""
+    """The net's trainer for these settings; the losses are those of the net's own text."""
     name, options = settings.optimizer
     return net.trainer(optimizer=name, **options, seed=settings.seed)
 
@@ -210,11 +213,27 @@ def _measure_input(net, split: Split) -> None:
         net.set_input_statistics(*measure(split))
 
 
-def _split(x, labels) -> Split:
+def _weigh_classes(net, settings: Settings, split: Split) -> None:
+    """Puts numbers in the place of `weights=data`."""
+    if any(options.get("weights") == "data" for _, options in settings.loss):
+        net.set_class_weights(class_weights(split, net.classes))
+
+
+def class_weights(split: Split, classes: int) -> np.ndarray:
+    """Samples / (classes * samples of the class), so that each class counts alike and the mean over the samples is 1; 0
+    for a class without samples, which the number of classes then leaves out."""
+    counts = sum(np.bincount(np.ravel(labels), minlength=classes) for labels in split.label_arrays)
+    return np.where(counts > 0, counts.sum() / (np.maximum(counts, 1) * np.count_nonzero(counts)), 0.0)
+
+
+def _split(net, x, labels) -> Split:
+    if isinstance(x, Split):
+        return x
     x, labels = np.asarray(x), np.asarray(labels)
     if len(x) != len(labels):
         raise ValueError(f"{len(x)} samples and {len(labels)} labels: give as many of each")
-    if labels.dtype.kind not in "iu":
+    classes = net.graph.nodes[net.graph.output_index].op == "softmax"
+    if labels.dtype.kind not in ("iu" if classes else "iuf"):
         raise TypeError(f"labels are {labels.dtype}: give integers counted from 0")
     return Split(x, labels)
 

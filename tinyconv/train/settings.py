@@ -28,6 +28,20 @@ SCHEDULE_RANGES = (
     (("rise",), lambda v: 0 <= v < 1, "a share of the training, 0 or more, below 1"),
 )
 
+LOSS_RANGES = (
+    ("weight", lambda v: v > 0, "above 0"),
+    ("smoothing", lambda v: 0 <= v < 1, "0 or more, below 1"),
+    ("gamma", lambda v: v >= 0, "0 or more"),
+    ("alpha", lambda v: 0 <= v <= 1, "0 to 1"),
+    ("smooth", lambda v: v >= 0, "0 or more"),
+    ("weights", lambda v: v == "data" or min(v) >= 0 and max(v) > 0, "`data`, or a number for each class, 0 or more"),
+)
+
+
+def shown(value: Any) -> str:
+    """As the text has it."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
 
 def _default(choices: Mapping[str, Signature], name: str) -> Choice:
     return name, {param.name: param.default for param in choices[name].params}
@@ -100,10 +114,9 @@ class Settings:
         if "at" in schedule:
             at = schedule["at"]
             rising = all(a < b for a, b in zip(at, at[1:])) and all(a >= 0 for a in at)
-            rules.append(("at", ",".join(map(str, at)), rising, "epochs in rising order"))
-        total = sum(loss["weight"] for _, loss in self.loss)
-        # One kind of loss: weights that do not add up to 1 would only be another learning rate, under another name.
-        rules.append(("weight of loss", total, not self.loss or abs(total - 1) < 1e-9, "1 in all"))
+            rules.append(("at", shown(at), rising, "epochs in rising order"))
+        rules += [(f"{name} of loss {kind}", shown(options[name]), good(options[name]), wanted)
+                  for kind, options in self.loss for name, good, wanted in LOSS_RANGES if options.get(name) is not None]
         for name, value, good, wanted in rules:
             if not good:
                 raise NetError(f"`{name}` of the training settings is {value}; it must be {wanted}")
