@@ -47,8 +47,8 @@ void tc_valid_taps(const tc_igemm *g, int a, int64_t o, int64_t *first, int64_t 
 double tc_valid_share(const tc_igemm *g); /* of the products of positions and taps, those that are not with padding */
 int64_t tc_run_length(const tc_igemm *g); /* floats that are contiguous in the input and in a weight's row */
 
-/* conv.c: one tap's weights for a panel, to[ci][column] from w (k, taps, c/groups), zeros in columns without one. `back`:
- * for the data gradient; `j`: the panel's first column. */
+/* conv.c: one tap's weights for a panel, to[ci][column] from w (k, taps, c/groups), zeros in columns without one.
+ * `back`: for the data gradient; `j`: the panel's first column. */
 void tc_pack_tap(const tc_igemm *g, int back, int64_t nr, int64_t group, int64_t j, int64_t tap, int64_t taps,
                  const float *w, float *to);
 

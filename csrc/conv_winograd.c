@@ -1,6 +1,6 @@
 /* Winograd convolutions, forward pass and data gradient: the inputs of a block of tiles are transformed into V, at each
- * point e rows of V[e] are multiplied by the transformed weights U[e], and the products M transformed back into outputs.
- * V and M of a block stay in L2, a panel of U in L1 under the block's rows. */
+ * point e rows of V[e] are multiplied by the transformed weights U[e], and the products M transformed back into
+ * outputs. V and M of a block stay in L2, a panel of U in L1 under the block's rows. */
 #include "conv_winograd.h"
 #include "isa.h"
 
@@ -190,9 +190,9 @@ static void transform_inputs(const work *w) {
 /* A share of the memory that the next transforms need, at each point: the products leave it time to come. */
 static void fetch(const work *w, int64_t e, int64_t q0, int64_t q1) {
     const plan *p = w->p;
-    const int64_t nr = tc_isa_now()->gemm.panel, points = p->t.points;
+    const int64_t nr = tc_isa_now()->gemm.panel, points = p->t.points, channels = tc_min(q1 * nr, p->g.kg) - q0 * nr;
     for (int64_t i = w->count * e / points; i < w->count * (e + 1) / points; i++) {
-        tc_tile_fetch_outputs(&p->t, w->first + i, w->y, w->group * p->g.kg + q0 * nr, tc_min(q1 * nr, p->g.kg) - q0 * nr);
+        tc_tile_fetch_outputs(&p->t, w->first + i, w->y, w->group * p->g.kg + q0 * nr, channels);
         if (!q0 && w->then + i < p->t.tiles)
             tc_tile_fetch_inputs(&p->t, w->then + i, w->x, 0, p->g.c);
     }

@@ -1,18 +1,17 @@
-/* The weight gradient by Winograd's algorithm, the exact transpose of the forward pass: with V of the inputs as there and
- * Z = A dY At of the gradients, dU[e] = sum over tiles of Z[e]t V[e] at each point e, and dG = Gt dU G.
+/* The weight gradient by Winograd's algorithm, the exact transpose of the forward pass: with V of the inputs as there
+ * and Z = A dY At of the gradients, dU[e] = sum over tiles of Z[e]t V[e] at each point e, and dG = Gt dU G.
  *
- * A batch of tiles is transformed by all threads, then all threads multiply, each for its own block of dU: sums are never
- * shared. The last batch's blocks are transformed back while they are in L2. */
+ * A batch of tiles is transformed by all threads, then all threads multiply, each for its own block of dU: sums are
+ * never shared. The last batch's blocks are transformed back while they are in L2. */
 #include "conv_winograd.h"
 #include "isa.h"
 
 #include <string.h>
 
 enum {
-    ALL_FLOATS = 5 * 1024 * 1024, /* of V and Z together, up to which all tiles are one batch: within L3 */
-    BATCH_FLOATS = 384 * 1024,    /* of V and Z, else */
-    BATCH_LEAST = 96,             /* tiles of a batch: so many steps for each look at dU */
-    BATCH_MOST = 384,
+    BATCH_FLOATS = 192 * 1024,    /* of V and Z together: as many as of dU, which each batch reads and writes, but */
+    BATCH_MOST = 5 * 1024 * 1024, /* at least what fits into L2, at most into L3 */
+    TILES_LEAST = 96,             /* of a batch: steps between two looks at dU in any case */
     PART = 112,                   /* tiles between two looks at dU while it is in L2: rows of Z stay in L1 */
     ROWS = 48,                    /* outputs and */
     PANELS = 4                    /* panels of inputs of a block of dU */
@@ -39,8 +38,8 @@ static void make_plan(const tc_conv_shape *s, int64_t m, int threads, plan *p) {
     p->panels = tc_ceil_div(g->cg, isa->panel);
     p->k_pitch = tc_round_up(g->kg, isa->panel);
     const int64_t floats = p->t.points * g->groups * (p->panels * isa->panel + p->k_pitch);
-    const int64_t wanted = tc_min(tc_max(BATCH_FLOATS / floats, BATCH_LEAST), BATCH_MOST);
-    p->batches = p->t.tiles * floats <= ALL_FLOATS ? 1 : tc_ceil_div(p->t.tiles, wanted);
+    const int64_t room = tc_max(tc_min(p->t.points * g->cg * g->k, BATCH_MOST), BATCH_FLOATS);
+    p->batches = tc_ceil_div(p->t.tiles, tc_max(room / floats, TILES_LEAST));
     p->batch = tc_ceil_div(p->t.tiles, p->batches);
     p->part = tc_ceil_div(p->batch, tc_max(tc_ceil_div(p->batch, PART), 1));
     p->v_step = tc_winograd_step(g->groups * p->panels * p->batch * isa->panel);
@@ -70,6 +69,10 @@ int64_t tc_winograd_grad_scratch(const tc_conv_shape *s, int64_t m, int threads)
 static void transform(const plan *p, int64_t tile, int64_t i, const float *x, const float *dy, char *scratch) {
     const tc_igemm *g = &p->g;
     const int64_t nr = tc_isa_now()->gemm.panel;
+    if (tile + 1 < p->t.tiles) {
+        tc_tile_fetch_inputs(&p->t, tile + 1, x, 0, g->c);
+        tc_tile_fetch_outputs(&p->t, tile + 1, dy, 0, g->k);
+    }
     const float *zero = (const float *)(scratch + p->zero_at), *pixel[36];
     float *v = (float *)scratch + i * nr, *z = (float *)(scratch + p->z_at) + i * p->z_pitch;
     tc_tile_inputs(&p->t, tile, x, zero, pixel);
@@ -93,22 +96,44 @@ static block block_get(const plan *p, int64_t task) {
                    p->panels * (i + 1) / p->panel_blocks};
 }
 
+/* Rows [count * n / all, count * (n + 1) / all) on their way into L2: a share with each of `all` products. */
+static inline void fetch(const float *row, int64_t pitch, int64_t floats, int64_t count, int64_t n, int64_t all) {
+    for (int64_t r = count * n / all; r < count * (n + 1) / all; r++)
+        for (int64_t i = 0; i < floats; i += 16)
+            __builtin_prefetch(row + r * pitch + i, 0, 2);
+    __asm__ volatile("" ::: "memory"); /* or it has no effect, and is left out */
+}
+
+/* dU (+)= Zt V at one point, over `count` tiles from z and v on; z_then, v_then: what is multiplied next. */
+static void multiply_part(const plan *p, const block *b, int64_t count, const float *z, const float *z_then,
+                          const float *v, const float *v_then, int add, float *du) {
+    const tc_gemm_isa *isa = &tc_isa_now()->gemm;
+    const int64_t rows = b->k1 - b->k0, tiles = tc_ceil_div(rows, isa->rows), all = b->q1 - b->q0;
+    const int64_t panel_step = p->batch * isa->panel;
+    for (int64_t q = 0; q < all; q++, v += panel_step, du += isa->panel) {
+        const int64_t columns = tc_min(isa->panel, p->g.cg - (b->q0 + q) * isa->panel);
+        for (int64_t i = 0; i < tiles; i++) {
+            const int64_t k = i * isa->rows;
+            fetch(z_then, p->z_pitch, rows, count, q * tiles + i, all * tiles);
+            fetch(q + 1 < all ? v + panel_step : v_then, isa->panel, isa->panel, count, i, tiles);
+            isa->cols_form(tc_min(isa->rows, rows - k), columns, count, z + k, p->z_pitch, v, NULL, 0, add,
+                           du + k * p->u_pitch, p->u_pitch);
+        }
+    }
+}
+
 /* dU[e] (+)= Z[e]t V[e] over the `count` tiles of a batch. */
 static void multiply(const plan *p, const block *b, int64_t count, int add, const char *scratch, float *du) {
-    const tc_gemm_isa *isa = &tc_isa_now()->gemm;
-    for (int64_t e = 0; e < p->t.points; e++, du += p->u_step) {
-        const float *v = (const float *)scratch + e * p->v_step;
-        const float *z = (const float *)(scratch + p->z_at) + e * p->z_step + b->group * p->k_pitch;
-        for (int64_t i = 0; i < count; i += p->part)
-            for (int64_t q = b->q0; q < b->q1; q++) {
-                const float *panel = v + ((b->group * p->panels + q) * p->batch + i) * isa->panel;
-                const int64_t columns = tc_min(isa->panel, p->g.cg - q * isa->panel);
-                for (int64_t k = b->k0; k < b->k1; k += isa->rows)
-                    isa->cols_form(tc_min(isa->rows, b->k1 - k), columns, tc_min(p->part, count - i),
-                                   z + i * p->z_pitch + k, p->z_pitch, panel, NULL, 0, add || i,
-                                   du + (k - b->k0) * p->u_pitch + (q - b->q0) * isa->panel, p->u_pitch);
-            }
-    }
+    const int64_t nr = tc_isa_now()->gemm.panel;
+    const float *v = (const float *)scratch + (b->group * p->panels + b->q0) * p->batch * nr;
+    const float *z = (const float *)(scratch + p->z_at) + b->group * p->k_pitch + b->k0;
+    for (int64_t e = 0; e < p->t.points; e++, v += p->v_step, z += p->z_step, du += p->u_step)
+        for (int64_t i = 0; i < count; i += p->part) {
+            const int64_t then = i + p->part < count ? i + p->part : 0;
+            multiply_part(p, b, tc_min(p->part, count - i), z + i * p->z_pitch,
+                          z + (then ? then * p->z_pitch : p->z_step), v + i * nr, v + (then ? then * nr : p->v_step),
+                          add || i, du);
+        }
 }
 
 static void transform_back(const plan *p, const block *b, const float *du, float *dw) {

@@ -3,15 +3,15 @@
  * m outputs of a filter g of 3 taps over n = m + 2 inputs d take n products. Multiplying polynomials h (m coefficients)
  * and g (3) by their values at n points p, and going back from the values of the product to its coefficients, is
  *     s = V^-1 [(Vg g) . (Vh h)],  rows of V, Vg, Vh: 1, p, p^2, ...; at infinity the highest coefficient.
- * A filter is the transpose of that in h: y = Vh^t [(Vg g) . (V^-t d)]. So A = Vh, G = Vg, and Bt = V^-t, whose rows are
- * the coefficients of Lagrange's polynomials; their denominators, the products of the differences of p from all other
- * points, are divided out in G. Two dimensions are one after the other: Y = At [(G g Gt) . (Bt d B)] A.
+ * A filter is the transpose of that in h: y = Vh^t [(Vg g) . (V^-t d)]. So A = Vh, G = Vg, and Bt = V^-t, whose rows
+ * are the coefficients of Lagrange's polynomials; their denominators, the products of the differences of p from all
+ * other points, are divided out in G. Two dimensions are one after the other: Y = At [(G g Gt) . (Bt d B)] A.
  *
  * F(4, 3) takes 0, +-a, +-b and infinity with a^2 = 1/2, b^2 = 2: ab = 1, and rounding errors are half those of
  * 0, +-1, +-2. F(2, 3) takes 0, +-1 and infinity.
- * S. Winograd, Arithmetic Complexity of Computations (1980); A. Lavin, S. Gray, Fast Algorithms for Convolutional Neural
- * Networks (2016); B. Barabasz, A. Anderson, K. Soodhalter, D. Gregg, Error Analysis and Improving the Accuracy of
- * Winograd Convolution for Deep Neural Networks (2020). */
+ * S. Winograd, Arithmetic Complexity of Computations (1980); A. Lavin, S. Gray, Fast Algorithms for Convolutional
+ * Neural Networks (2016); B. Barabasz, A. Anderson, K. Soodhalter, D. Gregg, Error Analysis and Improving the Accuracy
+ * of Winograd Convolution for Deep Neural Networks (2020). */
 #ifndef TINYCONV_WINOGRAD_BODY_H
 #define TINYCONV_WINOGRAD_BODY_H
 
@@ -21,7 +21,7 @@
 #define WINO_A 0.707106781186547524f /* sqrt(1/2) */
 #define WINO_B 1.41421356237309505f  /* sqrt(2) */
 
-/* ------------------------------------------------------------------ one dimension: n values each, vectors of channels */
+/* ------------------------------------------------------------------ one dimension: vectors of channels */
 typedef void wino_1d(const tc_vec *from, tc_vec *to);
 
 /* Bt of F(4, 3): with N(x) = x (x^2 - a^2) (x^2 - b^2), row p holds N / (x - p), row infinity N:
@@ -189,7 +189,8 @@ TC_INLINE void wino_channels(wino_1d *transform, const int in, const int out, wi
             wino_channels(output_##M, M + 2, M, from, 0, to, first, NULL, count);                                     \
     }                                                                                                                 \
     static void wino_weights_##M(float *u, int64_t step, int64_t count) {                                             \
-        wino_channels(weights_##M, 3, M + 2, (wino_side){NULL, u, step}, 0, (wino_side){NULL, u, step}, 0, NULL, count); \
+        const wino_side side = {NULL, u, step};                                                                       \
+        wino_channels(weights_##M, 3, M + 2, side, 0, side, 0, NULL, count);                                          \
     }                                                                                                                 \
     static void wino_output_grad_##M(const float *const *dy, int64_t first, int64_t count, float *z, int64_t step) {  \
         wino_channels(output_grad_##M, M, M + 2, (wino_side){(float *const *)dy, NULL, 0}, first,                     \

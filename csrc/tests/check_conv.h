@@ -1,4 +1,4 @@
-/* One convolution in all three passes against the references, on 1, 2 and 3 threads, for test_conv.c and test_winograd.c. */
+/* One convolution in all three passes against the references, on 1, 2 and 3 threads. */
 #ifndef TINYCONV_CHECK_CONV_H
 #define TINYCONV_CHECK_CONV_H
 

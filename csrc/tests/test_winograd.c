@@ -63,7 +63,8 @@ static double error(const tc_conv_shape *s, int pass, const float *a, const floa
 static void test_accuracy(tc_conv_shape s, uint64_t seed) {
     char name[400];
     check_seed(seed);
-    float *x = check_input(count_x(&s), -1, 1), *w = check_input(count_w(&s), -1, 1), *dy = check_input(count_y(&s), -1, 1);
+    const float *x = check_input(count_x(&s), -1, 1), *w = check_input(count_w(&s), -1, 1);
+    const float *dy = check_input(count_y(&s), -1, 1);
     const int64_t counts[3] = {count_y(&s), count_x(&s), count_w(&s)};
     for (int pass = 0; pass < 3; pass++) {
         const float *a = pass == TC_DATA_GRAD ? dy : x, *b = pass == TC_WEIGHT_GRAD ? dy : w;
