@@ -160,7 +160,7 @@ def test_exit_codes(folder, capsys, arguments, code, word):
 def test_eval_json(trained, capsys):
     assert main(["eval", "run/best.safetensors", "--json"]) == 0  # the run's own data
     (found,) = lines(capsys.readouterr().out)
-    assert set(found) == {"n", "loss", "accuracy", "top5", "members"}
+    assert set(found) == {"n", "loss", "accuracy", "top5", "members", "precision", "recall", "iou", "dice", "confusion"}
     assert found["n"] == 20 and found["accuracy"] == 1.0 and len(found["members"]) == 1
     assert main(["eval", "run/best.safetensors", "run/last.safetensors", "--data", "data.npz", "--json"]) == 0
     (both,) = lines(capsys.readouterr().out)

@@ -26,7 +26,8 @@ class FakeNet:
             self.weights.update({"input1.mean": np.zeros(1, "f4"), "input1.std": np.zeros(1, "f4")})
         self.classes, self.input_shape, self.text, self.class_names = classes, (4, 4, 1), text, None
         self.sections = sections or {}
-        self.graph = SimpleNamespace(nodes=[SimpleNamespace(op="softmax")], output_index=0)
+        self.graph = SimpleNamespace(nodes=[SimpleNamespace(op="softmax", inputs=(0,))], output_index=0, heads=[])
+        self.losses = ()
 
     @property
     def needs_measuring(self):

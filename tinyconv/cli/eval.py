@@ -9,6 +9,9 @@ from .common import data_option, device, json_option, options, print_json, skip_
 from .progress import percent
 
 
+TABLE = 30  # classes that a table has room for
+
+
 @click.command("eval")
 @click.argument("weights", metavar="W...", nargs=-1, required=True)
 @options(data_option)
@@ -17,7 +20,8 @@ from .progress import percent
 def evaluate(weights, data, batch, device, skip_bad, as_json):
     """Measure weights files on the test images of their data, or of --data; several are an ensemble.
 
-    What is measured: the test split, else the validation split, else all there is. Losses are in nats.
+    What is measured: the test split, else the validation split, else all there is. Losses are in nats. Up to 30 classes
+    each has a line with its precision, recall, IoU and dice.
     """
     from .. import train as training
 
@@ -33,8 +37,30 @@ def evaluate(weights, data, batch, device, skip_bad, as_json):
         return
     lines = list(zip(weights, found["members"])) if len(nets) > 1 else []
     for name, values in [*lines, ("ensemble" if lines else weights[0], found)]:
-        click.echo(f"{name}: accuracy {percent(values['accuracy'])}, top 5 {percent(values['top5'])}, "
-                   f"loss {values['loss']:.4f}, {found['n']:,} images")
+        shares = [f"{words} {percent(values[key])}" for key, words in (("accuracy", "accuracy"), ("top5", "top 5"))
+                  if values[key] is not None]
+        distance = [f"mean distance {values['mae']:.4g}"] if "mae" in values else []
+        click.echo(f"{name}: {', '.join([*shares, *distance])}, loss {values['loss']:.4f}, {found['n']:,} images")
+    for line in class_table(found, nets[0].class_names or dataset.classes):
+        click.echo(line)
+
+
+def class_table(found: dict, names: list[str] | None) -> list[str]:
+    """A line a class: its precision, recall, IoU and dice, and what it is taken for most often; for up to 30 classes."""
+    counts = found.get("confusion", ())
+    if not 2 <= len(counts) <= TABLE:
+        return []
+    names = names if names and len(names) == len(counts) else [str(i) for i in range(len(counts))]
+    width = max(len("class"), *map(len, names))
+    lines = [f"{'class':{width}}      count  precision    recall       IoU      dice  taken most often for"]
+    for i, row in enumerate(counts):
+        wrong = max((n, -j) for j, n in enumerate(row) if j != i)
+        shares = (found[key][i] for key in ("precision", "recall", "iou", "dice"))
+        cells = ["-" if share is None else percent(share) for share in shares]
+        other = f"{names[-wrong[1]]} ({wrong[0]:,})" if wrong[0] else ""
+        lines.append(f"{names[i]:{width}} {sum(row):10,} {cells[0]:>10}" + "".join(f"{c:>10}" for c in cells[1:])
+                     + f"  {other}".rstrip())
+    return lines
 
 
 def load(path: str, device: str):

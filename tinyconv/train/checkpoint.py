@@ -40,12 +40,14 @@ class Progress:
 
     @property
     def best(self) -> int | None:
-        """The epoch (from 0) with the best validation accuracy, the first of equals; the last where none was measured;
-        None before the first."""
+        """The epoch (from 0) with the best validation accuracy, or where there is none with the lowest validation loss, the
+        first of equals; the last where nothing was measured; None before the first."""
         if not self.rows:
             return None
-        accuracies = [row.val_accuracy for row in self.rows]
-        return len(self.rows) - 1 if np.isnan(accuracies).any() else int(np.argmax(accuracies))
+        for worth in ([row.val_accuracy for row in self.rows], [-row.val_loss for row in self.rows]):
+            if not np.isnan(worth).any():
+                return int(np.argmax(worth))
+        return len(self.rows) - 1
 
     def tensors(self) -> dict[str, np.ndarray]:
         """As arrays for a weights file; doubles, so nothing is rounded."""

@@ -141,7 +141,8 @@ class Loop:
             val = self._validate()
             progress = self.progress
             train_loss = progress.loss_sum / progress.samples
-            progress.rows.append(Row(train_loss, val.get("loss", math.nan), val.get("accuracy", math.nan), lr))
+            measured = [math.nan if val.get(key) is None else val[key] for key in ("loss", "accuracy")]
+            progress.rows.append(Row(train_loss, *measured, lr))
             progress.batch, progress.samples, progress.loss_sum = 0, 0, 0.0
             yield {"event": "epoch", "epoch": progress.epoch, "train_loss": train_loss, "val_loss": val.get("loss"),
                    "val_accuracy": val.get("accuracy"), "lr": lr, "seconds": round(seconds, 4),
