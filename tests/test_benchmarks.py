@@ -37,3 +37,11 @@ def test_starts_are_measured_in_turns():
     assert done.returncode == 0, done.stderr
     found = {row["command"]: row for row in json.loads(done.stdout)}
     assert found["tinyconv summary resnet152"]["cpu_ms"] > found["python -c pass"]["cpu_ms"] > 0
+
+
+def test_the_loader_is_measured():
+    command = [sys.executable, FOLDER / "loader.py", "--only", "32x32 JPEG", "--seconds", "0.05", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads(done.stdout)["results"]
+    assert found["images_per_second"] > 0

@@ -319,4 +319,4 @@ def test_steps_that_do_not_fit_the_data():
         with pytest.raises(NetError, match=words):
             steps.output_shape(pipeline, shape)
     with pytest.raises(NetError, match="masks"):
-        Batches(Split(images(), np.zeros((6, 9, 12))), 2, [("tencrop", {"n": 5})], augment=False)
+        Batches(Split(images(), np.zeros((6, 9, 12), np.uint8)), 2, [("tencrop", {"n": 5})], augment=False)

@@ -40,13 +40,15 @@ def unit(samples: np.ndarray, *key: int) -> np.ndarray:
 def normals(samples: np.ndarray, count: int, *key: int) -> np.ndarray:
     """Standard normal numbers, float32 (*samples.shape, count), by Box and Muller's transform (1958)."""
     pairs = (count + 1) // 2
-    state = bits(samples, *key)[..., None] + np.arange(pairs, dtype=np.uint64) * np.uint64(_GAMMA)
-    drawn = _mix(_mix(state) + np.uint64(_GAMMA))
-    # 32 bits each: a radius from (0, 1], an angle from [0, 1).
-    radius = np.sqrt(-2 * np.log(((drawn >> np.uint64(32)) + np.uint64(1)) * 2.0**-32))
-    angle = (drawn & np.uint64(0xFFFFFFFF)) * (2 * np.pi * 2.0**-32)
-    both = np.stack([radius * np.cos(angle), radius * np.sin(angle)], -1)
-    return both.reshape(*both.shape[:-2], 2 * pairs)[..., :count].astype(np.float32)
+    drawn = _mix(bits(samples, *key)[..., None] + np.arange(1, pairs + 1, dtype=np.uint64) * np.uint64(_GAMMA))
+    # 24 bits each, what float32 holds: a radius from (0, 1], an angle from [0, 1).
+    radius = ((drawn >> np.uint64(40)).astype(np.float32) + np.float32(1)) * np.float32(2.0**-24)
+    radius = np.sqrt(np.float32(-2) * np.log(radius))
+    angle = (drawn & np.uint64(0xFFFFFF)).astype(np.float32) * np.float32(2 * np.pi * 2.0**-24)
+    both = np.empty((*drawn.shape, 2), np.float32)
+    np.multiply(radius, np.cos(angle), out=both[..., 0])
+    np.multiply(radius, np.sin(angle), out=both[..., 1])
+    return both.reshape(*drawn.shape[:-1], 2 * pairs)[..., :count]
 
 
 def permutation(n: int, *key: int) -> np.ndarray:

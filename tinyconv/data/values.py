@@ -44,17 +44,16 @@ def _turns(angles: np.ndarray) -> np.ndarray:
 
 def _mapped(x: np.ndarray, matrix: np.ndarray, offset: np.ndarray) -> np.ndarray:
     """matrix (n, c, c) times the colours of each sample, plus offset (n, c)."""
-    values = x.astype(np.float32)
-    y = np.empty_like(values)
-    whole = (len(x), *(1,) * (x.ndim - 2))
-    for out in range(x.shape[-1]):
-        plane = y[..., out]
-        plane[...] = offset[:, out].astype(np.float32).reshape(whole)
-        for k in range(x.shape[-1]):
-            factor = matrix[:, out, k].astype(np.float32)
-            if factor.any():
-                plane += values[..., k] * factor.reshape(whole)
-    return _like(y, x.dtype)
+    y, c = np.empty_like(x), x.shape[-1]
+    factors, offsets = matrix.astype(np.float32), offset.astype(np.float32)
+    for i in range(len(x)):
+        planes = [x[i, ..., k].astype(np.float32) for k in range(c)]  # planes apart are several times as fast
+        for out in range(c):
+            total = planes[0] * factors[i, out, 0] + offsets[i, out]
+            for k in range(1, c):
+                total += planes[k] * factors[i, out, k]
+            y[i, ..., out] = _like(total, x.dtype)
+    return y
 
 
 def pca(x: np.ndarray, draw: Draw, sigma: float, axes: np.ndarray) -> np.ndarray:
