@@ -320,3 +320,73 @@ def test_steps_that_do_not_fit_the_data():
             steps.output_shape(pipeline, shape)
     with pytest.raises(NetError, match="masks"):
         Batches(Split(images(), np.zeros((6, 9, 12), np.uint8)), 2, [("tencrop", {"n": 5})], augment=False)
+
+
+# --- mixing
+
+@pytest.mark.parametrize("a", [0.2, 1, 2])
+def test_beta_has_its_moments(a):
+    drawn = Draw(np.arange(40000), (3, 1)).beta(a, a, 0)
+    assert 0 <= drawn.min() and drawn.max() <= 1
+    assert abs(drawn.mean() - 0.5) < 0.01 and abs(drawn.var() - 1 / (4 * (2 * a + 1))) < 0.005
+
+
+def one_hot(n=400):
+    """Images of two colours that tell their label."""
+    y = np.arange(n) % 2
+    return Split(np.broadcast_to(y[:, None, None, None], (n, 20, 30, 1)).astype(np.float32), y)
+
+
+def test_mixup_draws_the_label_by_its_share():
+    shares, hits = [], []
+    for epoch in range(5):
+        for x, labels in Batches(one_hot(), 50, parse("mixup 1"), seed=1, epoch=epoch):
+            assert (x == x[:, :1, :1]).all()  # one value an image: the share of class 1
+            mixed = (x[:, 0, 0, 0] > 0) & (x[:, 0, 0, 0] < 1)
+            shares += x[mixed, 0, 0, 0].tolist()
+            hits += labels[mixed].tolist()
+    shares, hits = np.array(shares), np.array(hits)
+    assert len(shares) > 500 and abs(shares.mean() - 0.5) < 0.05
+    for low in (0, 0.25, 0.5, 0.75):
+        some = (shares >= low) & (shares < low + 0.25)
+        assert abs(hits[some].mean() - shares[some].mean()) < 0.1
+
+
+def test_cutmix_pastes_a_window_of_the_next_image():
+    areas, hits = [], []
+    for epoch in range(5):
+        for x, labels in Batches(one_hot(), 50, parse("cutmix"), seed=1, epoch=epoch):
+            for image, label in zip(x[..., 0], labels):
+                values = np.unique(image)
+                if len(values) == 2:
+                    areas.append(image.mean())
+                    hits.append(label)
+                    corners = [image[0, 0], image[0, -1], image[-1, 0], image[-1, -1]]
+                    inside = np.argwhere(image != max(corners, key=corners.count))
+                    tall, wide = inside.max(0) - inside.min(0) + 1 if len(inside) else (0, 0)
+                    assert len(inside) in (tall * wide, 600 - tall * wide) or image.mean() in (0, 1)
+    areas, hits = np.array(areas), np.array(hits)
+    for low in (0, 0.5):
+        some = (areas >= low) & (areas < low + 0.5)
+        assert abs(hits[some].mean() - areas[some].mean()) < 0.1
+
+
+def test_mixed_masks_follow_their_images():
+    rng = np.random.default_rng(0)
+    masks = rng.integers(0, 2, (40, 8, 9), dtype=np.uint8)
+    split = Split(masks[..., None] * np.uint8(200), masks)
+    for x, labels in Batches(split, 10, parse("flip -> cutmix"), seed=1):
+        assert ((x[..., 0] > 0) == labels).all()
+    for x, labels in Batches(split, 10, parse("mixup 0.5"), seed=1):
+        assert ((x[..., 0] == 200) <= (labels == 1)).all() and ((x[..., 0] == 0) <= (labels == 0)).all()
+
+
+def test_mixing_goes_on_and_is_the_same_with_any_threads():
+    batches = Batches(one_hot(), 30, parse("mixup -> noise 0.1"), seed=1, threads=3)
+    whole = list(batches)
+    again = list(Batches(one_hot(), 30, parse("mixup -> noise 0.1"), seed=1, threads=1).start(4))
+    assert all((a == c).all() and (b == d).all() for (a, b), (c, d) in zip(whole[4:], again))
+    with pytest.raises(NetError, match="put `mixup` last"):
+        steps.check(parse("mixup -> crop 4"), True)
+    with pytest.raises(NetError, match="one size"):
+        steps.run(parse("mixup"), [images(1)[0], images(1, (4, 4, 3))[0]], SAMPLES, KEY)

@@ -175,4 +175,4 @@ def test_apply_is_the_test_pipeline_on_one_image():
 def test_schema_takes_what_the_language_page_shows():
     assert set(steps.DATA) == {"source", "validation", "augment", "test"}
     assert steps.DATA["augment"].pipeline and steps.DATA["test"].choices is steps.STEPS
-    assert set(steps.STEPS) == set(steps._GEOMETRY) | set(steps._VALUES)
+    assert set(steps.STEPS) == set(steps._GEOMETRY) | set(steps._VALUES) | set(steps._MIXING)

@@ -41,4 +41,7 @@ STEPS = {step.name: step for step in (
     Signature("cutout", (_size(),)),
     Signature("erase", (Param("p", "number", 0.5, positional=True), _range("area", 0.02, 0.33),
                         _range("ratio", 0.3, 3.3))),
+    # two samples, and their labels
+    Signature("mixup", (Param("alpha", "number", 0.2, positional=True),)),
+    Signature("cutmix", (Param("alpha", "number", 1, positional=True),)),
 )}

@@ -93,7 +93,10 @@ class Batches:
             bad = next(i for i, shape in enumerate(shapes) if not _fits(shape, wanted))
             raise _other_size(name(bad // pipeline.views(self.steps)), shapes[bad], wanted, bool(self.steps))
         if not split.masks:
-            return np.ascontiguousarray(x), split.labels[samples]
+            labels = split.labels[samples]
+            if key is not None:
+                labels = pipeline.relabel(self.steps, labels, x.shape, samples, key)
+            return np.ascontiguousarray(x), labels
         masks = [split.labels[i][..., None] for i in samples]
         if len({mask.shape for mask in masks}) == 1:
             masks = np.stack(masks)

@@ -33,6 +33,17 @@ class Draw:
         """Standard normal."""
         return hashing.normals(self.samples, 1, *self.key, number)[:, 0]
 
+    def beta(self, a: float, b: float, number: int) -> np.ndarray:
+        """Beta(a, b), by Jöhnk's method (1964): u^(1/a) / (u^(1/a) + v^(1/b)) of the first u, v for which the sum is at
+        most 1. Takes the numbers from `number` on."""
+        found = np.full(len(self), np.nan)
+        while np.isnan(found).any():
+            x, y = self.unit(number) ** (1 / a), self.unit(number + 1) ** (1 / b)
+            good = np.isnan(found) & (x + y <= 1) & (x + y > 0)
+            found[good] = (x / np.where(good, x + y, 1))[good]
+            number += 2
+        return found
+
     def noise(self, count: int, number: int) -> np.ndarray:
         """Standard normal, float32 (n, count)."""
         return hashing.normals(self.samples, count, *self.key, number)

@@ -11,21 +11,22 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tinyconv.data import geometry, values
+from tinyconv.data import geometry, mixing, values
 from tinyconv.data.draws import Draw
 from tinyconv.data.geometry import resized, sizes
 from tinyconv.errors import Diagnostic, NetError
 from tinyconv.sections import DATA, STEPS
 
-__all__ = ["DATA", "STEPS", "bind", "check", "output_shape", "resized", "run", "single", "size_words", "views"]
+__all__ = ["DATA", "STEPS", "bind", "check", "output_shape", "relabel", "resized", "run", "single", "size_words", "views"]
 
 _GEOMETRY = {"pad": geometry.pad, "crop": geometry.crop, "fit": geometry.fit, "shift": geometry.shift,
              "flip": geometry.flip, "resize": geometry.resize, "resizedcrop": geometry.resizedcrop,
              "rotate": geometry.rotate, "affine": geometry.affine, "tencrop": geometry.tencrop}
 _VALUES = {"jitter": values.jitter, "pca": values.pca, "noise": values.noise, "cutout": values.cutout,
            "erase": values.erase}
+_MIXING = {"mixup": mixing.mixup, "cutmix": mixing.cutmix}
 _PLAIN = {"pad", "crop", "fit", "resize"}  # what both pipelines take; all else but `tencrop` draws at random
-_PICTURES = {"resize", "resizedcrop", "rotate", "affine", "tencrop", "erase"}  # steps that need two axes
+_PICTURES = {"resize", "resizedcrop", "rotate", "affine", "tencrop", "erase", "cutmix"}  # steps that need two axes
 VIEWS = 10  # of `tencrop`
 
 Step = tuple  # (name, arguments[, span])
@@ -33,9 +34,13 @@ Step = tuple  # (name, arguments[, span])
 
 def check(steps: Sequence[Step], augment: bool) -> None:
     """NetError for steps that cannot be: a size of 0, a share above 1, and those that belong in the other pipeline."""
-    seen = False
+    seen, mixed = False, []
     for step in steps:
         name, args = step[0], step[1]
+        if name in _MIXING:
+            mixed.append(name)
+        elif mixed and name in _GEOMETRY:
+            raise _error(step, f"`{name}` after `{mixed[0]}` would change sizes or places", f"put `{mixed[0]}` last")
         if name not in _PLAIN and name != "tencrop" and not augment:
             raise _error(step, f"`{name}` is random and belongs in `augment`", "remove it from `test`")
         if name == "tencrop" and (augment or seen):
@@ -65,6 +70,8 @@ _LIMITS = {
     "jitter": (("brightness", 0, _HUGE), ("contrast", 0, _HUGE), ("saturation", 0, _HUGE), ("hue", 0, 0.5)),
     "pca": (("sigma", 0, _HUGE),),
     "noise": (("sigma", 0, _HUGE),),
+    "mixup": (("alpha", _TINY, 2),),
+    "cutmix": (("alpha", _TINY, 2),),
     "erase": (("p", 0, 1), ("area", _TINY, 1), ("ratio", _TINY, _HUGE)),
 }
 
@@ -147,6 +154,8 @@ def run(steps: Sequence[Step], images, samples: np.ndarray | None = None, key: t
     for position, step in enumerate(steps):
         if masks and step[0] in _VALUES:
             continue
+        if step[0] in _MIXING and isinstance(images, list):
+            raise _error(step, f"`{step[0]}` mixes images of one size; these differ", "put a `crop` or `fit` before it")
         if isinstance(images, list):
             done = []
             for i, image in enumerate(images):
@@ -165,7 +174,25 @@ def _one(step: Step, position: int, images: np.ndarray, samples, key, masks: boo
     draw = None if key is None else Draw(samples, (*key, position))
     if step[0] in _VALUES:
         return _VALUES[step[0]](images, draw, **step[1])
+    if step[0] == "mixup" and masks:
+        kept = mixing.own(draw, mixing.mixup_share(draw, **step[1]))
+        return np.where(kept.reshape(-1, *(1,) * (images.ndim - 1)), images, mixing.partners(images))
+    if step[0] in _MIXING:
+        return _MIXING[step[0]](images, draw, **step[1])
     return _GEOMETRY[step[0]](images, draw, masks, **step[1])
+
+
+def relabel(steps: Sequence[Step], labels: np.ndarray, shape: tuple, samples: np.ndarray,
+            key: tuple[int, ...]) -> np.ndarray:
+    """The labels (n,) of a batch after the steps that mix samples; `shape` is that of the batch."""
+    for position, step in enumerate(steps):
+        if step[0] in _MIXING:
+            draw = Draw(samples, (*key, position))
+            share = (mixing.mixup_share(draw, **step[1]) if step[0] == "mixup" else
+                     mixing.cutmix_share(shape, draw, **step[1]))
+            kept = mixing.own(draw, share).reshape(-1, *(1,) * (labels.ndim - 1))
+            labels = np.where(kept, labels, mixing.partners(labels))
+    return labels
 
 
 def _join(images: list):
