@@ -1,28 +1,30 @@
-/* Depthwise convolutions and groups of a few channels, all three passes, over boxes of output positions.
+/* Depthwise convolutions and groups of a few channels, all three passes.
  *
- * Depthwise (a channel a group), input rows are read in place: columns under which all taps of a row are inside the
- * input in one call, those at the edges one by one with the taps that are.
- * Narrow groups become depthwise: output channel k of a group reads its group's channels in turn, the slots. A box's part
- * of the input is copied, each pixel as one row of channels a slot, x'[slot][k] = x[group of k][slot], zeros around;
- * slots are then so many taps more. A data gradient of stride s is s convolutions of stride 1 along each axis, the phases
- * of conv_plan.c: a box holds all of them, so that dy is read once. */
+ * A task is a box of output positions and some channels. Its input rows are copied as they are needed into a ring of as
+ * many as one output row reads, by 16 channels, zeros at their ends: there they stay in L1, whatever the distance between
+ * pixels is (in place, at 512 channels and more, all pixels of a row would fall on a few of L1's sets), and no tap is at
+ * an edge. Rows outside the input are left out.
+ * Narrow groups become depthwise by the copy: output channel k of a group reads its group's channels in turn, the slots;
+ * x'[slot][k] = x[group of k][slot], and slots are so many rows more.
+ * A data gradient of stride s is s convolutions of stride 1 along each axis, the phases of conv_plan.c; all of a row's
+ * read the same copies. */
 #include "conv.h"
 #include "isa.h"
 
 #include <string.h>
 
 enum {
-    NARROW = 8,              /* channels of a group from which on a panel of weights is full enough */
-    COLUMNS = 512,           /* of a box */
-    VECTORS = 4096,          /* positions times vectors of channels of a box, about: one task */
-    CHANNELS = 128,          /* about as many of a block: their weights and sums stay in L1 */
-    BAND_CHANNELS = 16,      /* of a block whose input is copied: whole cache lines of x, and many rows of them in L2 */
-    BAND_FLOATS = 64 * 1024, /* of a box's copied input: half of L2 */
-    PARTS = 32               /* of the boxes, at most, for each of which a weight gradient is summed by itself */
+    NARROW = 64,            /* channels read times written by a group from which on panels of weights are full enough */
+    COLUMNS = 256,          /* of a box */
+    L1_FLOATS = 6 * 1024,   /* of copied rows: most of L1 */
+    L2_FLOATS = 48 * 1024,  /* and of L2: x and y are then passed over once, all channels of a pixel after each other */
+    GROUPS = 16,            /* of 16 channels of a task */
+    VECTORS = 8192,         /* positions times groups of a task, about */
+    PARTS = 32              /* of the boxes, at most, for each of which a weight gradient is summed by itself */
 };
 
 int tc_is_depthwise(const tc_conv_shape *s) {
-    return s->groups > 1 && s->c < NARROW * s->groups && s->k < NARROW * s->groups;
+    return s->groups > 1 && s->c / s->groups * (s->k / s->groups) < NARROW;
 }
 
 /* ------------------------------------------------------------------ plan */
@@ -36,12 +38,13 @@ typedef struct {
     int64_t s[3], p[3], d[3], taps[3];
     int64_t size[3], step[3], phases;        /* of the output: positions, those from one of a phase to the next */
     int64_t n, c, k, in[3];                  /* c, k: channels read and written */
-    int64_t slots;
-    int banded;                              /* the input is copied */
-    int64_t box[3], count[3], boxes, blocks; /* positions of a box; boxes in all; blocks of channels */
-    int64_t weights, parts;                  /* floats; parts of a weight gradient */
+    int64_t slots, kg;                       /* channels of a group that are read and written */
+    int64_t groups, blocks;                  /* of TC_LANES channels; blocks of groups, the tasks of a box */
+    int64_t box[3], count[3], boxes;         /* positions of a box; boxes in all */
+    int64_t planes, rows, row, slot, group;  /* copied planes and rows, floats of a row, of a slot, of a group */
+    int64_t reduction, parts;                /* taps times slots; parts of a weight gradient */
     int64_t own_at, parts_at, total;         /* bytes of the scratch: phases, threads' own, parts */
-    int64_t w_at, expansions_at, band_at, own; /* of a thread's own: pointers to x and w, expansions, the copied input */
+    int64_t w_at, expansions_at, edge_at, ring_at, own; /* of a thread's own: pointers to x and w, the rest */
 } plan;
 
 static int64_t floor_div(int64_t a, int64_t b) { return a < 0 ? -tc_ceil_div(-a, b) : a / b; }
@@ -59,43 +62,63 @@ static void reach(const plan *p, int a, int64_t from, int64_t to, int64_t *low, 
     *high = tc_max(*high, *low);
 }
 
-static int64_t block_first(const plan *p, int64_t block) {
-    return block < p->blocks ? p->k * block / p->blocks / BAND_CHANNELS * BAND_CHANNELS : p->k;
+/* The same, cut to the input. */
+static void reach_inside(const plan *p, int a, int64_t from, int64_t to, int64_t *low, int64_t *high) {
+    reach(p, a, from, to, low, high);
+    *low = tc_max(*low, 0);
+    *high = tc_max(tc_min(*high, p->in[a]), *low);
 }
 
-/* Floats of the copied input of a box. */
-static int64_t band_floats(const plan *p) {
-    int64_t floats = p->slots * tc_round_up(tc_ceil_div(p->k, p->blocks) + BAND_CHANNELS - 1, BAND_CHANNELS);
-    for (int a = 0; a < 3; a++) {
-        int64_t low, high;
-        reach(p, a, 0, p->box[a], &low, &high);
-        floats *= high - low;
-    }
-    return floats;
+/* The most positions that one output reads. */
+static int64_t window(const plan *p, int a) {
+    const int64_t width = (p->taps[a] - 1) * p->d[a];
+    return tc_min(p->back ? width / p->s[a] + 1 : width + 1, tc_max(p->in[a], 1));
 }
 
-/* Cuts axis a evenly into boxes of about `most` positions, whole steps, or fewer where their copies grow too large. */
+/* Cuts axis a evenly into boxes of at most about `most` positions, of columns the same of all phases. */
 static void cut(plan *p, int a, int64_t most) {
-    int64_t pieces = tc_ceil_div(p->size[a], tc_max(most, 1));
-    do
-        p->box[a] = tc_round_up(tc_ceil_div(p->size[a], tc_max(pieces++, 1)), p->step[a]);
-    while (p->banded && p->box[a] > p->step[a] && band_floats(p) > BAND_FLOATS);
+    const int64_t pieces = tc_max(tc_ceil_div(p->size[a], tc_max(most, 1)), 1);
+    p->box[a] = tc_round_up(tc_ceil_div(p->size[a], pieces), a == 2 ? p->step[a] : 1);
     p->count[a] = p->box[a] ? tc_ceil_div(p->size[a], p->box[a]) : 0;
+}
+
+static void set_ring(plan *p) {
+    int64_t low, high;
+    reach(p, 2, 0, p->box[2], &low, &high);
+    p->planes = window(p, 0);
+    p->rows = window(p, 1);
+    p->row = (high - low) * TC_LANES;
+    p->slot = p->planes * p->rows * p->row;
+    p->group = p->slots * p->slot;
+}
+
+static void choose_boxes(plan *p) {
+    cut(p, 0, 1);
+    for (int64_t columns = COLUMNS; columns > 8; columns /= 2) {
+        cut(p, 2, columns);
+        set_ring(p);
+        if (p->group <= L1_FLOATS)
+            break;
+    }
+    const int64_t most = (p->slots > 1 ? L1_FLOATS : L2_FLOATS) / tc_max(p->group, 1);
+    p->blocks = tc_ceil_div(p->groups, tc_max(tc_min(most, GROUPS), 1));
+    cut(p, 1, VECTORS / tc_max(p->box[2] * tc_ceil_div(p->groups, p->blocks), 1));
+    p->boxes = p->n * p->count[0] * p->count[1] * p->count[2];
 }
 
 static void make_plan(const tc_conv_shape *s, int pass, int threads, plan *p) {
     const int64_t in[3] = {s->id, s->ih, s->iw}, out[3] = {s->od, s->oh, s->ow}, taps[3] = {s->kd, s->kh, s->kw};
     const int64_t st[3] = {s->sd, s->sh, s->sw}, pd[3] = {s->pd, s->ph, s->pw}, d[3] = {s->dd, s->dh, s->dw};
-    const int64_t width = tc_isa_now()->depthwise.width;
+    const int64_t per_group = TC_LANES / tc_isa_now()->depthwise.width, f = sizeof(float);
     p->back = pass == TC_DATA_GRAD;
     p->phases = tc_igemm_count(s, pass);
     p->n = s->n;
     p->c = p->back ? s->k : s->c;
     p->k = p->back ? s->c : s->k;
     p->slots = p->c / s->groups;
-    p->banded = p->slots > 1 || p->k > s->groups;
-    p->blocks = tc_max(p->k / (p->banded ? BAND_CHANNELS : CHANNELS), 1);
-    p->weights = p->slots * p->k;
+    p->kg = p->k / s->groups;
+    p->groups = tc_ceil_div(p->k, TC_LANES);
+    p->reduction = p->slots;
     for (int a = 0; a < 3; a++) {
         p->s[a] = st[a];
         p->p[a] = pd[a];
@@ -103,24 +126,21 @@ static void make_plan(const tc_conv_shape *s, int pass, int threads, plan *p) {
         p->taps[a] = taps[a];
         p->in[a] = p->back ? out[a] : in[a];
         p->size[a] = p->back ? in[a] : out[a];
-        p->step[a] = p->box[a] = p->back ? st[a] : 1;
-        p->weights *= taps[a];
+        p->step[a] = p->back ? st[a] : 1;
+        p->reduction *= taps[a];
     }
-    cut(p, 0, 1);
-    cut(p, 2, COLUMNS);
-    cut(p, 1, VECTORS / tc_max(p->box[2] * tc_ceil_div(p->k, width * p->blocks), 1));
-    p->boxes = p->n * p->count[0] * p->count[1] * p->count[2];
+    choose_boxes(p);
     p->parts = pass == TC_WEIGHT_GRAD ? tc_min(PARTS, p->boxes) : 0;
 
-    const int64_t band = p->banded ? band_floats(p) : 0, f = sizeof(float);
-    const int64_t vectors = p->banded ? p->slots * (tc_ceil_div(p->k, p->blocks) + BAND_CHANNELS) / width + p->slots : 0;
+    const int64_t groups = tc_ceil_div(p->groups, p->blocks), expansions = groups * p->slots * per_group;
     p->w_at = tc_round_up(p->taps[0] * p->taps[1] * p->slots * (int64_t)sizeof(float *), TC_ALIGN);
     p->expansions_at = 2 * p->w_at;
-    p->band_at = p->expansions_at + tc_round_up(vectors * (int64_t)sizeof(tc_expansion), TC_ALIGN);
-    p->own = p->band_at + tc_round_up(band * f, TC_ALIGN);
+    p->edge_at = p->expansions_at + tc_round_up(expansions * (int64_t)sizeof(tc_expansion), TC_ALIGN);
+    p->ring_at = p->edge_at + (p->box[2] + 1) * TC_LANES * f;
+    p->own = p->ring_at + tc_round_up(groups * p->group * f, TC_ALIGN);
     p->own_at = tc_round_up(p->phases * (int64_t)sizeof(phase), TC_ALIGN);
     p->parts_at = p->own_at + p->own * threads;
-    p->total = p->parts_at + p->parts * tc_round_up(p->weights * f, TC_ALIGN);
+    p->total = p->parts_at + p->parts * p->groups * p->reduction * TC_LANES * f;
 }
 
 int64_t tc_depthwise_scratch(const tc_conv_shape *s, int pass, int threads) {
@@ -129,13 +149,13 @@ int64_t tc_depthwise_scratch(const tc_conv_shape *s, int pass, int threads) {
     return p.total;
 }
 
-/* ------------------------------------------------------------------ weights: [phase][jd][jh][slot][jw][channel] */
+/* ------------------------------------------------------------------ weights: [phase][group][jd][jh][slot][jw][lane] */
 int64_t tc_depthwise_packed(const tc_conv_shape *s, int pass) {
     int64_t floats = 0;
     for (int64_t i = 0; i < tc_igemm_count(s, pass); i++) {
         tc_igemm g;
         tc_igemm_get(s, pass, i, &g);
-        floats += g.reduction * g.k;
+        floats += g.reduction * tc_round_up(g.k, TC_LANES);
     }
     return floats;
 }
@@ -148,9 +168,11 @@ static void pack_phase(const tc_conv_shape *s, const tc_igemm *g, int back, cons
         const int64_t jh = row / g->cg % g->taps[1], jw = i % g->taps[2];
         const int64_t tap = ((g->tap_first[0] + jd * g->tap_step[0]) * s->kh + g->tap_first[1] + jh * g->tap_step[1]) *
                                 s->kw + g->tap_first[2] + jw * g->tap_step[2];
-        for (int64_t k = 0; k < g->k; k++)
-            to[i * g->k + k] = back ? w[((k / g->kg * g->cg + slot) * all + tap) * g->kg + k % g->kg]
-                                    : w[(k * all + tap) * g->cg + slot];
+        for (int64_t k = 0; k < tc_round_up(g->k, TC_LANES); k++) {
+            const int64_t from = back ? ((k / g->kg * g->cg + slot) * all + tap) * g->kg + k % g->kg
+                                      : (k * all + tap) * g->cg + slot;
+            to[(k / TC_LANES * g->reduction + i) * TC_LANES + k % TC_LANES] = k < g->k ? w[from] : 0;
+        }
     }
 }
 
@@ -159,170 +181,165 @@ void tc_depthwise_pack(const tc_conv_shape *s, int pass, const float *w, float *
         tc_igemm g;
         tc_igemm_get(s, pass, i, &g);
         pack_phase(s, &g, pass == TC_DATA_GRAD, w, packed, threads);
-        packed += g.reduction * g.k;
+        packed += g.reduction * tc_round_up(g.k, TC_LANES);
     }
 }
 
-/* ------------------------------------------------------------------ the input of a box */
+/* ------------------------------------------------------------------ copies of the input */
 typedef struct {
-    int64_t n, first[3], end[3];   /* output positions */
-    int64_t low[3], extent[3];     /* of the copied input; its planes and rows are inside the input, not its columns */
-    int64_t channel, channels;     /* written */
-    int64_t pixel, row;            /* floats of the input, in place or copied: from a column and from a row to the next */
-    const float *x;                /* of this image and block */
+    int64_t n, first[3], end[3];         /* output positions */
+    int64_t group, groups;               /* of TC_LANES channels written */
+    int64_t plane, column, columns;      /* of the input: the first plane and column that are copied */
+    int64_t copied;                      /* rows before this one have been copied, if needed */
+    int64_t plain, expansions;           /* groups that are copied as they are; vectors of the others */
     const float **x_rows;
-    float **w_rows;
+    float **w_rows, *ring, *edge;        /* edge: an output row of the last group where it is not whole, and its bias */
+    tc_expansion *expansion;
 } box;
 
-static void box_get(const plan *p, int64_t index, int64_t block, box *b) {
+static int64_t make_expansions(const plan *p, const box *b, tc_expansion *e) {
+    const int64_t width = tc_isa_now()->depthwise.width, last = p->k - 1;
+    int64_t count = 0;
+    for (int64_t g = b->plain; g < b->groups; g++)
+        for (int64_t slot = 0; slot < p->slots; slot++)
+            for (int64_t l = 0; l < TC_LANES; l += width, e++, count++) {
+                const int64_t k = tc_min((b->group + g) * TC_LANES + l, last), first = k / p->kg * p->slots + slot;
+                const int64_t size = tc_min(k + width - 1, last) / p->kg * p->slots + slot - first + 1;
+                e->vectors = size <= width && p->c >= width ? 1 : size <= 2 * width && p->c >= 2 * width ? 2 : 0;
+                e->from = e->vectors ? tc_min(first, p->c - e->vectors * width) : 0;
+                e->to = g * p->group + slot * p->slot + l;
+                for (int64_t i = 0; i < width; i++)
+                    e->lane[i] = (int32_t)(tc_min(k + i, last) / p->kg * p->slots + slot - e->from);
+            }
+    return count;
+}
+
+static void box_get(const plan *p, int64_t index, int64_t block, char *own, box *b) {
     for (int a = 2; a >= 0; a--) {
         b->first[a] = index % p->count[a] * p->box[a];
         b->end[a] = tc_min(b->first[a] + p->box[a], p->size[a]);
         index /= p->count[a];
     }
     b->n = index;
-    b->channel = block_first(p, block);
-    b->channels = block_first(p, block + 1) - b->channel;
-}
-
-/* The lanes of a block's vectors, slot by slot. */
-static int64_t make_expansions(const plan *p, const box *b, int64_t kg, tc_expansion *e) {
-    const int64_t width = tc_isa_now()->depthwise.width, last = b->channel + b->channels - 1;
-    int64_t count = 0;
-    for (int64_t slot = 0; slot < p->slots; slot++)
-        for (int64_t k = b->channel; k <= last; k += width, e++, count++) {
-            const int64_t first = k / kg * p->slots + slot;
-            const int64_t size = tc_min(k + width - 1, last) / kg * p->slots + slot - first + 1;
-            e->vectors = size <= width && p->c >= width ? 1 : size <= 2 * width && p->c >= 2 * width ? 2 : 0;
-            e->from = e->vectors ? tc_min(first, p->c - e->vectors * width) : 0;
-            for (int64_t l = 0; l < width; l++)
-                e->lane[l] = (int32_t)(tc_min(k + l, last) / kg * p->slots + slot - e->from);
-        }
-    return count;
-}
-
-static void copy_row(const plan *p, const box *b, const float *x, int64_t vectors, const tc_expansion *e, float *to) {
-    const int64_t before = tc_min(tc_max(-b->low[2], 0), b->extent[2]);
-    const int64_t end = tc_max(tc_min(p->in[2] - b->low[2], b->extent[2]), before);
-    memset(to, 0, (size_t)(before * b->pixel) * sizeof(float));
-    tc_isa_now()->depthwise.expand(end - before, x + (b->low[2] + before) * p->c, p->c, vectors, e,
-                                   to + before * b->pixel, b->pixel);
-    memset(to + end * b->pixel, 0, (size_t)((b->extent[2] - end) * b->pixel) * sizeof(float));
-}
-
-/* Where the box reads its input: in place, or in the copy that is made here. */
-static void box_input(const plan *p, const float *x, char *own, box *b) {
-    const float *image = x + b->n * p->in[0] * p->in[1] * p->in[2] * p->c;
+    b->group = p->groups * block / p->blocks;
+    b->groups = p->groups * (block + 1) / p->blocks - b->group;
+    int64_t high;
+    reach_inside(p, 0, b->first[0], b->end[0], &b->plane, &high);
+    reach(p, 2, b->first[2], b->end[2], &b->column, &high);
+    b->columns = high - b->column;
+    b->copied = 0;
     b->x_rows = (const float **)own;
     b->w_rows = (float **)(own + p->w_at);
-    if (!p->banded) {
-        b->low[0] = b->low[1] = b->low[2] = 0;
-        b->extent[1] = p->in[1];
-        b->pixel = p->c;
-        b->row = p->in[2] * p->c;
-        b->x = image + b->channel;
-        return;
+    b->edge = (float *)(own + p->edge_at);
+    b->ring = (float *)(own + p->ring_at);
+    b->expansion = (tc_expansion *)(own + p->expansions_at);
+    b->plain = p->slots > 1 || p->kg > 1 ? 0 : tc_min(b->groups, p->k / TC_LANES - b->group);
+    b->expansions = make_expansions(p, b, b->expansion);
+}
+
+static void copy_row(const plan *p, const box *b, const float *x, float *to) {
+    const tc_depthwise_isa *isa = &tc_isa_now()->depthwise;
+    const int64_t before = tc_min(tc_max(-b->column, 0), b->columns);
+    const int64_t end = tc_max(tc_min(p->in[2] - b->column, b->columns), before);
+    for (int64_t i = 0; i < b->groups * p->slots; i++) {
+        float *slot = to + i * p->slot;
+        memset(slot, 0, (size_t)(before * TC_LANES) * sizeof(float));
+        memset(slot + end * TC_LANES, 0, (size_t)((b->columns - end) * TC_LANES) * sizeof(float));
     }
-    tc_expansion *e = (tc_expansion *)(own + p->expansions_at);
-    const int64_t vectors = make_expansions(p, b, p->k * p->slots / p->c, e);
-    float *to = (float *)(own + p->band_at);
-    for (int a = 0; a < 3; a++) {
-        int64_t high;
-        reach(p, a, b->first[a], b->end[a], &b->low[a], &high);
-        if (a < 2) {
-            b->low[a] = tc_max(b->low[a], 0);
-            high = tc_max(tc_min(high, p->in[a]), b->low[a]);
-        }
-        b->extent[a] = high - b->low[a];
-    }
-    b->pixel = vectors * tc_isa_now()->depthwise.width;
-    b->row = b->extent[2] * b->pixel;
-    b->x = to;
-    for (int64_t z = b->low[0]; z < b->low[0] + b->extent[0]; z++)
-        for (int64_t y = b->low[1]; y < b->low[1] + b->extent[1]; y++, to += b->row)
-            copy_row(p, b, image + (z * p->in[1] + y) * p->in[2] * p->c, vectors, e, to);
+    x += (b->column + before) * p->c;
+    to += before * TC_LANES;
+    isa->copy(end - before, x + b->group * TC_LANES, p->c, b->plain, to, p->group);
+    isa->expand(end - before, x, p->c, b->expansions, b->expansion, to);
+}
+
+/* The rows that output row h reads, where they have not been copied. */
+static void copy_rows(const plan *p, box *b, int64_t z, int64_t h, const float *x) {
+    int64_t planes[2], rows[2];
+    reach_inside(p, 0, z, z + 1, &planes[0], &planes[1]);
+    reach_inside(p, 1, h, h + 1, &rows[0], &rows[1]);
+    for (int64_t y = tc_max(rows[0], b->copied); y < rows[1]; y++)
+        for (int64_t i = planes[0]; i < planes[1]; i++)
+            copy_row(p, b, x + ((b->n * p->in[0] + i) * p->in[1] + y) * p->in[2] * p->c,
+                     b->ring + ((i - b->plane) * p->rows + y % p->rows) * p->row);
+    b->copied = tc_max(b->copied, rows[1]);
 }
 
 /* ------------------------------------------------------------------ rows */
-/* The input rows under output row (od, oh) of g and the first weights of each; b->x begins at input (low). */
-static void rows_under(const plan *p, const tc_igemm *g, box *b, int64_t od, int64_t oh, const float *weights,
-                       tc_depthwise_rows *d) {
-    int64_t first[2], end[2];
+/* The input rows under output row (od, oh) of g from column ow on, and the first weights of each. */
+static void rows_under(const plan *p, const tc_igemm *g, const box *b, int64_t od, int64_t oh, int64_t ow,
+                       const float *weights, tc_depthwise_rows *d) {
+    int64_t first[2], end[2], rows = 0;
     tc_valid_taps(g, 0, od, &first[0], &end[0]);
     tc_valid_taps(g, 1, oh, &first[1], &end[1]);
-    *d = (tc_depthwise_rows){.x = b->x_rows, .w = b->w_rows, .taps = g->taps[2], .tap = g->d[2] * b->pixel,
-                             .step = g->s[2] * b->pixel, .w_tap = g->k, .c = b->channels};
+    weights += b->group * g->reduction * TC_LANES;
     for (int64_t jd = first[0]; jd < end[0]; jd++)
         for (int64_t jh = first[1]; jh < end[1]; jh++)
-            for (int64_t slot = 0; slot < p->slots; slot++, d->rows++) {
-                const int64_t z = od * g->s[0] - g->p[0] + jd * g->d[0] - b->low[0];
-                const int64_t y = oh * g->s[1] - g->p[1] + jh * g->d[1] - b->low[1];
-                b->x_rows[d->rows] = b->x + (z * b->extent[1] + y) * b->row + slot * (b->pixel / p->slots);
-                b->w_rows[d->rows] = (float *)weights + ((jd * g->taps[1] + jh) * p->slots + slot) * g->taps[2] * g->k +
-                                     b->channel;
+            for (int64_t slot = 0; slot < p->slots; slot++, rows++) {
+                const int64_t z = od * g->s[0] - g->p[0] + jd * g->d[0] - b->plane;
+                const int64_t y = oh * g->s[1] - g->p[1] + jh * g->d[1];
+                b->x_rows[rows] = b->ring + slot * p->slot + (z * p->rows + y % p->rows) * p->row +
+                                  (ow * g->s[2] - g->p[2] - b->column) * TC_LANES;
+                b->w_rows[rows] = (float *)weights + ((jd * g->taps[1] + jh) * p->slots + slot) * g->taps[2] * TC_LANES;
             }
+    *d = (tc_depthwise_rows){.rows = g->taps[2] ? rows : 0, .x = b->x_rows, .w = b->w_rows, .groups = b->groups,
+                             .x_group = p->group, .w_group = g->reduction * TC_LANES, .taps = g->taps[2],
+                             .tap = g->d[2], .step = g->s[2]};
 }
 
-typedef struct {
-    const float *bias;
-    float *y;            /* the first of the columns: written, or of a weight gradient read */
-    int64_t step;
-    int sums;            /* a weight gradient */
-} target;
-
-static void columns(const tc_depthwise_rows *d, int64_t count, const target *t, int64_t at) {
-    if (t->sums)
-        tc_isa_now()->depthwise.weight_grad(d, count, t->y + at * t->step, t->step);
-    else
-        tc_isa_now()->depthwise.forward(d, count, t->bias, t->y + at * t->step, t->step);
-}
-
-/* Columns [from, to) of g, whose first one is t's. */
-static void row_columns(const plan *p, const tc_igemm *g, const box *b, int64_t from, int64_t to,
-                        tc_depthwise_rows *d, const target *t) {
-    const int64_t before = g->p[2] + b->low[2], taps = g->taps[2];
-    /* columns under which all taps are inside */
-    const int64_t low = p->banded ? from : tc_min(tc_max(g->p[2] > 0 ? tc_ceil_div(g->p[2], g->s[2]) : 0, from), to);
-    const int64_t room = floor_div(p->in[2] - 1 - (taps - 1) * g->d[2] + g->p[2], g->s[2]) + 1;
-    const int64_t high = p->banded ? to : tc_min(tc_max(room, low), to);
-    for (int64_t o = from; o < to; o += o == low && high > low ? high - low : 1) {
-        int64_t first = 0, end = taps;
-        const int inside = o == low && high > low;
-        if (!inside)
-            tc_valid_taps(g, 2, o, &first, &end);
-        d->taps = end - first;
-        d->x_at = (o * g->s[2] - before) * b->pixel + first * d->tap;
-        d->w_at = first * d->w_tap;
-        columns(d, inside ? high - low : 1, t, o - from);
+/* The last channels of a row of y, `channels` of them, by way of b->edge: kernels read and write whole groups. */
+static void edge_row(const plan *p, const box *b, tc_depthwise_rows *d, int64_t count, const float *bias, float *y,
+                     int64_t step, int sums) {
+    const tc_depthwise_isa *isa = &tc_isa_now()->depthwise;
+    const size_t bytes = (size_t)(p->k % TC_LANES) * sizeof(float);
+    float *first = b->edge + p->box[2] * TC_LANES;
+    memset(b->edge, 0, (size_t)((p->box[2] + 1) * TC_LANES) * sizeof(float));
+    for (int64_t i = 0; i < d->rows; i++) {
+        b->x_rows[i] += (b->groups - 1) * d->x_group;
+        b->w_rows[i] += (b->groups - 1) * d->w_group;
+    }
+    d->groups = 1;
+    if (bias)
+        memcpy(first, bias, bytes);
+    if (sums) {
+        for (int64_t i = 0; i < count; i++)
+            memcpy(b->edge + i * TC_LANES, y + i * step, bytes);
+        isa->weight_grad(d, count, b->edge, TC_LANES);
+    } else {
+        isa->forward(d, count, first, b->edge, TC_LANES);
+        for (int64_t i = 0; i < count; i++)
+            memcpy(y + i * step, b->edge + i * TC_LANES, bytes);
     }
 }
 
-/* All rows of a box. `y`: the output, or dy. */
-static void run_box(const plan *p, const phase *phases, box *b, const float *bias, float *y, int sums) {
+/* All rows of a box. `y`: the output, or with `sums` dy. */
+static void run_box(const plan *p, const phase *phases, box *b, const float *x, const float *bias, float *y, int sums) {
+    const tc_depthwise_isa *isa = &tc_isa_now()->depthwise;
+    const int64_t ow = b->first[2] / p->step[2], whole = tc_min(b->groups, p->k / TC_LANES - b->group);
+    bias += bias ? b->group * TC_LANES : 0;
     for (int64_t z = b->first[0]; z < b->end[0]; z++)
         for (int64_t h = b->first[1]; h < b->end[1]; h++) {
             const phase *f = phases + (z % p->step[0] * p->step[1] + h % p->step[1]) * p->step[2];
-            const int64_t line = ((b->n * p->size[0] + z) * p->size[1] + h) * p->size[2];
-            tc_depthwise_rows d;
+            const int64_t line = ((b->n * p->size[0] + z) * p->size[1] + h) * p->size[2] + b->first[2];
+            copy_rows(p, b, z, h, x);
             for (int64_t w = 0; w < tc_min(p->step[2], b->end[2] - b->first[2]); w++, f++) {
-                const tc_igemm *g = &f->g;
-                const int64_t from = b->first[2] / p->step[2], to = tc_ceil_div(b->end[2] - w, p->step[2]);
-                const target t = {bias ? bias + b->channel : NULL, y + (line + b->first[2] + w) * p->k + b->channel,
-                                  p->step[2] * p->k, sums};
-                rows_under(p, g, b, z / p->step[0], h / p->step[1], f->packed, &d);
-                if (d.rows && d.taps)
-                    row_columns(p, g, b, from, to, &d, &t);
-                else if (!sums) {
-                    d.rows = 0;
-                    columns(&d, to - from, &t, 0);
-                }
+                const int64_t count = tc_ceil_div(b->end[2] - w, p->step[2]) - ow, step = p->step[2] * p->k;
+                float *to = y + (line + w) * p->k + b->group * TC_LANES;
+                tc_depthwise_rows d;
+                rows_under(p, &f->g, b, z / p->step[0], h / p->step[1], ow, f->packed, &d);
+                d.groups = whole;
+                if (!sums)
+                    isa->forward(&d, count, bias, to, step);
+                else if (d.rows)
+                    isa->weight_grad(&d, count, to, step);
+                if (whole < b->groups)
+                    edge_row(p, b, &d, count, bias ? bias + whole * TC_LANES : NULL, to + whole * TC_LANES, step, sums);
             }
         }
 }
 
 /* ------------------------------------------------------------------ the passes */
 static double work_of(const plan *p) {
-    return 2.0 * (double)(p->n * p->size[0] * p->size[1] * p->size[2]) * (double)p->weights;
+    return 2.0 * (double)(p->n * p->size[0] * p->size[1] * p->size[2]) * (double)(p->k * p->reduction);
 }
 
 void tc_depthwise_run(const tc_conv_shape *s, int pass, const float *x, const float *packed, const float *bias,
@@ -333,7 +350,7 @@ void tc_depthwise_run(const tc_conv_shape *s, int pass, const float *x, const fl
     for (int64_t i = 0; i < p.phases; i++) {
         tc_igemm_get(s, pass, i, &phases[i].g);
         phases[i].packed = packed;
-        packed += phases[i].g.reduction * p.k;
+        packed += phases[i].g.reduction * p.groups * TC_LANES;
     }
     const int team = tc_threads_for(threads, work_of(&p));
 #pragma omp parallel num_threads(team)
@@ -343,28 +360,28 @@ void tc_depthwise_run(const tc_conv_shape *s, int pass, const float *x, const fl
 #pragma omp for schedule(dynamic)
         for (int64_t t = 0; t < p.boxes * p.blocks; t++) {
             box b;
-            box_get(&p, t / p.blocks, t % p.blocks, &b);
-            box_input(&p, x, own, &b);
-            run_box(&p, phases, &b, bias, y, 0);
+            box_get(&p, t / p.blocks, t % p.blocks, own, &b);
+            run_box(&p, phases, &b, x, bias, y, 0);
         }
         tc_ftz_restore(ftz);
     }
 }
 
-/* dw[k][jd][jh][jw][slot] = the parts [jd][jh][slot][jw][k] in order */
-static void sum_parts(const plan *p, const float *parts, int64_t stride, float *dw, int threads) {
-    const int64_t taps = p->taps[0] * p->taps[1] * p->taps[2];
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t i = 0; i < taps * p->slots; i++) {
-        const int64_t jw = i % p->taps[2], row = i / p->taps[2], slot = row % p->slots;
-        float *to = dw + (row / p->slots * p->taps[2] + jw) * p->slots + slot;
-        for (int64_t k = 0; k < p->k; k++) {
-            float sum = 0;
-            for (int64_t j = 0; j < p->parts; j++)
-                sum += parts[j * stride + i * p->k + k];
-            to[k * taps * p->slots] = sum;
-        }
-    }
+/* dw[k][jd][jh][jw][slot] = the parts [group][jd][jh][slot][jw][lane] in order */
+static void sum_group(const plan *p, int64_t group, const float *parts, int64_t part, float *dw) {
+    const int64_t rows = p->taps[0] * p->taps[1], lanes = tc_min(TC_LANES, p->k - group * TC_LANES);
+    const float *from = parts + group * p->reduction * TC_LANES;
+    dw += group * TC_LANES * p->reduction;
+    for (int64_t row = 0; row < rows; row++)
+        for (int64_t slot = 0; slot < p->slots; slot++)
+            for (int64_t jw = 0; jw < p->taps[2]; jw++, from += TC_LANES) {
+                float sum[TC_LANES] = {0}, *to = dw + (row * p->taps[2] + jw) * p->slots + slot;
+                for (int64_t j = 0; j < p->parts; j++)
+                    for (int l = 0; l < TC_LANES; l++)
+                        sum[l] += from[j * part + l];
+                for (int64_t l = 0; l < lanes; l++)
+                    to[l * p->reduction] = sum[l];
+            }
 }
 
 void tc_depthwise_grad(const tc_conv_shape *s, const float *x, const float *dy, float *dw, char *scratch, int threads) {
@@ -372,28 +389,29 @@ void tc_depthwise_grad(const tc_conv_shape *s, const float *x, const float *dy, 
     make_plan(s, TC_WEIGHT_GRAD, threads, &p);
     phase *f = (phase *)scratch;
     float *parts = (float *)(scratch + p.parts_at);
-    const int64_t rows = p.weights / p.k, stride = tc_round_up(p.weights, TC_ALIGN / (int64_t)sizeof(float));
+    const int64_t group = p.reduction * TC_LANES, size = p.groups * group;
     const int team = tc_threads_for(threads, work_of(&p));
     tc_igemm_get(s, TC_FORWARD, 0, &f->g);
 #pragma omp parallel num_threads(team)
     {
         unsigned ftz = tc_ftz_set();
-        char *own = scratch + p.own_at + p.own * tc_thread_index();
+        char *own = (char *)scratch + p.own_at + p.own * tc_thread_index();
 #pragma omp for schedule(dynamic)
         for (int64_t t = 0; t < p.parts * p.blocks; t++) {
-            const int64_t part = t / p.blocks;
-            const phase here = {f->g, parts + part * stride};
-            for (int64_t i = p.boxes * part / p.parts; i < p.boxes * (part + 1) / p.parts; i++) {
+            const int64_t part = t / p.blocks, first = p.boxes * part / p.parts;
+            const phase here = {f->g, parts + part * size};
+            for (int64_t i = first; i < p.boxes * (part + 1) / p.parts; i++) {
                 box b;
-                box_get(&p, i, t % p.blocks, &b);
-                if (i == p.boxes * part / p.parts)
-                    for (int64_t r = 0; r < rows; r++)
-                        memset(parts + part * stride + r * p.k + b.channel, 0, (size_t)b.channels * sizeof(float));
-                box_input(&p, x, own, &b);
-                run_box(&p, &here, &b, NULL, (float *)dy, 1);
+                box_get(&p, i, t % p.blocks, own, &b);
+                if (i == first)
+                    memset(parts + part * size + b.group * group, 0, (size_t)(b.groups * group) * sizeof(float));
+                run_box(&p, &here, &b, x, NULL, (float *)dy, 1);
             }
         }
         tc_ftz_restore(ftz);
     }
-    sum_parts(&p, parts, stride, dw, tc_threads_for(threads, (double)(p.weights * p.parts)));
+    const int summing = tc_threads_for(threads, (double)(size * p.parts));
+#pragma omp parallel for num_threads(summing) schedule(static)
+    for (int64_t g = 0; g < p.groups; g++)
+        sum_group(&p, g, parts, size, dw);
 }

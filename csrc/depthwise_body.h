@@ -1,220 +1,240 @@
 /* Included once by each isa_*.c: the functions of tc_depthwise_isa. A vector holds channels, which do not meet: every tap
- * is a multiply-add of vectors. A tile is DW_COLUMNS columns of an output row; with three taps of a row in registers every
- * vector of the input is loaded once for all of them: 5 loads under 9 multiply-adds where the stride is 1. */
+ * is a multiply-add of vectors. Two of them a cycle is the peak, and two loads: so what is loaded is used several times.
+ * Forward, a tile of columns of an output row stands in registers beside three or five taps of a row; the weight gradient
+ * sums a few taps of a few rows beside some pixels of dy: either way a vector of the input is loaded once for all of
+ * them. Of 3x3 that takes 4 or 5 loads for 9 multiply-adds. Distances in the input are known, addresses cost nothing. */
 #ifndef TINYCONV_DEPTHWISE_BODY_H
 #define TINYCONV_DEPTHWISE_BODY_H
 
 #include "depthwise_isa.h"
 #include "gemm_body.h"
 
-enum {
-    DW_COLUMNS = 8,
-    DW_GRAD_COLUMNS = 24 /* between two visits to the sums; more would push the rows out of L1 */
-};
+enum { DW_COLUMNS = 8 };
 
-/* ------------------------------------------------------------------ forward */
-/* T taps of one row for P columns, S steps of a tap apart; S = 0: a single tap, columns `step` apart. */
-TC_INLINE void dw_taps(const int P, const int T, const int S, const float *x, int64_t tap, int64_t step, const float *w,
-                       int64_t w_tap, tc_vec acc[DW_COLUMNS]) {
-    tc_vec taps[3];
-#pragma GCC unroll 3
-    for (int t = 0; t < T; t++)
-        taps[t] = tc_load(w + t * w_tap);
-    if (!S) {
-#pragma GCC unroll 8
-        for (int p = 0; p < P; p++, x += step)
-            acc[p] += tc_load(x) * taps[0];
-        return;
-    }
-#pragma GCC unroll 32
-    for (int q = 0; q < (P - 1) * S + T; q++, x += tap) {
-        const tc_vec v = tc_load(x);
-#pragma GCC unroll 3
-        for (int t = 0; t < T; t++)
-            if (q >= t && (q - t) % S == 0 && (q - t) / S < P)
-                TC_FMA(acc[(q - t) / S], v, taps[t]);
-    }
+/* How columns' taps stand to each other: as neighbours one or two pixels from those of the next column (the distances
+ * that are compiled in), in any way one pixel from them, in any way at all. */
+#define DW_KINDS(MACRO, ...) MACRO(1, 1, __VA_ARGS__) MACRO(2, 1, __VA_ARGS__) MACRO(1, 0, __VA_ARGS__) MACRO(0, 0, __VA_ARGS__)
+
+static int dw_kind(const tc_depthwise_rows *d) {
+    return d->tap == 1 && d->step <= 2 ? (int)d->step - 1 : d->step == 1 ? 2 : 3;
 }
 
-TC_INLINE void dw_tile(const int P, const int S, const tc_depthwise_rows *d, int64_t at, const float *bias, float *y,
-                       int64_t y_step, int64_t j) {
+/* ------------------------------------------------------------------ forward */
+/* T neighbouring taps of one row for P columns, S pixels from one to the next. */
+TC_INLINE void dw_taps(const int P, const int T, const int S, const float *x, const float *w, tc_vec acc[DW_COLUMNS]) {
+    tc_vec taps[5];
+#pragma GCC unroll 5
+    for (int t = 0; t < T; t++)
+        taps[t] = tc_load(w + t * TC_LANES);
+    /* A column's sums follow each other closely: with a stride of two, odd pixels first keep them apart. */
+#pragma GCC unroll 2
+    for (int odd = S - 1; odd >= 0; odd--)
+#pragma GCC unroll 32
+        for (int q = odd; q < (P - 1) * S + T; q += S) {
+            const tc_vec v = tc_load(x + q * TC_LANES);
+#pragma GCC unroll 5
+            for (int t = 0; t < T; t++)
+                if (q >= t && (q - t) % S == 0 && (q - t) / S < P)
+                    TC_FMA(acc[(q - t) / S], v, taps[t]);
+        }
+}
+
+/* One tap for P columns, S pixels apart (0: `step` floats). */
+TC_INLINE void dw_tap(const int P, const int S, const float *x, int64_t step, const float *w, tc_vec acc[DW_COLUMNS]) {
+    const tc_vec tap = tc_load(w);
+#pragma GCC unroll 8
+    for (int p = 0; p < P; p++)
+        acc[p] += tc_load(x + p * (S ? S * TC_LANES : step)) * tap;
+}
+
+TC_INLINE void dw_tile(const int P, const int S, const int DENSE, const tc_depthwise_rows *d, int64_t x_at,
+                       int64_t w_at, const float *bias, float *y, int64_t y_step) {
+    const int64_t step = d->step * TC_LANES, tap = DENSE ? TC_LANES : d->tap * TC_LANES;
     tc_vec acc[DW_COLUMNS];
 #pragma GCC unroll 8
     for (int p = 0; p < P; p++)
-        acc[p] = bias ? tc_load(bias + j) : (tc_vec){0};
+        acc[p] = bias ? tc_load(bias) : (tc_vec){0};
     for (int64_t r = 0; r < d->rows; r++) {
-        const float *x = d->x[r] + d->x_at + at + j, *w = d->w[r] + d->w_at + j;
-        int64_t t = d->taps;
-        if (S)
-            for (; t >= 3; t -= 3, x += 3 * d->tap, w += 3 * d->w_tap)
-                dw_taps(P, 3, S, x, d->tap, d->step, w, d->w_tap, acc);
-        for (; t; t--, x += d->tap, w += d->w_tap)
-            dw_taps(P, 1, 0, x, d->tap, d->step, w, d->w_tap, acc);
+        const float *x = d->x[r] + x_at, *w = d->w[r] + w_at;
+        int64_t left = d->taps;
+        if (DENSE) {
+            for (; left >= 5; left -= 5, x += 5 * TC_LANES, w += 5 * TC_LANES)
+                dw_taps(P, 5, S, x, w, acc);
+            for (; left >= 3; left -= 3, x += 3 * TC_LANES, w += 3 * TC_LANES)
+                dw_taps(P, 3, S, x, w, acc);
+        }
+        for (; left; left--, x += tap, w += TC_LANES)
+            dw_tap(P, S, x, step, w, acc);
     }
+    __asm__ volatile("" : "+r"(y_step)); /* addresses in y are not worth registers before */
 #pragma GCC unroll 8
     for (int p = 0; p < P; p++, y += y_step)
-        tc_store(y + j, acc[p]);
+        tc_store(y, acc[p]);
 }
 
-/* Channels in vectors; the last one overlaps the one before. */
-#define DW_TILE(P, S)                                                                                                 \
-    static __attribute__((noinline)) void dw_##P##_##S(const tc_depthwise_rows *d, int64_t at, const float *bias,     \
-                                                       float *y, int64_t y_step) {                                    \
-        for (int64_t j = 0; j + TC_WIDTH <= d->c; j += TC_WIDTH)                                                      \
-            dw_tile(P, S, d, at, bias, y, y_step, j);                                                                 \
-        if (d->c % TC_WIDTH)                                                                                          \
-            dw_tile(P, S, d, at, bias, y, y_step, d->c - TC_WIDTH);                                                   \
+typedef void dw_function(const tc_depthwise_rows *, int64_t, const float *, float *, int64_t);
+
+#define DW_TILE(S, DENSE, P)                                                                                          \
+    static __attribute__((noinline)) void dw_##P##_##S##_##DENSE(const tc_depthwise_rows *d, int64_t at,              \
+                                                                 const float *bias, float *y, int64_t y_step) {       \
+        for (int64_t g = 0; g < d->groups; g++)                                                                       \
+            for (int64_t l = 0; l < TC_LANES; l += TC_WIDTH, y += TC_WIDTH) {                                         \
+                dw_tile(P, S, DENSE, d, at + g * d->x_group + l, g * d->w_group + l, bias, y, y_step);                \
+                bias += bias ? TC_WIDTH : 0;                                                                          \
+            }                                                                                                         \
     }
-DW_TILE(8, 0) DW_TILE(8, 1) DW_TILE(8, 2) DW_TILE(4, 0) DW_TILE(4, 1) DW_TILE(4, 2) DW_TILE(2, 0) DW_TILE(1, 0)
-
-static void dw_scalar(const tc_depthwise_rows *d, int64_t count, const float *bias, float *y, int64_t y_step) {
-    for (int64_t p = 0; p < count; p++)
-        for (int64_t j = 0; j < d->c; j++) {
-            float sum = bias ? bias[j] : 0;
-            for (int64_t r = 0; r < d->rows; r++) {
-                const float *x = d->x[r] + d->x_at + p * d->step + j, *w = d->w[r] + d->w_at + j;
-                for (int64_t t = 0; t < d->taps; t++)
-                    sum += x[t * d->tap] * w[t * d->w_tap];
-            }
-            y[p * y_step + j] = sum;
-        }
-}
+#define DW_NAME(S, DENSE, P) dw_##P##_##S##_##DENSE,
+#define DW_ROW(P) {DW_KINDS(DW_NAME, P)},
+DW_KINDS(DW_TILE, 1) DW_KINDS(DW_TILE, 2) DW_KINDS(DW_TILE, 3) DW_KINDS(DW_TILE, 4)
+DW_KINDS(DW_TILE, 5) DW_KINDS(DW_TILE, 6) DW_KINDS(DW_TILE, 7) DW_KINDS(DW_TILE, 8)
+static dw_function *const dw_table[DW_COLUMNS][4] = {
+    DW_ROW(1) DW_ROW(2) DW_ROW(3) DW_ROW(4) DW_ROW(5) DW_ROW(6) DW_ROW(7) DW_ROW(8)};
 
 static void depthwise_forward(const tc_depthwise_rows *d, int64_t count, const float *bias, float *y, int64_t y_step) {
-    static void (*const eight[])(const tc_depthwise_rows *, int64_t, const float *, float *, int64_t) = {
-        dw_8_0, dw_8_1, dw_8_2};
-    static void (*const four[])(const tc_depthwise_rows *, int64_t, const float *, float *, int64_t) = {
-        dw_4_0, dw_4_1, dw_4_2};
-    if (d->c < TC_WIDTH) {
-        dw_scalar(d, count, bias, y, y_step);
-        return;
+    const int64_t tiles = (count + DW_COLUMNS - 1) / DW_COLUMNS;
+    for (int64_t i = 0, p = 0, end; i < tiles; i++, p = end) {
+        end = count * (i + 1) / tiles;
+        dw_table[end - p - 1][dw_kind(d)](d, p * d->step * TC_LANES, bias, y + p * y_step, y_step);
     }
-    const int s = d->step == d->tap ? 1 : d->step == 2 * d->tap ? 2 : 0;
-    int64_t p = 0;
-    for (; p + 8 <= count; p += 8)
-        eight[s](d, p * d->step, bias, y + p * y_step, y_step);
-    for (; p + 4 <= count; p += 4)
-        four[s](d, p * d->step, bias, y + p * y_step, y_step);
-    for (; p + 2 <= count; p += 2)
-        dw_2_0(d, p * d->step, bias, y + p * y_step, y_step);
-    if (p < count)
-        dw_1_0(d, p * d->step, bias, y + p * y_step, y_step);
 }
 
 /* ------------------------------------------------------------------ weight gradient */
-/* R rows and T taps of each summed in registers; the lanes before `keep` are another vector's. */
-TC_INLINE void dw_grad_tile(const int R, const int T, int64_t count, const float *const *x, int64_t at, int64_t tap,
-                            int64_t step, const float *dy, int64_t dy_step, float *const *w, int64_t w_at,
-                            int64_t w_tap, int keep) {
-    tc_vec acc[3][5];
-    const float *row[3];
-#pragma GCC unroll 3
-    for (int r = 0; r < R; r++) {
-        row[r] = x[r] + at;
-#pragma GCC unroll 5
-        for (int t = 0; t < T; t++)
-            acc[r][t] = (tc_vec){0};
-    }
-    for (int64_t p = 0; p < count; p++, dy += dy_step) {
-        const tc_vec v = tc_load(dy);
+/* U columns, S pixels from one to the next, of R rows of T neighbouring taps: they share the input. */
+TC_INLINE void dw_grad_columns(const int R, const int T, const int U, const int S, const float **x, const float *dy,
+                               int64_t dy_step, tc_vec acc[3][8]) {
+    tc_vec v[4];
+#pragma GCC unroll 4
+    for (int u = 0; u < U; u++)
+        v[u] = tc_load(dy + u * dy_step);
+#pragma GCC unroll 16
+    for (int q = 0; q < (U - 1) * S + T; q++)
 #pragma GCC unroll 3
         for (int r = 0; r < R; r++) {
-#pragma GCC unroll 5
+            const tc_vec pixel = tc_load(x[r] + q * TC_LANES);
+#pragma GCC unroll 8
             for (int t = 0; t < T; t++)
-                acc[r][t] += tc_load(row[r] + t * tap) * v;
-            row[r] += step;
+                if (q >= t && (q - t) % S == 0 && (q - t) / S < U)
+                    TC_FMA(acc[r][t], pixel, v[(q - t) / S]);
         }
-    }
+}
+
+/* One column. */
+TC_INLINE void dw_grad_column(const int R, const int T, const float **x, int64_t tap, const float *dy,
+                              tc_vec acc[3][8]) {
+    const tc_vec v = tc_load(dy);
 #pragma GCC unroll 3
     for (int r = 0; r < R; r++)
-#pragma GCC unroll 5
-        for (int t = 0; t < T; t++) {
-            float *to = w[r] + w_at + t * w_tap;
-            const tc_vec sum = tc_load(to) + acc[r][t];
-            if (!keep)
-                tc_store(to, sum);
-            else
-                for (int l = keep; l < TC_WIDTH; l++)
-                    to[l] = sum[l];
-        }
+#pragma GCC unroll 8
+        for (int t = 0; t < T; t++)
+            acc[r][t] += tc_load(x[r] + t * tap) * v;
 }
 
-#define DW_GRAD(R, T)                                                                                                 \
-    static __attribute__((noinline)) void dw_grad_##R##_##T(const tc_depthwise_rows *d, int64_t count, int64_t r,     \
-                                                            int64_t t, int64_t at, const float *dy,                   \
-                                                            int64_t dy_step) {                                        \
-        const int64_t x_at = d->x_at + t * d->tap + at, w_at = d->w_at + t * d->w_tap, end = d->c - TC_WIDTH;         \
-        for (int64_t j = 0; j <= end; j += TC_WIDTH)                                                                  \
-            dw_grad_tile(R, T, count, d->x + r, x_at + j, d->tap, d->step, dy + j, dy_step, d->w + r, w_at + j,       \
-                         d->w_tap, 0);                                                                                \
-        if (d->c % TC_WIDTH)                                                                                          \
-            dw_grad_tile(R, T, count, d->x + r, x_at + end, d->tap, d->step, dy + end, dy_step, d->w + r, w_at + end, \
-                         d->w_tap, (int)(TC_WIDTH - d->c % TC_WIDTH));                                                \
+TC_INLINE void dw_grad_tile(const int R, const int T, const int S, const int DENSE, const tc_depthwise_rows *d,
+                            int64_t count, int64_t r, int64_t x_at, int64_t w_at, const float *dy, int64_t dy_step) {
+    const int U = R * T > 11 ? 3 : 4; /* and one of the input: 16 registers */
+    const int64_t tap = DENSE ? TC_LANES : d->tap * TC_LANES, step = S ? S * TC_LANES : d->step * TC_LANES;
+    const float *x[3];
+    tc_vec acc[3][8];
+#pragma GCC unroll 3
+    for (int i = 0; i < R; i++) {
+        x[i] = d->x[r + i] + x_at;
+#pragma GCC unroll 8
+        for (int t = 0; t < T; t++)
+            acc[i][t] = (tc_vec){0};
     }
-DW_GRAD(1, 1) DW_GRAD(1, 2) DW_GRAD(1, 3) DW_GRAD(1, 4) DW_GRAD(1, 5)
-DW_GRAD(2, 1) DW_GRAD(2, 2) DW_GRAD(2, 3) DW_GRAD(2, 4) DW_GRAD(2, 5)
-DW_GRAD(3, 1) DW_GRAD(3, 2) DW_GRAD(3, 3) DW_GRAD(3, 4) DW_GRAD(3, 5)
-
-static void dw_grad_scalar(const tc_depthwise_rows *d, int64_t count, const float *dy, int64_t dy_step) {
-    for (int64_t r = 0; r < d->rows; r++)
-        for (int64_t t = 0; t < d->taps; t++)
-            for (int64_t j = 0; j < d->c; j++) {
-                const float *x = d->x[r] + d->x_at + t * d->tap + j;
-                float sum = 0;
-                for (int64_t p = 0; p < count; p++)
-                    sum += x[p * d->step] * dy[p * dy_step + j];
-                d->w[r][d->w_at + t * d->w_tap + j] += sum;
-            }
+    int64_t left = count;
+    for (; DENSE && left >= U; left -= U, dy += U * dy_step) {
+        dw_grad_columns(R, T, U, S, x, dy, dy_step, acc);
+#pragma GCC unroll 3
+        for (int i = 0; i < R; i++)
+            x[i] += U * step;
+    }
+    for (; left; left--, dy += dy_step) {
+        dw_grad_column(R, T, x, tap, dy, acc);
+#pragma GCC unroll 3
+        for (int i = 0; i < R; i++)
+            x[i] += step;
+    }
+#pragma GCC unroll 3
+    for (int i = 0; i < R; i++) {
+        float *w = d->w[r + i] + w_at;
+#pragma GCC unroll 8
+        for (int t = 0; t < T; t++)
+            tc_store(w + t * TC_LANES, tc_load(w + t * TC_LANES) + acc[i][t]);
+    }
 }
 
+typedef void dw_grad_function(const tc_depthwise_rows *, int64_t, int64_t, int64_t, const float *, int64_t);
+
+#define DW_GRAD(S, DENSE, R, T)                                                                                       \
+    static __attribute__((noinline)) void dw_grad_##R##_##T##_##S##_##DENSE(                                          \
+        const tc_depthwise_rows *d, int64_t count, int64_t r, int64_t t, const float *dy, int64_t dy_step) {          \
+        for (int64_t g = 0; g < d->groups; g++)                                                                       \
+            for (int64_t l = 0; l < TC_LANES; l += TC_WIDTH, dy += TC_WIDTH)                                          \
+                dw_grad_tile(R, T, S, DENSE, d, count, r, g * d->x_group + t * d->tap * TC_LANES + l,                 \
+                             g * d->w_group + t * TC_LANES + l, dy, dy_step);                                         \
+    }
+#define DW_GRAD_NAME(S, DENSE, R, T) dw_grad_##R##_##T##_##S##_##DENSE,
+#define DW_GRAD_ROW(R, T) {DW_KINDS(DW_GRAD_NAME, R, T)},
+DW_KINDS(DW_GRAD, 1, 1) DW_KINDS(DW_GRAD, 1, 2) DW_KINDS(DW_GRAD, 1, 3) DW_KINDS(DW_GRAD, 1, 4)
+DW_KINDS(DW_GRAD, 1, 5) DW_KINDS(DW_GRAD, 1, 6) DW_KINDS(DW_GRAD, 1, 7) DW_KINDS(DW_GRAD, 1, 8)
+DW_KINDS(DW_GRAD, 2, 1) DW_KINDS(DW_GRAD, 2, 2) DW_KINDS(DW_GRAD, 2, 3) DW_KINDS(DW_GRAD, 2, 4)
+DW_KINDS(DW_GRAD, 2, 5)
+DW_KINDS(DW_GRAD, 3, 1) DW_KINDS(DW_GRAD, 3, 2) DW_KINDS(DW_GRAD, 3, 3) DW_KINDS(DW_GRAD, 3, 4)
+static dw_grad_function *const dw_grad_table[3][8][4] = {
+    {DW_GRAD_ROW(1, 1) DW_GRAD_ROW(1, 2) DW_GRAD_ROW(1, 3) DW_GRAD_ROW(1, 4)
+     DW_GRAD_ROW(1, 5) DW_GRAD_ROW(1, 6) DW_GRAD_ROW(1, 7) DW_GRAD_ROW(1, 8)},
+    {DW_GRAD_ROW(2, 1) DW_GRAD_ROW(2, 2) DW_GRAD_ROW(2, 3) DW_GRAD_ROW(2, 4) DW_GRAD_ROW(2, 5)},
+    {DW_GRAD_ROW(3, 1) DW_GRAD_ROW(3, 2) DW_GRAD_ROW(3, 3) DW_GRAD_ROW(3, 4)}};
+
+/* Parts of the taps and rows, about equal, of at most twelve sums. */
 static void depthwise_weight_grad(const tc_depthwise_rows *d, int64_t count, const float *dy, int64_t dy_step) {
-    static void (*const table[3][5])(const tc_depthwise_rows *, int64_t, int64_t, int64_t, int64_t, const float *,
-                                     int64_t) = {
-        {dw_grad_1_1, dw_grad_1_2, dw_grad_1_3, dw_grad_1_4, dw_grad_1_5},
-        {dw_grad_2_1, dw_grad_2_2, dw_grad_2_3, dw_grad_2_4, dw_grad_2_5},
-        {dw_grad_3_1, dw_grad_3_2, dw_grad_3_3, dw_grad_3_4, dw_grad_3_5}};
-    if (d->c < TC_WIDTH) {
-        dw_grad_scalar(d, count, dy, dy_step);
-        return;
-    }
-    for (int64_t p = 0, n; p < count; p += n) {
-        n = count - p < DW_GRAD_COLUMNS ? count - p : DW_GRAD_COLUMNS;
-        for (int64_t t = 0, taps; t < d->taps; t += taps) {
-            const int64_t left = d->taps - t, parts = (left + 4) / 5;
-            taps = (left + parts - 1) / parts;
-            const int64_t most = taps > 4 ? 2 : 3; /* of 16 registers twelve can hold sums */
-            for (int64_t r = 0, rows; r < d->rows; r += rows) {
-                rows = d->rows - r < most ? d->rows - r : most;
-                table[rows - 1][taps - 1](d, n, r, t, p * d->step, dy + p * dy_step, dy_step);
-            }
+    const int64_t most = d->rows == 1 ? 8 : 5, parts = (d->taps + most - 1) / most;
+    for (int64_t i = 0, t = 0, end; i < parts; i++, t = end) {
+        end = d->taps * (i + 1) / parts;
+        const int64_t rows = end - t > 5 ? 1 : end - t > 4 ? 2 : 3, row_parts = (d->rows + rows - 1) / rows;
+        for (int64_t j = 0, r = 0, next; j < row_parts; j++, r = next) {
+            next = d->rows * (j + 1) / row_parts;
+            dw_grad_table[next - r - 1][end - t - 1][dw_kind(d)](d, count, r, t, dy, dy_step);
         }
     }
 }
 
-/* ------------------------------------------------------------------ narrow groups */
+
+/* ------------------------------------------------------------------ copies of the input */
+static void depthwise_copy(int64_t count, const float *x, int64_t x_step, int64_t groups, float *to, int64_t to_group) {
+    for (int64_t g = 0; g < groups; g++, x += TC_LANES, to += to_group)
+        for (int64_t p = 0; p < count; p++)
+#pragma GCC unroll 4
+            for (int l = 0; l < TC_LANES; l += TC_WIDTH)
+                tc_store(to + p * TC_LANES + l, tc_load(x + p * x_step + l));
+}
+
 typedef int32_t dw_lanes __attribute__((vector_size(4 * TC_WIDTH)));
 
 static void depthwise_expand(int64_t count, const float *x, int64_t x_step, int64_t vectors, const tc_expansion *e,
-                             float *to, int64_t to_step) {
-    for (int64_t v = 0; v < vectors; v++, e++, to += TC_WIDTH) {
+                             float *copy) {
+    for (int64_t v = 0; v < vectors; v++, e++) {
         const float *from = x + e->from;
+        float *to = copy + e->to;
         dw_lanes lane;
         memcpy(&lane, e->lane, sizeof lane);
         if (e->vectors == 1)
             for (int64_t p = 0; p < count; p++)
-                tc_store(to + p * to_step, __builtin_shuffle(tc_load(from + p * x_step), lane));
+                tc_store(to + p * TC_LANES, __builtin_shuffle(tc_load(from + p * x_step), lane));
         else if (e->vectors == 2)
             for (int64_t p = 0; p < count; p++)
-                tc_store(to + p * to_step, __builtin_shuffle(tc_load(from + p * x_step),
-                                                             tc_load(from + p * x_step + TC_WIDTH), lane));
+                tc_store(to + p * TC_LANES, __builtin_shuffle(tc_load(from + p * x_step),
+                                                              tc_load(from + p * x_step + TC_WIDTH), lane));
         else
             for (int64_t p = 0; p < count; p++)
                 for (int l = 0; l < TC_WIDTH; l++)
-                    to[p * to_step + l] = from[p * x_step + e->lane[l]];
+                    to[p * TC_LANES + l] = from[p * x_step + e->lane[l]];
     }
 }
 
 #define TC_DEPTHWISE_TABLE                                                                                            \
-    {.width = TC_WIDTH, .forward = depthwise_forward, .weight_grad = depthwise_weight_grad, .expand = depthwise_expand}
+    {.width = TC_WIDTH, .forward = depthwise_forward, .weight_grad = depthwise_weight_grad, .copy = depthwise_copy,   \
+     .expand = depthwise_expand}
 
 #endif
