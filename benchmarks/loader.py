@@ -47,8 +47,8 @@ CASES = [
 def write_pictures(folder: Path, h: int, w: int, count: int) -> None:
     rng = np.random.default_rng(0)
     for i in range(count):
-        coarse = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).resize((w, h), Image.Resampling.BICUBIC)
-        noisy = np.asarray(coarse) + rng.normal(0, 8, (h, w, 3))
+        coarse = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))
+        noisy = np.asarray(coarse.resize((w, h), Image.Resampling.BICUBIC)) + rng.normal(0, 8, (h, w, 3))
         target = folder / "ab"[i % 2] / f"{i}.jpg"
         target.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(target, quality=90)

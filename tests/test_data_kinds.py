@@ -232,7 +232,8 @@ def listed(tmp_path, text, name="list.csv"):
 
 
 @pytest.mark.parametrize("text", [
-    "file,label\npics/0.png,dog\npics/1.png,cat\npics/2.png,dog\n", "\ufeffLabel;Path\ndog;pics/0.png\ncat;pics/1.png\ndog;pics/2.png",
+    "file,label\npics/0.png,dog\npics/1.png,cat\npics/2.png,dog\n",
+    "\ufeffLabel;Path\ndog;pics/0.png\ncat;pics/1.png\ndog;pics/2.png",
     "pics/0.png\tdog\npics/1.png\tcat\npics/2.png\tdog\n", "pics/0.png,dog\r\n\r\npics/1.png, cat\r\npics/2.png,dog"])
 def test_lists(tmp_path, text):
     d = data.open(listed(tmp_path, text), validation=0)

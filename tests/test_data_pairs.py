@@ -56,7 +56,7 @@ def test_what_is_too_large_is_asked_for_again(monkeypatch):
 
 
 def test_masks_and_differing_sizes():
-    split = pairs([(np.zeros((4, 5, 1), np.uint8), np.zeros((4, 5), int)), (np.zeros((4, 5, 1), np.uint8), np.ones((4, 5), int))])
+    split = pairs([(np.zeros((4, 5, 1), np.uint8), np.full((4, 5), k)) for k in range(2)])
     assert split.masks and split.labels.shape == (2, 4, 5)
     assert pairs([(np.zeros((4, 5, 1), np.uint8), 0), (np.zeros((4, 6, 1), np.uint8), 1)]).shape == (4, None, 1)
 

@@ -288,8 +288,8 @@ def test_dangling_link_is_named(tmp_path):
 def test_nothing_fits_lists_what_was_looked_for(tmp_path):
     (tmp_path / "readme.md").write_text("x")
     (tmp_path / "weights.bin").write_bytes(b"123")
-    text = fails("idx3-ubyte", "3,073-byte", "train/", "class folders", "image/ + label/", "train.csv", "weights.bin: 3 bytes",
-                 source=tmp_path)
+    text = fails("idx3-ubyte", "3,073-byte", "train/", "class folders", "image/ + label/", "train.csv",
+                 "weights.bin: 3 bytes", source=tmp_path)
     assert text.count("\n") == 6
     (tmp_path / "x").mkdir()
     class_folders(tmp_path / "x" / "train", 2)

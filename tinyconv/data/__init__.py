@@ -1,7 +1,7 @@
 """Data: sources, augmentation and batches, all of it NumPy arrays in and out.
 
-Samples are uint8 or float32, channels last; labels int32 from 0, or masks of them. Nothing here decides how uint8 becomes numbers: the net
-divides by 255.
+Samples are uint8 or float32, channels last; labels int32 from 0, or masks of them. Nothing here
+decides how uint8 becomes numbers: the net divides by 255.
 """
 
 from __future__ import annotations

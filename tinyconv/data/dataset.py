@@ -147,7 +147,7 @@ def measure(split: Split) -> tuple[np.ndarray, np.ndarray]:
 
 
 def principal_axes(split: Split) -> np.ndarray:
-    """float64 (3, 3): column i is lambda_i p_i, with p_i the i-th eigenvector of the covariance of the RGB values of all
+    """float64 (3, 3): column i is lambda_i p_i, with p_i the i-th eigenvector of the covariance of the RGB values of
     pixels and lambda_i its eigenvalue, smallest first, in the scale of `measure` (Krizhevsky et al. 2012).
 
     Of at most 10,000 images, the same draw each time. The component of largest size of each eigenvector is positive.

@@ -187,7 +187,8 @@ def npz_labels(array: np.ndarray, count: int, name: str, label: str) -> np.ndarr
     if array.ndim > 1 and not bad.any():
         return array.astype(np.uint8)
     if bad.any() and array.ndim > 1:
-        raise NetError(f"{label}: `{name}` goes from {array.min()} to {array.max()}: masks hold class numbers, 0 to 254")
+        raise NetError(f"{label}: `{name}` goes from {array.min()} to {array.max()}; masks hold class numbers, "
+                       "0 to 254")
     if bad.any():
         at = int(np.argmax(bad))
         raise NetError(f"{label}: label {array[at]} out of range at {name}[{at}]: classes count from 0")

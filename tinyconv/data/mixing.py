@@ -37,8 +37,8 @@ def mixup_share(draw: Draw, alpha: float) -> np.ndarray:
 
 
 def cutmix(x: np.ndarray, draw: Draw, alpha: float) -> np.ndarray:
-    """A window of 1 - lambda of the area from the other, lambda ~ Beta(alpha, alpha), anywhere within the picture (Yun et
-    al. 2019, who let it hang over the border)."""
+    """A window of 1 - lambda of the area from the other, lambda ~ Beta(alpha, alpha), anywhere within the picture (Yun
+    et al. 2019, who let it hang over the border)."""
     y, other = np.array(x), partners(x)
     for i, (top, left, tall, wide) in enumerate(zip(*_windows(x.shape, draw, alpha))):
         place = (i, ..., slice(top, top + tall), slice(left, left + wide), slice(None))

@@ -195,8 +195,8 @@ def _npz(data: bytes, label: str) -> Parts:
         x = formats.npz_images(arrays[pair[0]], pair[0], label)
         splits[role] = Split(x, formats.npz_labels(arrays[pair[1]], len(x), pair[1], label))
         if splits[role].masks and splits[role].labels.shape != x.shape[:-1]:
-            raise NetError(f"{label}: `{pair[1]}` has shape {splits[role].labels.shape}, where masks of `{pair[0]}` have "
-                           f"{x.shape[:-1]}")
+            raise NetError(f"{label}: `{pair[1]}` has shape {splits[role].labels.shape}, where masks of `{pair[0]}` "
+                           f"have {x.shape[:-1]}")
     classes = [str(name) for name in arrays["classes"].ravel()] if "classes" in arrays else numbered(splits, label)
     return Parts(splits, classes)
 
@@ -221,8 +221,8 @@ def _verify(parts: Parts, source: str) -> None:
             raise NetError(f"{source}: train images are {images.channel_words(train.shape[-1])}, "
                            f"{role} images {images.channel_words(split.shape[-1])}")
         if split.masks != train.masks:
-            raise NetError(f"{source}: the {role} split has {'masks' if split.masks else 'no masks'}, the training part "
-                           f"{'masks' if train.masks else 'none'}")
+            raise NetError(f"{source}: the {role} split has {'masks' if split.masks else 'no masks'}, the training "
+                           f"part {'masks' if train.masks else 'none'}")
         if not split.masks and split.labels.max() >= len(parts.classes):
             at = int(np.argmax(split.labels >= len(parts.classes)))
             raise NetError(f"{source}: label {split.labels[at]} out of range ({role} {split.name(at)}): there are "

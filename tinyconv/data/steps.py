@@ -17,7 +17,8 @@ from tinyconv.data.geometry import resized, sizes
 from tinyconv.errors import Diagnostic, NetError
 from tinyconv.sections import DATA, STEPS
 
-__all__ = ["DATA", "STEPS", "bind", "check", "output_shape", "relabel", "resized", "run", "single", "size_words", "views"]
+__all__ = ["DATA", "STEPS", "bind", "check", "output_shape", "relabel", "resized", "run", "single", "size_words",
+           "views"]
 
 _GEOMETRY = {"pad": geometry.pad, "crop": geometry.crop, "fit": geometry.fit, "shift": geometry.shift,
              "flip": geometry.flip, "resize": geometry.resize, "resizedcrop": geometry.resizedcrop,
