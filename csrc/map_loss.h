@@ -148,7 +148,8 @@ static void map_dice_grad(int64_t rows, int64_t c, const float *a, const float *
     const mvf a1 = mv_set(a[0]), b1 = mv_set(b[0]);
     for (int64_t r = 0; r < (c == 1 ? 1 : rows); r++, p += c, target += c, dp += c)
         MAP_LANES(width, at, lanes) {
-            const mvf slope_p = c == 1 ? a1 : map_get(a + at, lanes, 0), slope_t = c == 1 ? b1 : map_get(b + at, lanes, 0);
+            const mvf slope_p = c == 1 ? a1 : map_get(a + at, lanes, 0);
+            const mvf slope_t = c == 1 ? b1 : map_get(b + at, lanes, 0);
             map_put(dp + at, slope_p * map_get(p + at, lanes, 0) + slope_t * map_get(target + at, lanes, 0), lanes);
         }
 }

@@ -55,7 +55,8 @@ def dice(p, t, smooth=1.0):
     ("loss ce smoothing=0.1", lambda p, y: ce(p, y, 0.1)),
     ("loss ce weights=1,0.5,0,2 smoothing=0.2", lambda p, y: ce(p, y, 0.2, [1, 0.5, 0, 2])),
     ("loss focal gamma=3", lambda p, y: -((1 - own(p, y)) ** 3 * np.log(own(p, y))).mean()),
-    ("loss ce weight=0.3; loss dice smooth=0.5 weight=0.7", lambda p, y: 0.3 * ce(p, y) + 0.7 * dice(p, np.eye(4)[y], 0.5)),
+    ("loss ce weight=0.3; loss dice smooth=0.5 weight=0.7",
+     lambda p, y: 0.3 * ce(p, y) + 0.7 * dice(p, np.eye(4)[y], 0.5)),
 ])
 def test_classes(line, wanted, device):
     net, x, labels, p = example(CLASSES, line, device)

@@ -80,7 +80,8 @@ def test_formula_over_20_steps(formula, options, clip, device):
     for n in wanted:
         moved = np.abs(wanted[n] - start[n]).max()
         assert moved > 1e-3, n
-        np.testing.assert_allclose(net.weights[n], wanted[n], rtol=0, atol=2e-5 * max(1, np.abs(wanted[n]).max()), err_msg=n)
+        size = max(1, np.abs(wanted[n]).max())
+        np.testing.assert_allclose(net.weights[n], wanted[n], rtol=0, atol=2e-5 * size, err_msg=n)
 
 
 def test_averages_follow_the_formula(device):

@@ -51,11 +51,12 @@ NETS = {
     "heads": ("8x8 x3", "conv 3 x8 -> relu as a -> pool 2 -> conv 3 x8 -> relu -> fc 10 -> softmax\n"
                         "head aux weight=0.3 { @a -> pool 4 avg -> fc 10 -> softmax }"),
     "smoothed": ("5x5 x2", "conv 3 x4 as a -> relu -> fc 10 -> softmax\nhead aux weight=0.4 { @a -> fc 10 -> softmax }\n"
-                           "train { loss ce smoothing=0.2 weights=1,2,0.5,0,1,1,3,1,1,0.1 weight=0.7; loss focal weight=0.6 }"),
+                           "train { loss ce smoothing=0.2 weights=1,2,0.5,0,1,1,3,1,1,0.1 weight=0.7; loss focal }"),
     "focal": ("5x5 x2", "conv 3 x4 -> relu -> fc 10 -> softmax\ntrain { loss focal gamma=0.5 }"),
     "masks of classes": ("7x6 x2", "conv 3 x4 -> relu -> conv 1 x10 -> softmax\n"
                                    "train { loss ce weight=0.4; loss dice smooth=0.3 weight=2 }"),
-    "masks": ("6x9 x2", "conv 3 x4 -> relu -> conv 1 x1 -> sigmoid\ntrain { loss bce weight=0.5; loss dice weight=0.5 }"),
+    "masks": ("6x9 x2", "conv 3 x4 -> relu -> conv 1 x1 -> sigmoid\n"
+                        "train { loss bce weight=0.5; loss dice weight=0.5 }"),
     "focal masks": ("13 x2", "conv 3 x4 -> relu -> conv 1 x3 -> sigmoid\n"
                              "train { loss focal gamma=1.5 alpha=0.4; loss dice smooth=0; loss mse weight=0.3 }"),
     "shared": ("6x6 x4", "conv 3 x4 share=w -> relu -> conv 3 x4 share=w -> relu -> fc 10 -> softmax"),

@@ -50,7 +50,8 @@ SCHEDULES = {
 }
 _WEIGHT = Param("weight", "number", 1)
 LOSSES = {
-    "ce": Signature("ce", (Param("smoothing", "number", 0), Param("weights", "list|word", None, words=("data",)), _WEIGHT)),
+    "ce": Signature("ce", (Param("smoothing", "number", 0), Param("weights", "list|word", None, words=("data",)),
+                           _WEIGHT)),
     "bce": Signature("bce", (_WEIGHT,)),
     "focal": Signature("focal", (Param("gamma", "number", 2), Param("alpha", "number", None), _WEIGHT)),
     "dice": Signature("dice", (Param("smooth", "number", 1), _WEIGHT)),

@@ -20,8 +20,8 @@ class Split:
     """Samples with their labels.
 
     images: uint8 or float32 (n, *axes, c), or a sequence of (*axes, c) arrays where sizes differ or memory forbids.
-    labels: int32 (n,), counted from 0; or float32 targets (n, …); or masks, (n, h, w) uint8 class numbers of each pixel,
-    as a list where sizes differ. names: what messages call each sample, or None.
+    labels: int32 (n,), counted from 0; or float32 targets (n, …); or masks, (n, h, w) uint8 class numbers of each
+    pixel, as a list where sizes differ. names: what messages call each sample, or None.
     """
 
     def __init__(self, images, labels, names: Sequence[str] | None = None):

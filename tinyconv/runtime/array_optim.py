@@ -1,4 +1,4 @@
-"""The optimisers on arrays: weights and what is kept for them change in place; see runtime/optimizers.py for the formulas.
+"""The optimisers on arrays: weights and what is kept for them change in place; the formulas are in optimizers.py.
 `lr` is the learning rate; `step` counts from 0."""
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """Which loss stands where: the `loss` lines of a net, or what follows from its last layer without any.
 
-  ce     cross-entropy of the softmax of what stands before the last softmax, labels being class numbers. `smoothing` e makes
-         the target 1 - e + e/c for the class and e/c for the c - 1 others (Szegedy et al. 2016); `weights` multiply a sample's
-         loss by a number for its class
+  ce     cross-entropy of the softmax of what stands before the last softmax, labels being class numbers. `smoothing` e
+         makes the target 1 - e + e/c for the class and e/c for the c - 1 others (Szegedy et al. 2016); `weights`
+         multiply a sample's loss by a number for its class
   bce    cross-entropy of each value with its sigmoid, of what stands before the last sigmoid
-  focal  (1 - p)^gamma times the cross-entropy, p the probability given to the truth (Lin et al. 2017); where a sigmoid is
-         last, positives times alpha and negatives times 1 - alpha
-  dice   1 - (2 sum p t + smooth) / (sum p^2 + sum t^2 + smooth) over the positions of a sample and channel (Milletari et al.
-         2016), p the output and t the mask, of class numbers a mask for each class
+  focal  (1 - p)^gamma times the cross-entropy, p the probability given to the truth (Lin et al. 2017); where a sigmoid
+         is last, positives times alpha and negatives times 1 - alpha
+  dice   1 - (2 sum p t + smooth) / (sum p^2 + sum t^2 + smooth) over the positions of a sample and channel (Milletari
+         et al. 2016), p the output and t the mask, of class numbers a mask for each class
   mse    mean of (y - t)^2
 Each is a mean over samples (and positions, and channels); several add up, times their `weight`.
 """
@@ -67,7 +67,8 @@ def _term(graph: Graph, end: int, integer_labels: bool, name: str, options: dict
     if name == "ce" and (last == "softmax" or not last and integer_labels):
         weights = options["weights"] or ()
         if weights == "data":
-            raise NetError("`weights=data` of `loss ce` waits for training data", help="train by fit, or write the weights")
+            raise NetError("`weights=data` of `loss ce` waits for training data",
+                           help="train by fit, or write the weights")
         if weights and len(weights) != node.shape.channels:
             raise NetError(f"`weights` of `loss ce` has {len(weights)} numbers, the net {node.shape.channels} classes")
         return Term("xent", before, weight, {"smoothing": options["smoothing"], "gamma": 0}, tuple(weights))
@@ -87,7 +88,8 @@ def _term(graph: Graph, end: int, integer_labels: bool, name: str, options: dict
     raise _misfit(graph, end, integer_labels, name)
 
 
-NEEDS = {"ce": "`softmax`", "bce": "`sigmoid`", "focal": "`softmax` or `sigmoid`", "dice": "`softmax` or `sigmoid`, with positions",
+NEEDS = {"ce": "`softmax`", "bce": "`sigmoid`", "focal": "`softmax` or `sigmoid`",
+         "dice": "`softmax` or `sigmoid`, with positions",
          "mse": "anything but `softmax`, and targets that are no class numbers"}
 
 

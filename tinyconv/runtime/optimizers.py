@@ -6,9 +6,9 @@
   rmsprop  s = rho s + (1 - rho) g^2; v = momentum v + lr g / sqrt(s + eps); w -= v: TensorFlow's, which the recipes of
            Inception and MobileNet mean, with eps inside the root and the rate inside v; s begins at 0
 `decay` adds decay * w to g (adamw: apart), not for biases, norms, PReLU's slopes and `scale` unless `decay_all`. `clip`
-first scales all gradients by clip / max(norm, clip), norm that of all of them together (Pascanu et al. 2013). `ema` keeps
-averaged weights, running statistics with them: e += (1 - d) (w - e), d = min(ema, (1 + t) / (10 + t)) at step t, so that
-short runs are averaged over as well (as TensorFlow's with `num_updates`).
+first scales all gradients by clip / max(norm, clip), norm that of all of them together (Pascanu et al. 2013). `ema`
+keeps averaged weights, running statistics with them: e += (1 - d) (w - e), d = min(ema, (1 + t) / (10 + t)) at step t,
+so that short runs are averaged over as well (as TensorFlow's with `num_updates`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from ..ops import OPS
 from ..sections import OPTIMIZERS, check_choice
 from .tape import Buffer, Tape
 
-SLOTS = {"sgd": ("velocity",), "adam": ("mean", "square"), "adamw": ("mean", "square"), "rmsprop": ("square", "velocity")}
+SLOTS = {"sgd": ("velocity",), "adam": ("mean", "square"), "adamw": ("mean", "square"),
+         "rmsprop": ("square", "velocity")}
 AVERAGE = "ema"
 
 Optimizer = tuple[str, tuple[tuple[str, object], ...]]  # (name, its options but lr, sorted): hashable, a key of plans

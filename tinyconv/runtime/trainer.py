@@ -32,8 +32,8 @@ class Trainer:
         """Trains on one batch; the mean loss before the update (nats), heads counted by their weights, without decay.
 
         x: uint8 or float32 (N, *spatial, C); labels: integers (N,) or (N, *spatial), or floats of the output's shape
-        for a net that ends in no softmax. NonFiniteError for a loss (where gradients are clipped, for a gradient) that is
-        NaN or infinite: weights and running statistics stay as they are.
+        for a net that ends in no softmax. NonFiniteError for a loss (where gradients are clipped, for a gradient) that
+        is NaN or infinite: weights and running statistics stay as they are.
         """
         if self.steps == 0:
             self._begin_averages()

@@ -40,8 +40,8 @@ class Progress:
 
     @property
     def best(self) -> int | None:
-        """The epoch (from 0) with the best validation accuracy, or where there is none with the lowest validation loss, the
-        first of equals; the last where nothing was measured; None before the first."""
+        """The epoch (from 0) with the best validation accuracy, or where there is none with the lowest validation loss,
+        the first of equals; the last where nothing was measured; None before the first."""
         if not self.rows:
             return None
         for worth in ([row.val_accuracy for row in self.rows], [-row.val_loss for row in self.rows]):

@@ -18,8 +18,8 @@ def evaluate(nets: Sequence, split, batch: int = 32, steps: Sequence = (),
     nets: one or more with the same classes; of several, the mean of their probabilities is what is scored.
     split: a data split; every sample counts once, a short last batch by its size. steps: the test pipeline.
     on_batch(done, total) is called after each batch; what it raises ends the evaluation.
-    Losses are those of the net's `loss` lines without smoothing and class weights; cross-entropy is in nats. Accuracies are
-    fractions, of masks a share of the positions. `top5` is the share of labels among the 5 likeliest classes. Equal
+    Losses are those of the net's `loss` lines without smoothing and class weights; cross-entropy is in nats. Accuracies
+    are fractions, of masks a share of the positions. `top5` is the share of labels among the 5 likeliest classes. Equal
     outputs rank in the order of classes; an output that is not finite ranks last. Where the steps make several views of
     a sample (`tencrop`), the mean of their probabilities is what a net says of it.
     """

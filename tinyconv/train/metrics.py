@@ -15,8 +15,8 @@ SHOWN = 100  # classes up to which the confusion matrix is given
 class Scores:
     """Sums over batches for one net, or for the mean of several.
 
-    What is counted follows from the last layer and the labels. "classes": of all channels one is right. "yes or no": each
-    value of a sigmoid is right or wrong, by 0.5. "numbers": targets to come near to.
+    What is counted follows from the last layer and the labels. "classes": of all channels one is right. "yes or no":
+    each value of a sigmoid is right or wrong, by 0.5. "numbers": targets to come near to.
     """
 
     def __init__(self, net, targets: bool):
@@ -37,8 +37,8 @@ class Scores:
         return output / output.sum(-1, keepdims=True)
 
     def add(self, output: np.ndarray, labels: np.ndarray, loss: float | None = None) -> None:
-        """Counts a batch. output: (n, *spatial, c). loss: its mean; None where the output is what `said` gave, or a mean
-        of such: then it is computed here, by the same losses."""
+        """Counts a batch. output: (n, *spatial, c). loss: its mean; None where the output is what `said` gave, or a
+        mean of such: then it is computed here, by the same losses."""
         if self.kind != "classes":
             labels = labels.reshape(output.shape)
         self.n += len(labels)
@@ -60,8 +60,8 @@ class Scores:
 
     def _loss(self, said: np.ndarray, labels: np.ndarray) -> float:
         tiny = np.finfo(np.float32).tiny
-        total = 0.0
-        for term in terms(self.net.graph, self.net.graph.output_index, self.kind == "classes", measuring(self.net.losses)):
+        total, graph = 0.0, self.net.graph
+        for term in terms(graph, graph.output_index, self.kind == "classes", measuring(self.net.losses)):
             value = said
             if term.op in ("xent", "bce", "focal"):  # these are of logits
                 value = np.log(np.maximum(said, tiny))

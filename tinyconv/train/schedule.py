@@ -6,8 +6,8 @@ Epochs and batches count from 0; time is measured in epochs, `t = epoch + batch 
   exponential  lr * factor^floor(t / every): every=2 after each second epoch
   plateau      lr * factor^(how often it was reached): reached when the validation loss has not fallen by a share of
                1e-4 under its best for more than `patience` epochs; the count then starts again (as is usual)
-Three change with every batch, over the share s = (t - warmup) / (epochs - warmup) of the training done; `begin` and `end`
-are shares of lr:
+Three change with every batch, over the share s = (t - warmup) / (epochs - warmup) of the training done; `begin` and
+`end` are shares of lr:
   polynomial   lr * (end + (1 - end) * (1 - s)^power), linear by default
   cosine       lr * (end + (1 - end) * (1 + cos(pi * s)) / 2)  (Loshchilov and Hutter 2017, SGDR, without restarts)
   onecycle     a half cosine up from lr * begin to lr over the share `rise`, then one down to lr * end

@@ -72,8 +72,8 @@ class Settings:
         return cls(**values)
 
     def with_optimizer(self, optimizer: str | None = None, /, **options: Any) -> Settings:
-        """The same with another optimiser, where one is named, and some of its parameters replaced; an unknown parameter
-        is a TypeError."""
+        """The same with another optimiser, where one is named, and some of its parameters replaced; an unknown
+        parameter is a TypeError."""
         name, kept = self.optimizer
         if optimizer is not None and optimizer != name:
             check_choice(OPTIMIZERS, "optimizer", optimizer)
