@@ -16,7 +16,7 @@ enum {
 /* ------------------------------------------------------------------ tiles */
 int tc_winograd_fits(const tc_conv_shape *s) {
     return s->kd == 1 && s->kh == 3 && s->kw == 3 && s->sd * s->sh * s->sw == 1 && s->dh * s->dw == 1 && !s->pd &&
-           s->id == s->od;
+           s->id == s->od && s->n * s->id * s->ih * s->iw * s->c > 0 && s->oh * s->ow * s->k > 0;
 }
 
 void tc_tiling_get(const tc_igemm *g, int64_t m, tc_tiling *t) {
@@ -131,7 +131,8 @@ void tc_winograd_pack(const tc_conv_shape *s, int pass, int64_t m, const float *
 typedef struct {
     tc_igemm g;
     tc_tiling t;
-    int64_t panels, splits;                   /* of a group; parts of the panels, that threads share */
+    int64_t panels, group;                    /* panels of a group of channels; of those between two passes over V */
+    int64_t splits;                           /* parts of the panels that threads share: such groups, or one */
     int64_t block, blocks;                    /* tiles of a block; blocks */
     int64_t v_pitch, v_step, m_pitch, m_step; /* floats from a tile to the next, from a point to the next */
     int64_t m_at, outside_at, dump_at, row_at, out_at, bytes;
@@ -145,13 +146,15 @@ static void make_plan(const tc_conv_shape *s, int pass, int64_t m, int threads, 
     tc_tiling_get(g, m, &p->t);
     p->panels = tc_ceil_div(g->kg, isa->panel);
     p->v_pitch = tc_round_up(g->cg, isa->panel);
-    p->m_pitch = tc_min(p->panels, GROUP) * isa->panel;
-    const int64_t wanted = V_FLOATS / (p->t.points * p->v_pitch);
-    const int64_t most = tc_round_up(tc_min(tc_max(wanted, TILES_LEAST), TILES_MOST), isa->rows);
-    p->blocks = tc_ceil_div(p->t.tiles, most);
-    p->block = tc_round_up(tc_ceil_div(p->t.tiles, tc_max(p->blocks, 1)), isa->rows);
+    const int64_t fit = V_FLOATS / (p->t.points * p->v_pitch);
+    const int64_t tiles = tc_min(tc_max(fit, TILES_LEAST), TILES_MOST);
+    p->blocks = tc_max((p->t.tiles + tiles / 2) / tiles, 1);
+    p->block = tc_round_up(tc_ceil_div(p->t.tiles, p->blocks), isa->rows);
     p->blocks = tc_ceil_div(p->t.tiles, tc_max(p->block, 1));
-    p->splits = tc_min(p->panels, tc_ceil_div(threads > 1 ? 3 * threads : 1, tc_max(p->blocks * g->groups, 1)));
+    const int64_t wanted = threads > 1 ? tc_ceil_div(3 * threads, tc_max(p->blocks * g->groups, 1)) : 1;
+    p->group = tc_min(tc_max(p->panels / wanted, 1), GROUP);
+    p->splits = wanted > 1 ? tc_ceil_div(p->panels, p->group) : 1;
+    p->m_pitch = p->group * isa->panel;
     p->v_step = tc_winograd_step(p->block * p->v_pitch);
     p->m_step = tc_winograd_step(p->block * p->m_pitch);
     p->m_at = tc_round_up(p->t.points * p->v_step * f, TC_ALIGN);
@@ -250,7 +253,7 @@ void tc_winograd_run(const tc_conv_shape *s, int pass, int64_t m, const float *x
         }
 #pragma omp for schedule(dynamic)
         for (int64_t task = 0; task < p.blocks * parts; task++) {
-            const int64_t split = task % p.splits, end = p.panels * (split + 1) / p.splits;
+            const int64_t q0 = task % p.splits * p.group, q1 = p.splits > 1 ? tc_min(q0 + p.group, p.panels) : p.panels;
             w.group = task / p.splits % p.g.groups;
             w.first = task / parts * p.block;
             w.count = tc_min(p.block, p.t.tiles - w.first);
@@ -258,9 +261,9 @@ void tc_winograd_run(const tc_conv_shape *s, int pass, int64_t m, const float *x
             if (have != task / p.splits)
                 transform_inputs(&w);
             have = task / p.splits;
-            for (int64_t q = p.panels * split / p.splits; q < end; q += GROUP) {
-                multiply(&w, q, tc_min(q + GROUP, end));
-                transform_outputs(&w, q, tc_min(q + GROUP, end));
+            for (int64_t q = q0; q < q1; q += p.group) {
+                multiply(&w, q, tc_min(q + p.group, q1));
+                transform_outputs(&w, q, tc_min(q + p.group, q1));
             }
         }
         tc_ftz_restore(ftz);

@@ -23,7 +23,9 @@ typedef struct {
     int64_t batch, batches, part;               /* tiles */
     int64_t panels, k_pitch;                    /* of a group: panels of inputs, floats of a row of Z */
     int64_t v_step, z_pitch, z_step;            /* floats from a point to the next, from a tile to the next */
-    int64_t rows, row_blocks, panel_blocks, tasks; /* blocks of dU */
+    int64_t rows, row_blocks, panel_blocks, blocks; /* of dU */
+    int64_t cuts;                               /* parts of its points, where there are too few blocks for the threads */
+    int own;                                    /* a block of dU is begun and ended by one thread: it needs but one */
     int64_t u_pitch, u_step, u_floats;          /* a row, a point and all of a block of dU */
     int64_t z_at, u_at, zero_at, bytes;
 } plan;
@@ -49,13 +51,15 @@ static void make_plan(const tc_conv_shape *s, int64_t m, int threads, plan *p) {
     p->rows = tc_round_up(tc_ceil_div(g->kg, p->row_blocks), isa->rows);
     p->row_blocks = tc_ceil_div(g->kg, p->rows);
     p->panel_blocks = tc_ceil_div(p->panels, PANELS);
-    p->tasks = g->groups * p->row_blocks * p->panel_blocks;
+    p->blocks = g->groups * p->row_blocks * p->panel_blocks;
+    p->cuts = threads > 1 ? tc_min(tc_ceil_div(4 * threads, tc_max(p->blocks, 1)), p->t.points) : 1;
+    p->own = p->batches == 1 && p->cuts == 1;
     p->u_pitch = tc_min(p->panels, PANELS) * isa->panel;
     p->u_step = tc_winograd_step(p->rows * p->u_pitch);
-    p->u_floats = p->t.points * p->u_step;
+    p->u_floats = p->t.points * p->u_step; /* whole cache lines */
     p->z_at = tc_round_up(p->t.points * p->v_step * f, TC_ALIGN);
     p->u_at = p->z_at + tc_round_up(p->t.points * p->z_step * f, TC_ALIGN);
-    p->zero_at = p->u_at + (p->batches == 1 ? threads : p->tasks) * tc_round_up(p->u_floats * f, TC_ALIGN);
+    p->zero_at = p->u_at + (p->own ? threads : p->blocks) * p->u_floats * f;
     p->bytes = p->zero_at + tc_round_up(tc_max(g->c, g->k) * f, TC_ALIGN);
 }
 
@@ -89,10 +93,10 @@ typedef struct {
     int64_t group, k0, k1, q0, q1;
 } block;
 
-static block block_get(const plan *p, int64_t task) {
-    const int64_t of_group = p->row_blocks * p->panel_blocks, row = task % of_group / p->panel_blocks;
-    const int64_t i = task % p->panel_blocks, k0 = row * p->rows;
-    return (block){task / of_group, k0, tc_min(k0 + p->rows, p->g.kg), p->panels * i / p->panel_blocks,
+static block block_get(const plan *p, int64_t index) {
+    const int64_t of_group = p->row_blocks * p->panel_blocks, row = index % of_group / p->panel_blocks;
+    const int64_t i = index % p->panel_blocks, k0 = row * p->rows;
+    return (block){index / of_group, k0, tc_min(k0 + p->rows, p->g.kg), p->panels * i / p->panel_blocks,
                    p->panels * (i + 1) / p->panel_blocks};
 }
 
@@ -122,29 +126,30 @@ static void multiply_part(const plan *p, const block *b, int64_t count, const fl
     }
 }
 
-/* dU[e] (+)= Z[e]t V[e] over the `count` tiles of a batch. */
-static void multiply(const plan *p, const block *b, int64_t count, int add, const char *scratch, float *du) {
+/* dU[e] (+)= Z[e]t V[e] over the `count` tiles of a batch, points [first, last). */
+static void multiply(const plan *p, const block *b, int64_t first, int64_t last, int64_t count, int add,
+                     const char *scratch, float *du) {
     const int64_t nr = tc_isa_now()->gemm.panel;
-    const float *v = (const float *)scratch + (b->group * p->panels + b->q0) * p->batch * nr;
-    const float *z = (const float *)(scratch + p->z_at) + b->group * p->k_pitch + b->k0;
-    for (int64_t e = 0; e < p->t.points; e++, v += p->v_step, z += p->z_step, du += p->u_step)
+    for (int64_t e = first; e < last; e++) {
+        const float *v = (const float *)scratch + e * p->v_step + (b->group * p->panels + b->q0) * p->batch * nr;
+        const float *z = (const float *)(scratch + p->z_at) + e * p->z_step + b->group * p->k_pitch + b->k0;
         for (int64_t i = 0; i < count; i += p->part) {
             const int64_t then = i + p->part < count ? i + p->part : 0;
             multiply_part(p, b, tc_min(p->part, count - i), z + i * p->z_pitch,
                           z + (then ? then * p->z_pitch : p->z_step), v + i * nr, v + (then ? then * nr : p->v_step),
-                          add || i, du);
+                          add || i, du + e * p->u_step);
         }
+    }
 }
 
-static void transform_back(const plan *p, const block *b, const float *du, float *dw) {
+/* Output k of a block of dU. */
+static void transform_back(const plan *p, const block *b, int64_t k, const float *du, float *dw) {
     const tc_igemm *g = &p->g;
     const int64_t c = b->q0 * tc_isa_now()->gemm.panel, end = b->q1 * tc_isa_now()->gemm.panel;
-    for (int64_t k = b->k0; k < b->k1; k++) {
-        float *tap[9];
-        for (int64_t j = 0; j < 9; j++)
-            tap[j] = dw + ((b->group * g->kg + k) * 9 + j) * g->cg + c;
-        p->t.isa->weights_grad(du + (k - b->k0) * p->u_pitch, p->u_step, tc_min(end, g->cg) - c, tap);
-    }
+    float *tap[9];
+    for (int64_t j = 0; j < 9; j++)
+        tap[j] = dw + ((b->group * g->kg + k) * 9 + j) * g->cg + c;
+    p->t.isa->weights_grad(du + (k - b->k0) * p->u_pitch, p->u_step, tc_min(end, g->cg) - c, tap);
 }
 
 void tc_winograd_grad(const tc_conv_shape *s, int64_t m, const float *x, const float *dy, float *dw, char *scratch,
@@ -152,7 +157,7 @@ void tc_winograd_grad(const tc_conv_shape *s, int64_t m, const float *x, const f
     plan p;
     make_plan(s, m, threads > 1 ? threads : 1, &p);
     const int team = tc_threads_for(threads, 2.0 * (double)(p.t.tiles * p.t.points) * (double)(p.g.cg * p.g.k));
-    const int64_t u_bytes = tc_round_up(p.u_floats * (int64_t)sizeof(float), TC_ALIGN);
+    float *const sums = (float *)(scratch + p.u_at);
     memset(scratch + p.zero_at, 0, (size_t)(p.bytes - p.zero_at));
 #pragma omp parallel num_threads(team)
     {
@@ -163,12 +168,21 @@ void tc_winograd_grad(const tc_conv_shape *s, int64_t m, const float *x, const f
             for (int64_t i = 0; i < count; i++)
                 transform(&p, first + i, i, x, dy, scratch);
 #pragma omp for schedule(dynamic)
-            for (int64_t task = 0; task < p.tasks; task++) {
-                const block b = block_get(&p, task);
-                float *du = (float *)(scratch + p.u_at + u_bytes * (p.batches == 1 ? tc_thread_index() : task));
-                multiply(&p, &b, count, n > 0, scratch, du);
-                if (n == p.batches - 1)
-                    transform_back(&p, &b, du, dw);
+            for (int64_t i = 0; i < p.blocks * p.cuts; i++) {
+                const int64_t cut = i % p.cuts, e0 = p.t.points * cut / p.cuts, e1 = p.t.points * (cut + 1) / p.cuts;
+                const block b = block_get(&p, i / p.cuts);
+                float *du = sums + p.u_floats * (p.own ? tc_thread_index() : i / p.cuts);
+                multiply(&p, &b, e0, e1, count, n > 0, scratch, du);
+                for (int64_t k = b.k0; k < b.k1 && n == p.batches - 1 && p.cuts == 1; k++)
+                    transform_back(&p, &b, k, du, dw);
+            }
+        }
+        if (p.cuts > 1) {
+#pragma omp for schedule(static)
+            for (int64_t i = 0; i < p.blocks * p.rows; i++) {
+                const block b = block_get(&p, i / p.rows);
+                if (b.k0 + i % p.rows < b.k1)
+                    transform_back(&p, &b, b.k0 + i % p.rows, sums + p.u_floats * (i / p.rows), dw);
             }
         }
         tc_ftz_restore(ftz);
