@@ -4,15 +4,20 @@
 
 #include <string.h>
 
-/* Costs in cycles of a core that does two multiply-adds of vectors in each, as measured for AVX2. */
+/* In cycles of a core that does two multiply-adds of vectors in each, as fitted to AVX2 over eighty shapes. [2]: the
+ * forward pass and data gradient, the weight gradient. */
 static const struct {
-    double direct;          /* a step of a row and a panel in a direct convolution; without overheads 1 */
-    double product;         /* the same in Winograd's products */
-    double row;             /* writing a row of a panel of the products, in steps */
-    double transform[2][2]; /* a vector of channels of a tile, there and back, of F(2, 3) and F(4, 3) */
-    double byte;            /* of transformed weights, read once from memory by cores that share it */
-    double gain;            /* Winograd is chosen where it costs less than this share of direct: errors are its price */
-} COST = {1.1, 1.05, 3, {{60, 35}, {125, 110}}, 0.25, 0.85};
+    double direct[2];          /* a row's step along a panel, in a direct convolution; without overheads 1 */
+    double small;              /* the share of steps on padding that weight gradients leave out costs so much else */
+    double product;            /* the same step in Winograd's products */
+    double look[2];            /* reading and writing a row of their sums, in steps */
+    double transform[2][2][2]; /* a vector of channels of a tile: [2] as above, F(2, 3) and F(4, 3), inputs and outputs */
+    double weights[2];         /* a vector of weights, packing F(2, 3) and F(4, 3) */
+    double cache, memory;      /* a byte of weights, and a byte of those beyond `cached` bytes */
+    double cached;
+    double gain;               /* Winograd is to cost less than this share of direct: errors are its price */
+} COST = {{1.1, 1.27}, 1.15, 1.0, {8, 14}, {{{90, 45}, {190, 130}}, {{120, 120}, {220, 220}}}, {70, 150},
+          0.05, 0.2, 4e6, 0.9};
 
 int tc_is_gemm(const tc_conv_shape *s, int pass) {
     tc_igemm g;
@@ -22,34 +27,39 @@ int tc_is_gemm(const tc_conv_shape *s, int pass) {
     return !g.padded && !g.p[0] && !g.p[1] && !g.p[2] && !memcmp(g.in, g.out, sizeof g.in);
 }
 
-static double direct_cost(const tc_igemm *g) {
-    const int64_t panels = tc_ceil_div(g->kg, tc_isa_now()->gemm.panel);
-    const double positions = (double)(g->n * g->in[0] * g->out[1] * g->out[2]);
-    return COST.direct * positions * tc_valid_share(g) * (double)(g->reduction * panels * g->groups);
+static double weights_cost(double floats) {
+    return COST.cache * 4 * floats + (4 * floats > COST.cached ? COST.memory * (4 * floats - COST.cached) : 0);
 }
 
-static double winograd_grad_cost(const tc_igemm *g, int64_t m) {
-    const tc_gemm_isa *isa = &tc_isa_now()->gemm;
-    const double *transform = COST.transform[m == 4], width = isa->panel / 2.0;
-    tc_tiling t;
-    tc_tiling_get(g, m, &t);
-    const double rows = (double)(g->groups * tc_round_up(g->kg, isa->rows)), panels = (double)tc_ceil_div(g->cg, isa->panel);
-    const double products = COST.product * rows * panels * (double)t.points * ((double)t.tiles * 1.1 + 10);
-    const double transforms = (double)t.tiles * ((double)g->c * transform[0] + (double)g->k * transform[1]) / width;
-    return products + transforms + (double)(g->k * g->cg) / width * transform[1];
+static double larger(double a, double b) { return a > b ? a : b; }
+
+static double direct_cost(const tc_igemm *g, int pass) {
+    const int64_t nr = tc_isa_now()->gemm.panel, positions = g->n * g->out[0] * g->out[1] * g->out[2];
+    const double share = tc_valid_share(g), weights = weights_cost((double)(g->reduction * g->k));
+    if (pass == TC_WEIGHT_GRAD) {
+        const double steps = (double)(g->k * tc_ceil_div(g->reduction, nr) * positions);
+        return COST.direct[1] * steps * (share * COST.small < 1 ? share * COST.small : 1);
+    }
+    const double steps = (double)(g->groups * tc_ceil_div(g->kg, nr) * g->reduction * positions);
+    return larger(weights, COST.direct[0] * steps * (tc_small_chosen(g) ? share : 1));
 }
 
-static double winograd_cost(const tc_igemm *g, int64_t m) {
+static double winograd_cost(const tc_igemm *g, int pass, int64_t m) {
     const tc_gemm_isa *isa = &tc_isa_now()->gemm;
-    const double *transform = COST.transform[m == 4], width = isa->panel / 2.0;
+    const int64_t nr = isa->panel, width = nr / 2;
+    const double *transform = COST.transform[pass == TC_WEIGHT_GRAD][m == 4];
     tc_tiling t;
     tc_tiling_get(g, m, &t);
-    const double panels = (double)(g->groups * tc_ceil_div(g->kg, isa->panel));
-    const double rows = (double)(tc_round_up(t.tiles, isa->rows) * t.points);
-    const double products = COST.product * rows * panels * ((double)g->cg + COST.row);
-    const double transforms = (double)t.tiles * ((double)g->c * transform[0] + (double)g->k * transform[1]) / width;
-    const double bytes = 4.0 * (double)(t.points * g->c * g->kg);
-    return transforms + (products > COST.byte * bytes ? products : COST.byte * bytes);
+    const double inputs = (double)(t.tiles * g->groups * tc_ceil_div(g->cg, width)) * transform[0];
+    const double outputs = (double)(t.tiles * g->groups * tc_ceil_div(g->kg, width)) * transform[1];
+    if (pass == TC_WEIGHT_GRAD) {
+        const double rows = (double)(t.points * g->groups * tc_round_up(g->kg, isa->rows) * tc_ceil_div(g->cg, nr));
+        return inputs + outputs + COST.product * rows * ((double)t.tiles + COST.look[1]);
+    }
+    const double rows = (double)(t.points * g->groups * tc_round_up(t.tiles, isa->rows) * tc_ceil_div(g->kg, nr));
+    const double weights = weights_cost((double)(t.points * g->cg * g->k)), vectors = (double)(g->cg * g->k / width);
+    const double packing = pass == TC_DATA_GRAD ? 2 * weights + vectors * COST.weights[m == 4] : 0;
+    return inputs + outputs + packing + larger(weights, COST.product * rows * ((double)g->cg + COST.look[0]));
 }
 
 int64_t tc_winograd_chosen(const tc_conv_shape *s, int pass) {
@@ -61,8 +71,8 @@ int64_t tc_winograd_chosen(const tc_conv_shape *s, int pass) {
         return 0;
     tc_igemm g;
     tc_igemm_get(s, pass, 0, &g);
-    double (*cost)(const tc_igemm *, int64_t) = pass == TC_WEIGHT_GRAD ? winograd_grad_cost : winograd_cost;
-    const double direct = COST.gain * direct_cost(&g), small = cost(&g, 2), large = cost(&g, 4);
+    const double direct = COST.gain * direct_cost(&g, pass);
+    const double small = winograd_cost(&g, pass, 2), large = winograd_cost(&g, pass, 4);
     return large < direct && large <= small ? 4 : small < direct ? 2 : 0;
 }
 

@@ -89,10 +89,28 @@ static void test_accuracy(tc_conv_shape s, uint64_t seed) {
     check_free_all(name);
 }
 
+static void test_choice(void) {
+    char name[400];
+    const tc_conv_shape large = shape(8, 56, 56, 64, 64, 1, 1, 1, TC_CHOOSE), tiny = shape(1, 3, 3, 4, 4, 1, 1, 1, 0);
+    for (int pass = 0; pass < 3; pass++) {
+        describe(&large, pass, 1, name, sizeof name);
+        check_true(!strcmp(tc_conv_algorithm(&large, pass), "winograd4x4"), "%s: chosen", name);
+        check_true(!strcmp(tc_conv_algorithm(&tiny, pass), "igemm"), "one tile of four channels, pass %d", pass);
+        for (int i = 0; i < 4; i++) { /* what it is not for, though asked for */
+            tc_conv_shape s = large;
+            s.algorithm = TC_WINOGRAD_4X4;
+            *(int64_t *[]){&s.sh, &s.dw, &s.kw, &s.pd}[i] = 2;
+            describe(&s, pass, 1, name, sizeof name);
+            check_true(!strcmp(tc_conv_algorithm(&s, pass), "igemm"), "%s: taken", name);
+        }
+    }
+}
+
 int main(void) {
     check_begin("test_winograd");
     test_sweep(400, 10000);
     test_large();
+    test_choice();
     test_accuracy(shape(1, 16, 16, 16, 16, 1, 1, 1, 0), 1);
     test_accuracy(shape(1, 8, 8, 64, 64, 1, 1, 1, 0), 2);
     test_accuracy(shape(1, 12, 12, 256, 16, 1, 1, 1, 0), 3);
