@@ -1,11 +1,11 @@
 /* Depthwise convolutions and groups of a few channels, all three passes.
  *
  * A task is a box of output positions and some channels. Its input rows are copied as they are needed into a ring of as
- * many as one output row reads, by 16 channels, zeros at their ends: there they stay in L1, whatever the distance between
- * pixels is (in place, at 512 channels and more, all pixels of a row would fall on a few of L1's sets), and no tap is at
- * an edge. Rows outside the input are left out.
- * Narrow groups become depthwise by the copy: output channel k of a group reads its group's channels in turn, the slots;
- * x'[slot][k] = x[group of k][slot], and slots are so many rows more.
+ * many as one output row reads, by 16 channels, zeros at their ends: there they stay in L1 however far apart pixels are
+ * (in place, at 512 channels and more, the pixels of a row all fall on a few of L1's sets), and no tap is at an edge.
+ * Rows outside the input are left out.
+ * Narrow groups become depthwise by the copy: output channel k of a group reads the channels of its group in turn, the
+ * slots: x'[slot][k] = x[group of k][slot], and slots are so many rows more.
  * A data gradient of stride s is s convolutions of stride 1 along each axis, the phases of conv_plan.c; all of a row's
  * read the same copies. */
 #include "conv.h"
@@ -17,7 +17,8 @@ enum {
     NARROW = 64,            /* channels read times written by a group from which on panels of weights are full enough */
     COLUMNS = 256,          /* of a box */
     L1_FLOATS = 6 * 1024,   /* of copied rows: most of L1 */
-    L2_FLOATS = 48 * 1024,  /* and of L2: x and y are then passed over once, all channels of a pixel after each other */
+    L2_FLOATS = 48 * 1024,  /* and part of L2, where x and y come from memory: pixels are then passed over whole */
+    CACHED = 4 << 20,       /* floats of x and y that may be in L3 */
     GROUPS = 16,            /* of 16 channels of a task */
     VECTORS = 8192,         /* positions times groups of a task, about */
     PARTS = 32              /* of the boxes, at most, for each of which a weight gradient is summed by itself */
@@ -100,7 +101,9 @@ static void choose_boxes(plan *p) {
         if (p->group <= L1_FLOATS)
             break;
     }
-    const int64_t most = (p->slots > 1 ? L1_FLOATS : L2_FLOATS) / tc_max(p->group, 1);
+    const int64_t reads = p->n * p->in[0] * p->in[1] * p->in[2] * p->c;
+    const int64_t writes = p->n * p->size[0] * p->size[1] * p->size[2] * p->k;
+    const int64_t most = (reads + writes > CACHED ? L2_FLOATS : L1_FLOATS) / tc_max(p->group, 1);
     p->blocks = tc_ceil_div(p->groups, tc_max(tc_min(most, GROUPS), 1));
     cut(p, 1, VECTORS / tc_max(p->box[2] * tc_ceil_div(p->groups, p->blocks), 1));
     p->boxes = p->n * p->count[0] * p->count[1] * p->count[2];

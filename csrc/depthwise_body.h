@@ -1,8 +1,8 @@
-/* Included once by each isa_*.c: the functions of tc_depthwise_isa. A vector holds channels, which do not meet: every tap
- * is a multiply-add of vectors. Two of them a cycle is the peak, and two loads: so what is loaded is used several times.
- * Forward, a tile of columns of an output row stands in registers beside three or five taps of a row; the weight gradient
- * sums a few taps of a few rows beside some pixels of dy: either way a vector of the input is loaded once for all of
- * them. Of 3x3 that takes 4 or 5 loads for 9 multiply-adds. Distances in the input are known, addresses cost nothing. */
+/* Included once by each isa_*.c: the functions of tc_depthwise_isa. A vector holds channels, which do not meet: every
+ * tap is a multiply-add of vectors. Two of them a cycle is the peak, and two loads: so a load is used several times.
+ * Forward, a tile of columns of an output row stands in registers beside three or five taps of a row; the weight
+ * gradient sums a few taps of a few rows beside some pixels of dy. Either way a vector of the input is loaded once for
+ * all of them: 5 loads for the 9 multiply-adds of 3x3. Distances in the input are known, addresses cost nothing. */
 #ifndef TINYCONV_DEPTHWISE_BODY_H
 #define TINYCONV_DEPTHWISE_BODY_H
 
@@ -13,7 +13,7 @@ enum { DW_COLUMNS = 8 };
 
 /* How columns' taps stand to each other: as neighbours one or two pixels from those of the next column (the distances
  * that are compiled in), in any way one pixel from them, in any way at all. */
-#define DW_KINDS(MACRO, ...) MACRO(1, 1, __VA_ARGS__) MACRO(2, 1, __VA_ARGS__) MACRO(1, 0, __VA_ARGS__) MACRO(0, 0, __VA_ARGS__)
+#define DW_KINDS(MACRO) MACRO(1, 1) MACRO(2, 1) MACRO(1, 0) MACRO(0, 0)
 
 static int dw_kind(const tc_depthwise_rows *d) {
     return d->tap == 1 && d->step <= 2 ? (int)d->step - 1 : d->step == 1 ? 2 : 3;
@@ -83,18 +83,22 @@ typedef void dw_function(const tc_depthwise_rows *, int64_t, const float *, floa
                 bias += bias ? TC_WIDTH : 0;                                                                          \
             }                                                                                                         \
     }
-#define DW_NAME(S, DENSE, P) dw_##P##_##S##_##DENSE,
-#define DW_ROW(P) {DW_KINDS(DW_NAME, P)},
-DW_KINDS(DW_TILE, 1) DW_KINDS(DW_TILE, 2) DW_KINDS(DW_TILE, 3) DW_KINDS(DW_TILE, 4)
-DW_KINDS(DW_TILE, 5) DW_KINDS(DW_TILE, 6) DW_KINDS(DW_TILE, 7) DW_KINDS(DW_TILE, 8)
-static dw_function *const dw_table[DW_COLUMNS][4] = {
-    DW_ROW(1) DW_ROW(2) DW_ROW(3) DW_ROW(4) DW_ROW(5) DW_ROW(6) DW_ROW(7) DW_ROW(8)};
+#define DW_TILES(S, DENSE)                                                                                            \
+    DW_TILE(S, DENSE, 1) DW_TILE(S, DENSE, 2) DW_TILE(S, DENSE, 3) DW_TILE(S, DENSE, 4)                               \
+    DW_TILE(S, DENSE, 5) DW_TILE(S, DENSE, 6) DW_TILE(S, DENSE, 7) DW_TILE(S, DENSE, 8)
+#define DW_TABLE(S, DENSE)                                                                                            \
+    {dw_1_##S##_##DENSE, dw_2_##S##_##DENSE, dw_3_##S##_##DENSE, dw_4_##S##_##DENSE,                                  \
+     dw_5_##S##_##DENSE, dw_6_##S##_##DENSE, dw_7_##S##_##DENSE, dw_8_##S##_##DENSE},
+DW_KINDS(DW_TILES)
+static dw_function *const dw_table[4][DW_COLUMNS] = {DW_KINDS(DW_TABLE)};
 
 static void depthwise_forward(const tc_depthwise_rows *d, int64_t count, const float *bias, float *y, int64_t y_step) {
-    const int64_t tiles = (count + DW_COLUMNS - 1) / DW_COLUMNS;
-    for (int64_t i = 0, p = 0, end; i < tiles; i++, p = end) {
-        end = count * (i + 1) / tiles;
-        dw_table[end - p - 1][dw_kind(d)](d, p * d->step * TC_LANES, bias, y + p * y_step, y_step);
+    dw_function *const *table = dw_table[dw_kind(d)];
+    const int64_t tiles = (count + DW_COLUMNS - 1) / DW_COLUMNS, columns = tiles ? count / tiles : 0;
+    int64_t wider = count - columns * tiles; /* so many tiles are wider by a column */
+    for (int64_t p = 0, size; p < count; p += size) {
+        size = columns + (wider-- > 0);
+        table[size - 1](d, p * d->step * TC_LANES, bias, y + p * y_step, y_step);
     }
 }
 
@@ -174,18 +178,20 @@ typedef void dw_grad_function(const tc_depthwise_rows *, int64_t, int64_t, int64
                 dw_grad_tile(R, T, S, DENSE, d, count, r, g * d->x_group + t * d->tap * TC_LANES + l,                 \
                              g * d->w_group + t * TC_LANES + l, dy, dy_step);                                         \
     }
-#define DW_GRAD_NAME(S, DENSE, R, T) dw_grad_##R##_##T##_##S##_##DENSE,
-#define DW_GRAD_ROW(R, T) {DW_KINDS(DW_GRAD_NAME, R, T)},
-DW_KINDS(DW_GRAD, 1, 1) DW_KINDS(DW_GRAD, 1, 2) DW_KINDS(DW_GRAD, 1, 3) DW_KINDS(DW_GRAD, 1, 4)
-DW_KINDS(DW_GRAD, 1, 5) DW_KINDS(DW_GRAD, 1, 6) DW_KINDS(DW_GRAD, 1, 7) DW_KINDS(DW_GRAD, 1, 8)
-DW_KINDS(DW_GRAD, 2, 1) DW_KINDS(DW_GRAD, 2, 2) DW_KINDS(DW_GRAD, 2, 3) DW_KINDS(DW_GRAD, 2, 4)
-DW_KINDS(DW_GRAD, 2, 5)
-DW_KINDS(DW_GRAD, 3, 1) DW_KINDS(DW_GRAD, 3, 2) DW_KINDS(DW_GRAD, 3, 3) DW_KINDS(DW_GRAD, 3, 4)
-static dw_grad_function *const dw_grad_table[3][8][4] = {
-    {DW_GRAD_ROW(1, 1) DW_GRAD_ROW(1, 2) DW_GRAD_ROW(1, 3) DW_GRAD_ROW(1, 4)
-     DW_GRAD_ROW(1, 5) DW_GRAD_ROW(1, 6) DW_GRAD_ROW(1, 7) DW_GRAD_ROW(1, 8)},
-    {DW_GRAD_ROW(2, 1) DW_GRAD_ROW(2, 2) DW_GRAD_ROW(2, 3) DW_GRAD_ROW(2, 4) DW_GRAD_ROW(2, 5)},
-    {DW_GRAD_ROW(3, 1) DW_GRAD_ROW(3, 2) DW_GRAD_ROW(3, 3) DW_GRAD_ROW(3, 4)}};
+#define DW_GRADS(S, DENSE)                                                                                            \
+    DW_GRAD(S, DENSE, 1, 1) DW_GRAD(S, DENSE, 1, 2) DW_GRAD(S, DENSE, 1, 3) DW_GRAD(S, DENSE, 1, 4)                   \
+    DW_GRAD(S, DENSE, 1, 5) DW_GRAD(S, DENSE, 1, 6) DW_GRAD(S, DENSE, 1, 7) DW_GRAD(S, DENSE, 1, 8)                   \
+    DW_GRAD(S, DENSE, 2, 1) DW_GRAD(S, DENSE, 2, 2) DW_GRAD(S, DENSE, 2, 3) DW_GRAD(S, DENSE, 2, 4)                   \
+    DW_GRAD(S, DENSE, 2, 5)                                                                                           \
+    DW_GRAD(S, DENSE, 3, 1) DW_GRAD(S, DENSE, 3, 2) DW_GRAD(S, DENSE, 3, 3) DW_GRAD(S, DENSE, 3, 4)
+#define DW_GRAD_TABLE(S, DENSE)                                                                                       \
+    {{dw_grad_1_1_##S##_##DENSE, dw_grad_1_2_##S##_##DENSE, dw_grad_1_3_##S##_##DENSE, dw_grad_1_4_##S##_##DENSE,     \
+      dw_grad_1_5_##S##_##DENSE, dw_grad_1_6_##S##_##DENSE, dw_grad_1_7_##S##_##DENSE, dw_grad_1_8_##S##_##DENSE},    \
+     {dw_grad_2_1_##S##_##DENSE, dw_grad_2_2_##S##_##DENSE, dw_grad_2_3_##S##_##DENSE, dw_grad_2_4_##S##_##DENSE,     \
+      dw_grad_2_5_##S##_##DENSE},                                                                                     \
+     {dw_grad_3_1_##S##_##DENSE, dw_grad_3_2_##S##_##DENSE, dw_grad_3_3_##S##_##DENSE, dw_grad_3_4_##S##_##DENSE}},
+DW_KINDS(DW_GRADS)
+static dw_grad_function *const dw_grad_table[4][3][8] = {DW_KINDS(DW_GRAD_TABLE)};
 
 /* Parts of the taps and rows, about equal, of at most twelve sums. */
 static void depthwise_weight_grad(const tc_depthwise_rows *d, int64_t count, const float *dy, int64_t dy_step) {
@@ -195,7 +201,7 @@ static void depthwise_weight_grad(const tc_depthwise_rows *d, int64_t count, con
         const int64_t rows = end - t > 5 ? 1 : end - t > 4 ? 2 : 3, row_parts = (d->rows + rows - 1) / rows;
         for (int64_t j = 0, r = 0, next; j < row_parts; j++, r = next) {
             next = d->rows * (j + 1) / row_parts;
-            dw_grad_table[next - r - 1][end - t - 1][dw_kind(d)](d, count, r, t, dy, dy_step);
+            dw_grad_table[dw_kind(d)][next - r - 1][end - t - 1](d, count, r, t, dy, dy_step);
         }
     }
 }

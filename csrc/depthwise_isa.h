@@ -26,11 +26,11 @@ typedef struct {
 
 typedef struct {
     int width;              /* floats of a vector */
-    /* y[p * y_step + g * TC_LANES + l] = (bias ? bias[g * TC_LANES + l] : 0) + sum over rows r, taps t of X(r, p, t) * W(r, t),
-     * X(r, p, t) = x[r][g * x_group + (p * step + t * tap) * TC_LANES + l], W(r, t) = w[r][g * w_group + t * TC_LANES + l],
+    /* y[p * y_step + g * TC_LANES + l] = (bias ? bias[g * TC_LANES + l] : 0) + sum over rows r, taps t of X * W,
+     * X = x[r][g * x_group + (p * step + t * tap) * TC_LANES + l], W = w[r][g * w_group + t * TC_LANES + l],
      * p < count, g < groups, l < TC_LANES */
     void (*forward)(const tc_depthwise_rows *d, int64_t count, const float *bias, float *y, int64_t y_step);
-    /* W(r, t) += sum over p < count of X(r, p, t) * dy[p * dy_step + g * TC_LANES + l] */
+    /* W += sum over p < count of X * dy[p * dy_step + g * TC_LANES + l] */
     void (*weight_grad)(const tc_depthwise_rows *d, int64_t count, const float *dy, int64_t dy_step);
     /* to[g * to_group + p * TC_LANES + l] = x[p * x_step + g * TC_LANES + l], p < count */
     void (*copy)(int64_t count, const float *x, int64_t x_step, int64_t groups, float *to, int64_t to_group);

@@ -1,7 +1,9 @@
 /* Shares of the machine's FMA peak that the products and convolutions reach, peak and kernel measured in turns.
  *   bench_conv [threads [word [all]]]     only lines whose name contains `word`; all: every algorithm, not the chosen
  * Prints the median of the rounds' shares, and the best rate's share of the best peak: on a machine with other work the
- * median falls and swings, the best less. Products of few rows are bound by reading: compare them with GB/s. */
+ * median falls and swings, the best less. Products of few rows are bound by reading: compare them with GB/s.
+ * Depthwise and narrow groups on one thread: also the share of what FMAs or memory bound, memory measured in turns too,
+ * by copying as many floats as the layer reads and writes (of a weight gradient, by reading them). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,8 +39,8 @@ static int by_size(const void *a, const void *b) {
 
 /* Shares of `call`, which does `work` operations, in rounds of a few milliseconds; best of a round on both sides. */
 static void report(const char *name, const char *pass, const char *how, double work, void (*call)(void *),
-                   void *context) {
-    double share[ROUNDS], top = 0, rate = 0;
+                   void (*stream)(void *), void *context) {
+    double share[ROUNDS], top = 0, rate = 0, streamed = 1e9;
     call(context);
     for (int i = 0; i < ROUNDS; i++) {
         const double peak = tc_measure_fma(threads, 0.003) * 1e9, end = now() + 0.006;
@@ -49,6 +51,12 @@ static void report(const char *name, const char *pass, const char *how, double w
             const double took = now() - begin;
             least = took < least ? took : least;
         } while (now() < end);
+        for (int j = 0; stream && j < 5; j++) {
+            const double begin = now();
+            stream(context);
+            const double took = now() - begin;
+            streamed = took < streamed ? took : streamed;
+        }
         const double after = tc_measure_fma(threads, 0.003) * 1e9;
         rate = work / least > rate ? work / least : rate;
         const double higher = peak > after ? peak : after;
@@ -56,8 +64,11 @@ static void report(const char *name, const char *pass, const char *how, double w
         top = higher > top ? higher : top;
     }
     qsort(share, ROUNDS, sizeof *share, by_size);
-    printf("%-28s %-8s %-11s %7.1f GFLOP/s  median %5.1f %%  best %5.1f %%\n", name, pass, how, rate * 1e-9,
+    printf("%-28s %-8s %-11s %7.1f GFLOP/s  median %5.1f %%  best %5.1f %%", name, pass, how, rate * 1e-9,
            100 * share[ROUNDS / 2], 100 * rate / top);
+    if (stream)
+        printf("  of the bound %5.1f %%", 100 * rate / work * (streamed > work / top ? streamed : work / top));
+    printf("\n");
     fflush(stdout);
 }
 
@@ -86,13 +97,41 @@ static void weight_grad(void *p) {
     tc_conv_weight_grad(b->s, b->x, b->y, b->w, b->scratch, threads);
 }
 
+/* Reads `in` floats, writes `out`, on one thread. */
+static void stream_floats(const float *x, int64_t in, float *y, int64_t out) {
+    const int64_t both = in < out ? in : out;
+    float sum[16] = {0};
+    memcpy(y, x, (size_t)both * sizeof(float));
+    for (int64_t i = both; i + 16 <= in; i += 16)
+        for (int j = 0; j < 16; j++)
+            sum[j] += x[i + j];
+    if (out > both)
+        memset(y + both, 0, (size_t)(out - both) * sizeof(float));
+    __asm__ volatile("" : : "r"(sum) : "memory");
+}
+static int64_t floats_in(const tc_conv_shape *s) { return s->n * s->id * s->ih * s->iw * s->c; }
+static int64_t floats_out(const tc_conv_shape *s) { return s->n * s->od * s->oh * s->ow * s->k; }
+static void stream_forward(void *p) {
+    const buffers *b = p;
+    stream_floats(b->x, floats_in(b->s), b->y, floats_out(b->s));
+}
+static void stream_data_grad(void *p) {
+    const buffers *b = p;
+    stream_floats(b->y, floats_out(b->s), b->x, floats_in(b->s));
+}
+static void stream_weight_grad(void *p) {
+    const buffers *b = p;
+    stream_floats(b->x, floats_in(b->s), NULL, 0);
+    stream_floats(b->y, floats_out(b->s), NULL, 0);
+}
+
 static void bench_layer(const layer *l) {
     static const char *const PASS[] = {"forward", "dgrad", "wgrad"};
     static void (*const CALL[])(void *) = {forward, data_grad, weight_grad};
+    static void (*const STREAM[])(void *) = {stream_forward, stream_data_grad, stream_weight_grad};
     tc_conv_shape shape = l->s, *const s = &shape;
     const int64_t cg = s->c / s->groups, taps = s->kd * s->kh * s->kw, out = s->n * s->od * s->oh * s->ow;
-    buffers b = {.s = s, .y = values(out * s->k), .w = values(s->k * taps * cg)};
-    b.x = values(s->n * s->id * s->ih * s->iw * s->c);
+    buffers b = {.s = s, .x = values(floats_in(s)), .y = values(out * s->k), .w = values(s->k * taps * cg)};
     for (int pass = 0; pass < 3; pass++) {
         shape.algorithm = TC_CHOOSE;
         const char *chosen = tc_conv_algorithm(s, pass), *last = "";
@@ -105,7 +144,9 @@ static void bench_layer(const layer *l) {
             b.scratch = values(tc_conv_scratch(s, pass, threads) / 4 + 1);
             if (b.packed)
                 tc_conv_pack(s, pass, b.w, b.packed, threads);
-            report(l->name, PASS[pass], name, 2.0 * (double)(out * taps * cg) * (double)s->k, CALL[pass], &b);
+            const int bound = threads == 1 && (!strcmp(name, "dwconv") || !strcmp(name, "groupconv"));
+            report(l->name, PASS[pass], name, 2.0 * (double)(out * taps * cg) * (double)s->k, CALL[pass],
+                   bound ? STREAM[pass] : NULL, &b);
             free(b.packed);
             free(b.scratch);
         }
@@ -134,7 +175,7 @@ static void bench_product(const char *word, int64_t m, int64_t n, int64_t k) {
         return;
     product g = {m, n, k, values(m * k), values(k * n), values(m * n), NULL};
     g.scratch = values(tc_gemm_scratch(m, n, k, threads) / 4 + 1);
-    report(name, "", "", 2.0 * (double)m * (double)n * (double)k, multiply, &g);
+    report(name, "", "", 2.0 * (double)m * (double)n * (double)k, multiply, NULL, &g);
     free(g.a);
     free(g.b);
     free(g.c);
@@ -144,6 +185,10 @@ static void bench_product(const char *word, int64_t m, int64_t n, int64_t k) {
 #define LAYER(NAME, N, H, C, O, K, F, S, P, G)                                                                         \
     {NAME, {.n = N, .id = 1, .ih = H, .iw = H, .c = C, .od = 1, .oh = O, .ow = O, .k = K, .kd = 1, .kh = F, .kw = F,   \
             .sd = 1, .sh = S, .sw = S, .ph = P, .pw = P, .dd = 1, .dh = 1, .dw = 1, .groups = G}}
+
+#define LINE(NAME, N, W, C, O, F, P)                                                                                   \
+    {NAME, {.n = N, .id = 1, .ih = 1, .iw = W, .c = C, .od = 1, .oh = 1, .ow = O, .k = C, .kd = 1, .kh = 1, .kw = F,   \
+            .sd = 1, .sh = 1, .sw = 1, .pw = P, .dd = 1, .dh = 1, .dw = 1, .groups = C}}
 
 static const layer LAYERS[] = {
     LAYER("3x3 n8 64 56x56", 8, 56, 64, 56, 64, 3, 1, 1, 1),
@@ -178,7 +223,29 @@ static const layer LAYERS[] = {
     LAYER("imagenet 3-64 7x7 s2", 8, 224, 3, 112, 64, 7, 2, 3, 1),
     LAYER("1x1 64-256 56x56", 8, 56, 64, 56, 256, 1, 1, 0, 1),
     LAYER("1x1 1024-256 14x14", 8, 14, 1024, 14, 256, 1, 1, 0, 1),
-    LAYER("depthwise 128 56x56", 8, 56, 128, 56, 128, 3, 1, 1, 128),
+    LAYER("depthwise n1 32 112x112", 1, 112, 32, 112, 32, 3, 1, 1, 32),
+    LAYER("depthwise n1 64 112x112 s2", 1, 112, 64, 56, 64, 3, 2, 1, 64),
+    LAYER("depthwise n1 128 56x56", 1, 56, 128, 56, 128, 3, 1, 1, 128),
+    LAYER("depthwise n1 128 56x56 s2", 1, 56, 128, 28, 128, 3, 2, 1, 128),
+    LAYER("depthwise n1 256 28x28", 1, 28, 256, 28, 256, 3, 1, 1, 256),
+    LAYER("depthwise n1 512 14x14", 1, 14, 512, 14, 512, 3, 1, 1, 512),
+    LAYER("depthwise n1 512 14x14 s2", 1, 14, 512, 7, 512, 3, 2, 1, 512),
+    LAYER("depthwise n1 1024 7x7", 1, 7, 1024, 7, 1024, 3, 1, 1, 1024),
+    LAYER("depthwise n16 32 112x112", 16, 112, 32, 112, 32, 3, 1, 1, 32),
+    LAYER("depthwise n16 64 112x112 s2", 16, 112, 64, 56, 64, 3, 2, 1, 64),
+    LAYER("depthwise n16 128 56x56", 16, 56, 128, 56, 128, 3, 1, 1, 128),
+    LAYER("depthwise n16 512 14x14", 16, 14, 512, 14, 512, 3, 1, 1, 512),
+    LAYER("depthwise 5x5 240 28x28", 1, 28, 240, 28, 240, 5, 1, 2, 240),
+    LAYER("depthwise 5x5 144 56x56 s2", 1, 56, 144, 28, 144, 5, 2, 2, 144),
+    LAYER("depthwise 7x7 96 56x56", 1, 56, 96, 56, 96, 7, 1, 3, 96),
+    LAYER("depthwise 7x7 768 7x7", 1, 7, 768, 7, 768, 7, 1, 3, 768),
+    LINE("depthwise 1-D 9 256 512", 1, 512, 256, 512, 9, 4),
+    LINE("depthwise 1-D 80 64 4000", 1, 4000, 64, 4000, 80, 40),
+    LAYER("groups 32 of 4 56x56", 1, 56, 128, 56, 128, 3, 1, 1, 32),
+    LAYER("groups 32 of 4 56x56 s2", 1, 56, 128, 28, 128, 3, 2, 1, 32),
+    LAYER("groups 64 of 2 28x28", 1, 28, 128, 28, 128, 3, 1, 1, 64),
+    LAYER("groups 64 of 4 28x28", 1, 28, 256, 28, 256, 3, 1, 1, 64),
+    LAYER("multiplier 2 64 28x28", 1, 28, 64, 28, 128, 3, 1, 1, 64),
     LAYER("groups 32 of 8 28x28", 8, 28, 256, 28, 256, 3, 1, 1, 32),
     LAYER("fc n128 512-10", 128, 1, 512, 1, 10, 1, 1, 0, 1),
     LAYER("fc n64 9216-4096", 64, 1, 9216, 1, 4096, 1, 1, 0, 1),
