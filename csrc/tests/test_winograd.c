@@ -6,7 +6,7 @@
 static const int64_t CHANNELS[] = {1, 3, 7, 8, 15, 16, 17, 33, 64};
 static const int64_t SIZES[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 14, 15, 28};
 
-/* Errors of sums of random terms, in those of the direct convolution; 0, +-1, +-2 would make it 11. */
+/* Errors of F(4, 3) for random terms, in those of direct sums; the points 0, +-1, +-2 would make it 11. */
 static const double AMPLIFIED = 5;
 
 static tc_conv_shape shape(int64_t n, int64_t h, int64_t w, int64_t c, int64_t k, int64_t ph, int64_t pw,
@@ -83,7 +83,7 @@ static void test_accuracy(tc_conv_shape s, uint64_t seed) {
         }
         check_true(by[TC_WINOGRAD_2X2] < 3 * by[TC_DIRECT], "%s: 2x2 is off by %.1f of the direct error", name,
                    by[TC_WINOGRAD_2X2] / by[TC_DIRECT]);
-        check_true(by[TC_WINOGRAD_4X4] < 3 * AMPLIFIED * by[TC_DIRECT], "%s: off by %.1f of the direct error", name,
+        check_true(by[TC_WINOGRAD_4X4] < 1.2 * AMPLIFIED * by[TC_DIRECT], "%s: off by %.1f of the direct error", name,
                    by[TC_WINOGRAD_4X4] / by[TC_DIRECT]);
     }
     check_free_all(name);
