@@ -7,8 +7,10 @@
 #include <string.h>
 
 enum {
-    V_FLOATS = 96 * 1024,    /* of a block's V that are wanted: part of L2 */
-    TILES_LEAST = 48,        /* of a block: so often a panel of U is used */
+    V_FLOATS = 64 * 1024,    /* of a block's V that are wanted: part of L2 */
+    U_FLOATS = 256 * 1024,   /* up to so many, all of U stays in L2 too, and */
+    TILES_NEAR = 36,         /* so many tiles of a block at least use each panel of U; else */
+    TILES_FAR = 48,
     TILES_MOST = 96,
     GROUP = 4                /* panels between two passes over V: so much of M stays in L2 too */
 };
@@ -147,7 +149,8 @@ static void make_plan(const tc_conv_shape *s, int pass, int64_t m, int threads, 
     p->panels = tc_ceil_div(g->kg, isa->panel);
     p->v_pitch = tc_round_up(g->cg, isa->panel);
     const int64_t fit = V_FLOATS / (p->t.points * p->v_pitch);
-    const int64_t tiles = tc_min(tc_max(fit, TILES_LEAST), TILES_MOST);
+    const int64_t least = p->t.points * g->cg * g->kg > U_FLOATS ? TILES_FAR : TILES_NEAR;
+    const int64_t tiles = tc_min(tc_max(fit, least), TILES_MOST);
     p->blocks = tc_max((p->t.tiles + tiles / 2) / tiles, 1);
     p->block = tc_round_up(tc_ceil_div(p->t.tiles, p->blocks), isa->rows);
     p->blocks = tc_ceil_div(p->t.tiles, tc_max(p->block, 1));
