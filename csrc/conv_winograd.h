@@ -18,7 +18,7 @@ typedef struct {
 /* Room for `floats`, an odd number of cache lines: so far apart, things fall on different cache sets. */
 static inline int64_t tc_winograd_step(int64_t floats) { return tc_round_up(floats, 32) + 16; }
 
-int tc_winograd_fits(const tc_conv_shape *s); /* a 3x3 kernel of stride and dilation 1, 1 along a third axis; not empty */
+int tc_winograd_fits(const tc_conv_shape *s); /* not empty, a kernel 1x3x3 of stride and dilation 1 */
 void tc_tiling_get(const tc_igemm *g, int64_t m, tc_tiling *t);
 /* Pointers to the pixels of a tile; those outside the map point to `outside`. */
 void tc_tile_inputs(const tc_tiling *t, int64_t tile, const float *x, const float *outside, const float **at);

@@ -20,13 +20,13 @@ enum {
 typedef struct {
     tc_igemm g;
     tc_tiling t;
-    int64_t batch, batches, part;               /* tiles */
-    int64_t panels, k_pitch;                    /* of a group: panels of inputs, floats of a row of Z */
-    int64_t v_step, z_pitch, z_step;            /* floats from a point to the next, from a tile to the next */
+    int64_t batch, batches, part;                   /* tiles */
+    int64_t panels, k_pitch;                        /* of a group: panels of inputs, floats of a row of Z */
+    int64_t v_step, z_pitch, z_step;                /* floats from a point to the next, from a tile to the next */
     int64_t rows, row_blocks, panel_blocks, blocks; /* of dU */
-    int64_t cuts;                               /* parts of its points, where there are too few blocks for the threads */
-    int own;                                    /* a block of dU is begun and ended by one thread: it needs but one */
-    int64_t u_pitch, u_step, u_floats;          /* a row, a point and all of a block of dU */
+    int64_t cuts;                                   /* parts of dU's points, where blocks are few for the threads */
+    int own;                                        /* a thread begins and ends a block of dU: it needs room for one */
+    int64_t u_pitch, u_step, u_floats;              /* a row, a point and all of a block of dU */
     int64_t z_at, u_at, zero_at, bytes;
 } plan;
 
