@@ -11,7 +11,7 @@ static const struct {
     double small;              /* the share of steps on padding that weight gradients leave out costs so much else */
     double product;            /* the same step in Winograd's products */
     double look[2];            /* reading and writing a row of their sums, in steps */
-    double transform[2][2][2]; /* a vector of channels of a tile: [2] as above, F(2, 3) and F(4, 3), inputs and outputs */
+    double transform[2][2][2]; /* a vector of channels of a tile: [2] as above; F(2, 3), F(4, 3); inputs, outputs */
     double weights[2];         /* a vector of weights, packing F(2, 3) and F(4, 3) */
     double cache, memory;      /* a byte of weights, and a byte of those beyond `cached` bytes */
     double cached;
