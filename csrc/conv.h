@@ -56,7 +56,7 @@ void tc_pack_tap(const tc_igemm *g, int back, int64_t nr, int64_t group, int64_t
 int tc_is_gemm(const tc_conv_shape *s, int pass); /* one tap of stride 1, nothing outside: a product of rows */
 int64_t tc_winograd_chosen(const tc_conv_shape *s, int pass); /* 2 or 4, the tiles' side; 0: direct */
 
-/* conv_small.c: small maps, a position at a time over many images, so that taps on padding are left out */
+/* conv_small.c: small maps; positions that read the same taps are rows of one product, so that no tap is on padding */
 int tc_small_chosen(const tc_igemm *g);
 int64_t tc_small_scratch(const tc_igemm *g); /* bytes a thread */
 void tc_small_run(const tc_igemm *g, const float *x, const float *packed, const float *bias, float *y, char *scratch,

@@ -88,6 +88,12 @@ static void map_xent(int64_t rows, int64_t c, float smoothing, float gamma, floa
 /* Elements of one float sum before it is added to the double one. */
 enum { MAP_LOSS_BLOCK = 1024 };
 
+/* log(1 + e) with the rounding of 1 + e made good */
+static inline mvf map_log_1p(mvf e) {
+    const mvf u = 1.0f + e;
+    return mv_log(u) + (e - (u - 1.0f)) / u;
+}
+
 /* x is logits: loss = max(x, 0) - x t + log(1 + exp(-|x|));  dx = scale (sigmoid(x) - t) */
 static double map_bce(int64_t n, float scale, const float *x, const float *target, float *dx) {
     double total = 0;
@@ -96,12 +102,10 @@ static double map_bce(int64_t n, float scale, const float *x, const float *targe
         mvf sum = mv_set(0);
         MAP_LANES(m, at, lanes) {
             const mvf v = map_get(x + low + at, lanes, 0), t = map_get(target + low + at, lanes, 0);
-            const mvf e = mv_exp(-mv_abs(v)), u = 1.0f + e;
-            /* log(1 + e) with the rounding of 1 + e made good */
-            const mvf loss = (mv_at_least(v, mv_set(0)) - v * t) + (mv_log(u) + (e - (u - 1.0f)) / u);
+            const mvf e = mv_exp(-mv_abs(v)), loss = (mv_at_least(v, mv_set(0)) - v * t) + map_log_1p(e);
             sum += lanes == MV ? loss : mv_load_part((const float *)&loss, lanes, 0);
             if (dx)
-                map_put(dx + low + at, (mv_select(v < mv_set(0), e, mv_set(1)) / u - t) * scale, lanes);
+                map_put(dx + low + at, (mv_select(v < mv_set(0), e, mv_set(1)) / (1.0f + e) - t) * scale, lanes);
         }
         total += mv_sum(sum);
     }
@@ -110,8 +114,7 @@ static double map_bce(int64_t n, float scale, const float *x, const float *targe
 
 /* log(1 + exp(x)) = -log(1 - p) with p = sigmoid(x), from e = exp(-|x|) */
 static inline mvf map_softplus(mvf x, mvf e) {
-    const mvf u = 1.0f + e;
-    return mv_at_least(x, mv_set(0)) + (mv_log(u) + (e - (u - 1.0f)) / u);
+    return mv_at_least(x, mv_set(0)) + map_log_1p(e);
 }
 
 /* x is logits, p = sigmoid(x), q = 1 - p: loss = -alpha t q^gamma log p - (1 - alpha) (1 - t) p^gamma log q;

@@ -43,29 +43,19 @@ static inline int64_t map_strip(map_columns m, int64_t rows, int64_t r) {
     for (int64_t r_ = 0, o = m.at, wide; r_ < (rows) && (wide = map_strip(m, rows, r_), 1); \
          r_ += m.repeat, o = r_ * (c) + m.at)
 
-static void map_mul_channels(int64_t rows, int64_t c, const float *a, const float *b, float *y) {
-    float by[MAP_WIDE];
-    MAP_COLUMNS(c, m) {
-        map_widen(m, b, by);
-        MAP_STRIPS(m, rows, c, o, wide) {
-#pragma GCC ivdep
-            for (int64_t i = 0; i < wide; i++)
-                y[o + i] = a[o + i] * by[i];
-        }
+/* y = a OP b, b a value a channel */
+#define MAP_CHANNELS(name, OP)                                                                                        \
+    static void name(int64_t rows, int64_t c, const float *a, const float *b, float *y) {                             \
+        float with[MAP_WIDE];                                                                                         \
+        MAP_COLUMNS(c, m) {                                                                                           \
+            map_widen(m, b, with);                                                                                    \
+            MAP_STRIPS(m, rows, c, o, wide) {                                                                         \
+                _Pragma("GCC ivdep") for (int64_t i = 0; i < wide; i++) y[o + i] = a[o + i] OP with[i];               \
+            }                                                                                                         \
+        }                                                                                                             \
     }
-}
-
-static void map_add_channels(int64_t rows, int64_t c, const float *a, const float *b, float *y) {
-    float more[MAP_WIDE];
-    MAP_COLUMNS(c, m) {
-        map_widen(m, b, more);
-        MAP_STRIPS(m, rows, c, o, wide) {
-#pragma GCC ivdep
-            for (int64_t i = 0; i < wide; i++)
-                y[o + i] = a[o + i] + more[i];
-        }
-    }
-}
+MAP_CHANNELS(map_mul_channels, *)
+MAP_CHANNELS(map_add_channels, +)
 
 static void map_mul_rows(int64_t rows, int64_t c, const float *a, const float *b, float *y) {
     for (int64_t r = 0; r < rows; r++) {

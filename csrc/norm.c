@@ -10,7 +10,7 @@ int64_t tc_bn_scratch(int64_t rows, int64_t c) { return tc_parts_of(rows, c) * c
 /* ------------------------------------------------------------------ statistics */
 static void stats_parts(const struct tc_isa *isa, int64_t low, int64_t high, int64_t parts, int64_t rows, int64_t c,
                         const float *x, double *scratch) {
-    TC_PARTS(low, high, rows, parts, p, r, next)
+    TC_ROW_PARTS(low, high, rows, parts, p, r, next)
         isa->map.bn_stats(next - r, c, x + r * c, scratch + p * 2 * c, scratch + (p * 2 + 1) * c);
 }
 
@@ -47,7 +47,7 @@ void tc_bn_apply(int64_t rows, int64_t c, float eps, const float *x, const float
 /* ------------------------------------------------------------------ gradients */
 static void grad_parts(const struct tc_isa *isa, int64_t low, int64_t high, int64_t parts, int64_t rows, int64_t c,
                        const float *x, const float *dy, const float *mean, double *scratch) {
-    TC_PARTS(low, high, rows, parts, p, r, next)
+    TC_ROW_PARTS(low, high, rows, parts, p, r, next)
         isa->map.bn_sums(next - r, c, x + r * c, dy + r * c, mean, scratch + p * 2 * c, scratch + (p * 2 + 1) * c);
 }
 
@@ -71,7 +71,7 @@ void tc_bn_grad(int64_t rows, int64_t c, float eps, const float *x, const float 
 
 static void sum_parts(const struct tc_isa *isa, int64_t low, int64_t high, int64_t parts, int64_t rows, int64_t c,
                       const float *x, double *scratch) {
-    TC_PARTS(low, high, rows, parts, p, r, next)
+    TC_ROW_PARTS(low, high, rows, parts, p, r, next)
         isa->map.sum_rows(next - r, c, x + r * c, scratch + p * c);
 }
 
@@ -81,14 +81,12 @@ void tc_sum_rows(int64_t rows, int64_t c, const float *x, float *sum, void *scra
     double *sums = scratch;
     threads = tc_threads_for(threads, 4.0 * (double)(rows * c));
     TC_RANGES(threads, parts, 1, low, high, sum_parts(isa, low, high, parts, rows, c, x, sums));
-    tc_merge_sums(parts, c, sums);
-    for (int64_t i = 0; i < c; i++)
-        sum[i] = (float)sums[i];
+    tc_round_sums(parts, c, sums, sum);
 }
 
 static void prelu_parts(const struct tc_isa *isa, int64_t low, int64_t high, int64_t parts, int64_t rows, int64_t c,
                         const float *x, const float *a, const float *dy, float *dx, double *scratch) {
-    TC_PARTS(low, high, rows, parts, p, r, next) {
+    TC_ROW_PARTS(low, high, rows, parts, p, r, next) {
         isa->map.prelu_sums(next - r, c, x + r * c, dy + r * c, scratch + p * c);
         isa->map.prelu_grad(next - r, c, x + r * c, a, dy + r * c, dx + r * c);
     }
@@ -101,9 +99,7 @@ void tc_prelu_grad(int64_t rows, int64_t c, const float *x, const float *a, cons
     double *sums = scratch;
     threads = tc_threads_for(threads, 12.0 * (double)(rows * c));
     TC_RANGES(threads, parts, 1, low, high, prelu_parts(isa, low, high, parts, rows, c, x, a, dy, dx, sums));
-    tc_merge_sums(parts, c, sums);
-    for (int64_t i = 0; i < c; i++)
-        da[i] = (float)sums[i];
+    tc_round_sums(parts, c, sums, da);
 }
 
 /* ------------------------------------------------------------------ local response */

@@ -18,7 +18,7 @@ int64_t tc_ln_scratch(int64_t rows, int64_t c) {
 static void ln_grad_parts(const struct tc_isa *isa, int64_t low, int64_t high, int64_t parts, int64_t rows, int64_t c,
                           float eps, const float *x, const float *dy, const float *gamma, float *dx, double *sums) {
     float *lanes = (float *)(sums + parts * 2 * c);
-    TC_PARTS(low, high, rows, parts, p, r, next)
+    TC_ROW_PARTS(low, high, rows, parts, p, r, next)
         isa->map.ln_grad(next - r, c, eps, x + r * c, dy + r * c, gamma, dx + r * c, sums + p * 2 * c,
                          lanes + p * 2 * c);
 }
@@ -47,7 +47,7 @@ void tc_scale(int64_t rows, int64_t c, const float *x, const float *w, float *y,
 /* The sum comes first: dx may be dy. */
 static void scale_parts(const struct tc_isa *isa, int64_t low, int64_t high, int64_t parts, int64_t rows, int64_t c,
                         const float *x, const float *w, const float *dy, float *dx, double *sums) {
-    TC_PARTS(low, high, rows, parts, p, r, next) {
+    TC_ROW_PARTS(low, high, rows, parts, p, r, next) {
         isa->map.product_sums(next - r, c, x + r * c, dy + r * c, sums + p * c);
         isa->map.mul_channels(next - r, c, dy + r * c, w, dx + r * c);
     }
@@ -60,7 +60,5 @@ void tc_scale_grad(int64_t rows, int64_t c, const float *x, const float *w, cons
     double *sums = scratch;
     threads = tc_threads_for(threads, 12.0 * (double)(rows * c));
     TC_RANGES(threads, parts, 1, low, high, scale_parts(isa, low, high, parts, rows, c, x, w, dy, dx, sums));
-    tc_merge_sums(parts, c, sums);
-    for (int64_t i = 0; i < c; i++)
-        dw[i] = (float)sums[i];
+    tc_round_sums(parts, c, sums, dw);
 }

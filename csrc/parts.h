@@ -17,7 +17,7 @@ static inline int64_t tc_parts_of(int64_t rows, int64_t c) {
 static inline int64_t tc_first_row(int64_t rows, int64_t parts, int64_t part) { return rows * part / parts; }
 
 /* for each part p of [low, high): its rows are [r, next) */
-#define TC_PARTS(low, high, rows, parts, p, r, next) \
+#define TC_ROW_PARTS(low, high, rows, parts, p, r, next) \
     for (int64_t p = (low), r, next; \
          p < (high) && (r = tc_first_row(rows, parts, p), next = tc_first_row(rows, parts, p + 1), 1); p++)
 
@@ -26,6 +26,13 @@ static inline void tc_merge_sums(int64_t parts, int64_t width, double *sums) {
     for (int64_t p = 1; p < parts; p++)
         for (int64_t i = 0; i < width; i++)
             sums[i] += sums[p * width + i];
+}
+
+/* The parts' `width` sums, merged and rounded. */
+static inline void tc_round_sums(int64_t parts, int64_t width, double *sums, float *to) {
+    tc_merge_sums(parts, width, sums);
+    for (int64_t i = 0; i < width; i++)
+        to[i] = (float)sums[i];
 }
 
 /* Each part holds c means and c sums of squares about them; merged into part 0 as blocks are in map_sums.h. */
