@@ -23,13 +23,13 @@ conv 3 s2 x12 d2 as a -> bn -> relu
 conv {k} p0 x8 g2 -> gn 2 -> relu6
 deconv 4 s2 x8 -> ln -> leaky 0.2
 deconv 3 s3 op=1 x4 bias=off -> elu 0.5 -> crop @a as b
-conv 3 dw bias=off -> prelu -> gelu -> scale 0.5
+conv 3 dw bias=off x4 -> prelu -> gelu -> scale 0.5
 pool 3 s2 p1 -> up 2 -> silu -> crop {crop}
 concat {{ skip | conv 1 x4 -> sigmoid | conv 3 x2 -> hswish }} as c
 mul {{ skip | pool global avg -> fc 10 -> hsigmoid }}
 shuffle 5 -> chunk 1 2 -> pad 1 2 channels=2 -> lrn 3
 pool 3 s2 ceil avg -> tanh -> dropout 0.25 -> droppath 0.1 -> dropblock 0.1 size=2
-add {{ skip | conv 3 }} -> up @c linear
+add {{ skip | conv 3 x9 }} -> up @c linear
 pool 2 adaptive -> reshape {reshape} -> flatten -> fc 5 -> softmax
 head aux weight=0.5 {{ @a -> pool global -> fc 3 -> softmax }}
 """
@@ -38,8 +38,6 @@ NETS = {
     2: EVERY.format(k="2x3", size="40x37", crop="5x6", reshape="3x4 x3"),
     3: EVERY.format(k="2x1x3", size="21x20x19", crop="3x4x5", reshape="3x4x2 x3"),
 }
-for _axes, _text in NETS.items():
-    NETS[_axes] = _text.replace("conv 3 }", "conv 3 x9 }").replace("conv 3 dw bias=off", "conv 3 dw bias=off x4")
 
 
 def graph(text: str):

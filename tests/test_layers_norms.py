@@ -323,6 +323,7 @@ def test_a_step_that_fails_changes_nothing(spoil, device):
     ("gn 3 eps=0", "`eps` of `gn` must be above 0", "write `gn eps=1e-5`, or leave it out"),
     ("shuffle 7", "7 groups do not divide 12 channels", "write `shuffle 6`"),
     ("shuffle 0", "`shuffle` needs at least 1 group", ""),
+    ("fc 999999937 -> shuffle 7", "7 groups do not divide 999999937 channels", "g of 1, 999999937 would do"),
     ("ln eps=0", "`eps` of `ln` must be above 0", "eps=1e-5"),
     ("bn eps=0", "`eps` of `bn` must be above 0", "eps=1e-5"),
     ("bn momentum=2", "`momentum` of `bn` is the share of the new batch", ""),

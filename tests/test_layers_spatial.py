@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 import tinyconv
+from tinyconv import zoo
 from tinyconv.graph.describe import describe
 from tinyconv.runtime.backend import compiled
 from tinyconv.runtime.plan import make_plan
@@ -104,12 +105,12 @@ def draw_x(net, batch, seed=1):
     return draw(batch, *net.input_shape, seed=seed)
 
 
-def check_gradients(net, x, **labels):
+def check_gradients(net, x):
     """Against central differences, which are exact but for rounding: mean squares are quadratic along a weight of a net
     that is linear in each of its weights."""
     target = draw(*net(x).shape, seed=7)
     loss, gradients = net.gradients(x, target)
-    assert loss > 0 and set(gradients) == {n for n in net.weights}
+    assert loss > 0 and set(gradients) == set(net.weights)
     rng = np.random.default_rng(9)
     for name, gradient in gradients.items():
         start, direction = net.weights[name], rng.normal(0, 1, gradient.shape).astype(np.float32)
@@ -182,28 +183,11 @@ def check_gradients_by_parts(net):
     np.testing.assert_allclose(net.gradients(x, target)[1]["deconv1.weight"], sum(parts.values()), rtol=1e-4, atol=1e-6)
 
 
-UNET = """
-let base = 64
-block double x { repeat 2 { conv 3x3 x bias=off -> bn -> relu } }
-input 256x256 x1
-double x=base    as e1 -> pool 2
-double x=2*base  as e2 -> pool 2
-double x=4*base  as e3 -> pool 2
-double x=8*base  as e4 -> pool 2
-double x=16*base
-deconv 2x2 s2 x=8*base -> concat @e4 -> double x=8*base
-deconv 2x2 s2 x=4*base -> concat @e3 -> double x=4*base
-deconv 2x2 s2 x=2*base -> concat @e2 -> double x=2*base
-deconv 2x2 s2 x=base   -> concat @e1 -> double x=base
-conv 1x1 x1 -> sigmoid
-"""
+UNET = (zoo.folder() / "unet.net").read_text().partition("\ntrain ")[0]  # its loss is that of the sigmoid alone then
 
 
-def test_unet_has_its_published_size():
-    from tinyconv import lang
-    from tinyconv.graph import build
-
-    graph = build(lang.parse(UNET))
+def test_unet_comes_back_to_its_input_size():
+    graph = graph_of(UNET)
     assert graph.params == 31_036_481 and str(graph.output) == "256x256 x1"
     assert graph.nodes[-1].jump == (1, 1)
 
@@ -400,14 +384,17 @@ TEXTS = {
 }
 
 
+def layer_of(name, axes, channels):
+    """For an input of SIZES[axes] with that many channels."""
+    values = math.prod(map(int, SIZES[axes].split("x"))) * channels
+    return TEXTS[name].format(all=shown([1] * (axes - 1) + [values // 2]))
+
+
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("axes", SIZES)
 @pytest.mark.parametrize("name", TEXTS)
 def test_gradients(name, axes, device):
-    size = SIZES[axes]
-    everything = math.prod(map(int, size.split("x"))) * 4
-    layer = TEXTS[name].format(all=shown([1] * (axes - 1) + [everything // 2]))
-    net = net_of(f"input {size} x3\nconv 1 x4 -> {layer} -> conv 1 x2", device=device)
+    net = net_of(f"input {SIZES[axes]} x3\nconv 1 x4 -> {layer_of(name, axes, 4)} -> conv 1 x2", device=device)
     for batch in (1, 3):
         check_gradients(net, draw_x(net, batch))
 
@@ -416,9 +403,8 @@ def test_gradients(name, axes, device):
 @pytest.mark.parametrize("axes", SIZES)
 @pytest.mark.parametrize("name", TEXTS)
 def test_the_backends_agree(name, axes):
-    everything = math.prod(map(int, SIZES[axes].split("x"))) * 8
-    layer = TEXTS[name].format(all=shown([1] * (axes - 1) + [everything // 2]))
-    nets = [net_of(f"input {SIZES[axes]} x3\nconv 3 x8 -> relu -> {layer} -> conv 3 x5", device=d) for d in DEVICES]
+    text = f"input {SIZES[axes]} x3\nconv 3 x8 -> relu -> {layer_of(name, axes, 8)} -> conv 3 x5"
+    nets = [net_of(text, device=d) for d in DEVICES]
     x = draw_x(nets[0], 4)
     outputs = [net(x) for net in nets]
     np.testing.assert_allclose(*outputs, rtol=1e-4, atol=1e-5)

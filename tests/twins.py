@@ -51,7 +51,8 @@ def run_both_ways(net, request, x, labels):
         yield step, found, expected, sizes(step, operands, expected)
 
 
-LINEAR = ("bias_add", "resize", "resize_grad", "conv", "conv_dx", "conv_dw", "bias_grad", "mul_reduce", "avgpool", "maxpool_grad", "avgpool_grad", "add")
+LINEAR = ("bias_add", "resize", "resize_grad", "conv", "conv_dx", "conv_dw", "bias_grad", "mul_reduce", "avgpool",
+          "maxpool_grad", "avgpool_grad", "add")
 
 
 def sizes(step, operands, expected) -> list[float]:

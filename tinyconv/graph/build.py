@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
-from math import ceil
+from dataclasses import dataclass, replace
 
 from .. import lang
 from ..lang.errors import LayerError
@@ -33,12 +32,11 @@ class GraphBuilder:
         self.signatures = {name: layer.signature for name, layer in LAYERS.items()}
         self._counts: dict[str | None, Counter] = {None: Counter()}
         self._shared: dict[str, Node] = {}
-        self._reaches: list[tuple] = []  # exact (field, jump) of the nodes
         self._head: tuple[str, float, int] | None = None
 
     def layer(self, name, args, inputs, span, trail) -> Value:
         layer, nodes = LAYERS[name], self.graph.nodes
-        sources = [self._reaches[v.index] for v in inputs]
+        sources = [nodes[v.index] for v in inputs]
         referred = {key: value for key, value in args.items() if isinstance(value, Value)}
         inputs = (*inputs, *referred.values())
         shapes = tuple(v.shape for v in inputs)
@@ -55,11 +53,10 @@ class GraphBuilder:
             raise LayerError(f"the strides up to `{name}` multiply to a number that is out of range",
                              help="repeat less, or use smaller strides", code="E105")
         node = Node(len(nodes), own, name, args, tuple(v.index for v in inputs), shape, params, own,
-                    layer.macs(args, shapes, shape), _covered(field), _plain(jump), span, trail, head)
+                    layer.macs(args, shapes, shape), field, jump, span, trail, head)
         if args.get("share"):
             node = self._share(node, args["share"])
         nodes.append(node)
-        self._reaches.append((field, jump))
         return Value(node.index, shape)
 
     def _share(self, node: Node, name: str) -> Node:
@@ -72,7 +69,7 @@ class GraphBuilder:
 
             raise LayerError(f"`share={name}`: {node.op} with {weights(node)} cannot share with {first.name} "
                              f"({weights(first)})", help="shared layers have the same op and the same shapes")
-        return Node(**{**node.__dict__, "owner": first.name})
+        return replace(node, owner=first.name)
 
     def named(self, name, value, trail) -> None:
         self.graph.names.setdefault(value.index, []).append((name, len(trail)))
@@ -93,46 +90,21 @@ def _reach(reach, sources, image):
     """Receptive field and jump: field += (extent - 1) * jump, jump *= stride; branches take the maximum.
 
     Araujo, Norris & Sim, "Computing receptive fields of convolutional neural networks" (2019), eq. 1 and 2. Strides
-    below 1 (deconv, up) make both fractions. sources: those of the inputs; image: the Shape of the net's input.
+    below 1 (deconv, up) make both fractions. sources: the nodes that flow in; image: the Shape of the net's input.
     """
     if not sources:
         axes = len(image.spatial)
         return (1,) * axes, (1,) * axes
     if reach == GLOBAL:
         return image.spatial, None
-    field = tuple(None if None in sizes else max(sizes) for sizes in zip(*(field for field, _ in sources)))
-    jumps = [jump for _, jump in sources if jump is not None]
+    field = tuple(None if None in sizes else max(sizes) for sizes in zip(*(s.exact_field for s in sources)))
+    jumps = [s.exact_jump for s in sources if s.exact_jump is not None]
     jump = tuple(map(max, zip(*jumps))) if jumps else None
     if reach is None or jump is None:
         return field, jump
     extents, strides = reach
     field = tuple(None if f is None else f + (e - 1) * j for f, e, j in zip(field, extents, jump))
     return field, tuple(j * s for j, s in zip(jump, strides))
-
-
-def reaches(graph: Graph) -> list[tuple]:
-    """The exact (field, jump) of every node; those of Node are rounded."""
-    found: list[tuple] = []
-    for node in graph.nodes:
-        inputs = flowing(node)
-        shapes = tuple(graph.nodes[i].shape for i in node.inputs)
-        found.append(_reach(LAYERS[node.op].reach(node.args, shapes), [found[i] for i in inputs], graph.input))
-    return found
-
-
-def flowing(node: Node) -> tuple[int, ...]:
-    """The inputs of a node without those that only lend their size (`crop @a`), which come last."""
-    return node.inputs[:len(node.inputs) - sum(isinstance(value, Reference) for value in node.args.values())]
-
-
-def _covered(field) -> tuple[int | None, ...]:
-    """Whole inputs: a field of 3/2 lies across two."""
-    return tuple(f if f is None else ceil(f) for f in field)
-
-
-def _plain(jump) -> tuple[int | float, ...] | None:
-    """Whole jumps as int, those within an input position as float."""
-    return jump and tuple(int(j) if j == int(j) else float(j) for j in jump)
 
 
 def build(program, overrides=None, input=None) -> Graph:

@@ -9,7 +9,6 @@ from ..errors import NetError
 from ..lang.suggest import nearest
 from ..layers import GLOBAL, LAYERS
 from ..layers.equations import EQUATIONS, Equation, axes_of, times
-from .build import flowing, reaches
 from .describe import axes, describe
 from .graph import Graph, Node
 from .rows import Block, tree
@@ -63,9 +62,8 @@ class Explanation:
         node, layer = self.node, LAYERS[self.node.op]
         if not self.sources or not self.graph.input.spatial:
             return []
-        known = reaches(self.graph)
-        before = [known[i] for i in flowing(node)]
-        field, jump = known[node.index]
+        before = [self.graph.nodes[i] for i in node.flowing]
+        field, jump = node.exact_field, node.exact_jump
         reach = layer.reach(node.args, shapes)
         if reach == GLOBAL or jump is None:
             return axes_of("receptive field", "the whole input", [("" if f is None else str(f), f) for f in field])
@@ -73,11 +71,11 @@ class Explanation:
         if len(before) > 1:
             found += axes_of("receptive field", "the largest of the branches", [
                 ("" if None in fs else f"max({', '.join(map(str, fs))})", None if None in fs else max(fs))
-                for fs in zip(*(f for f, _ in before))])
-            jumps = [j for _, j in before if j is not None]
+                for fs in zip(*(b.exact_field for b in before))])
+            jumps = [b.exact_jump for b in before if b.exact_jump is not None]
             return found + axes_of("jump", "the largest of the branches", [
                 (f"max({', '.join(map(str, js))})" if len(js) > 1 else str(js[0]), max(js)) for js in zip(*jumps)])
-        (r, j), = before
+        r, j = before[0].exact_field, before[0].exact_jump
         if reach is None:
             found += axes_of("receptive field", "as before", [("" if f is None else str(f), f) for f in field])
             return found + axes_of("jump", "as before", [(str(n), n) for n in jump])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import prod
+from fractions import Fraction
+from math import ceil, prod
 
-from ..layers.base import Weight
+from ..layers.base import Reference, Weight
 from ..lang.shape import Shape
 
 
@@ -15,8 +16,9 @@ class Node:
 
     `inputs` are indices of earlier nodes; `params` its weights, the first part of whose names is `owner` (another
     node's name where weights are shared). What `@name` arguments refer to stands in `inputs` after what flows in; the
-    argument itself is a layers.base.Reference. `field` and `jump` are receptive field and distance between neighbours in
-    input positions, per axis of the net's input; after global layers `field` is the input's extent and `jump` None.
+    argument itself is a layers.base.Reference. `exact_field` and `exact_jump` are receptive field and distance between
+    neighbours in input positions, per axis of the net's input: fractions where a layer's stride is below 1. After
+    global layers the field is the input's extent and the jump None.
     """
 
     index: int
@@ -28,11 +30,26 @@ class Node:
     params: tuple[Weight, ...]
     owner: str
     macs: int | None
-    field: tuple[int | None, ...]
-    jump: tuple[int | float, ...] | None
+    exact_field: tuple[int | Fraction | None, ...]
+    exact_jump: tuple[int | Fraction, ...] | None
     span: object
     trail: tuple
     head: str | None = None
+
+    @property
+    def field(self) -> tuple[int | None, ...]:
+        """In whole inputs: a field of 3/2 lies across two."""
+        return tuple(f if f is None else ceil(f) for f in self.exact_field)
+
+    @property
+    def jump(self) -> tuple[int | float, ...] | None:
+        """Whole jumps as int, those within an input position as float."""
+        return self.exact_jump and tuple(int(j) if j == int(j) else float(j) for j in self.exact_jump)
+
+    @property
+    def flowing(self) -> tuple[int, ...]:
+        """`inputs` without those that only lend their size (`crop @a`)."""
+        return self.inputs[:len(self.inputs) - sum(isinstance(value, Reference) for value in self.args.values())]
 
     @property
     def n_params(self) -> int:

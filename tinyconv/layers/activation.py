@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..ops import ACTIVATIONS, SAVES_OUTPUT
-from .base import Layer, LayerError, Param, Signature, Weight
+from .base import Layer, LayerError, Param, PerChannel, Signature
 
 _SLOPE = {"elu": Param("a", "number", 1, positional=True), "leaky": Param("a", "number", 0.01, positional=True)}
 
@@ -32,21 +32,13 @@ class Activation(Layer):
         return tape.op("act_grad", saved, dy, **self._attrs(args))
 
 
-class PReLU(Layer):
+class PReLU(PerChannel):
     """max(x, 0) + a min(x, 0), a learned per channel, starting at 0.25 (He et al. 2015)."""
 
     signature = Signature("prelu")
 
-    def weights(self, args, inputs):
-        return (Weight("weight", (inputs[0].channels,), ("constant", 0.25)),)
-
-    def forward(self, tape, args, x, params):
-        return tape.op("prelu", x, params["weight"]), x
-
-    def backward(self, tape, args, dy, saved, params):
-        dx, da = tape.op("prelu_grad", saved, params["weight"], dy)
-        tape.gradient(params["weight"], da)
-        return dx
+    def start(self, args):
+        return 0.25
 
 
 class Softmax(Layer):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
+from math import isqrt, prod
 
 from ..lang.errors import LayerError
 from ..lang.shape import Shape
 from ..lang.signature import Param, Signature
 
-__all__ = ["GLOBAL", "Init", "Layer", "LayerError", "Param", "Reference", "Shape", "Signature", "Weight", "flow",
-           "per_axis", "referred", "total"]
+__all__ = ["GLOBAL", "Init", "Layer", "LayerError", "Param", "PerChannel", "Reference", "Shape", "Signature", "Weight",
+           "checked_groups", "divisors", "flow", "per_axis", "referred", "spatial_axes", "total"]
 
 GLOBAL = "global"  # the reach of a layer that sees the whole input
 
@@ -82,9 +82,50 @@ class Layer:
         raise NotImplementedError
 
 
+class PerChannel(Layer):
+    """One learned number per channel, without weight decay. The operation and its gradient have the layer's name."""
+
+    def start(self, args: dict) -> float:
+        raise NotImplementedError
+
+    def weights(self, args, inputs):
+        return (Weight("weight", (inputs[0].channels,), ("constant", self.start(args))),)
+
+    def forward(self, tape, args, x, params):
+        return tape.op(self.name, x, params["weight"]), x
+
+    def backward(self, tape, args, dy, saved, params):
+        dx, dw = tape.op(f"{self.name}_grad", saved, params["weight"], dy)
+        tape.gradient(params["weight"], dw)
+        return dx
+
+
 def total(shape: Shape) -> int | None:
     """Values in one sample, None where an axis is free."""
     return None if None in shape.spatial else prod(shape.spatial) * shape.channels
+
+
+def spatial_axes(name: str, x: Shape, help: str) -> int:
+    """How many spatial axes the input has; LayerError where there are none."""
+    if not x.spatial:
+        raise LayerError(f"`{name}` needs spatial axes, and there are none left here", help=help)
+    return len(x.spatial)
+
+
+def divisors(n: int) -> list[int]:
+    """In rising order, n itself the last."""
+    low = [d for d in range(1, isqrt(n) + 1) if n % d == 0]
+    return sorted({*low, *(n // d for d in low)})
+
+
+def checked_groups(name: str, g: int, channels: int) -> None:
+    """LayerError where g groups do not divide the channels, with the numbers that would."""
+    if g < 1:
+        raise LayerError(f"`{name}` needs at least 1 group")
+    if channels % g:
+        near = sorted(divisors(channels), key=lambda n: (abs(n - g), n))[:6]
+        raise LayerError(f"{g} groups do not divide {channels} channels",
+                         help=f"write `{name} {near[0]}`: g of {', '.join(map(str, sorted(near)))} would do")
 
 
 def per_axis(value, axes: int, what: str, least: int = 1) -> tuple[int, ...]:

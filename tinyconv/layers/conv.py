@@ -6,10 +6,10 @@ y[o] = bias + sum over taps t and channels c of x[o*s - p + d*t][c] w[t][c], see
 
 from __future__ import annotations
 
-from math import prod, sqrt
+from math import gcd, prod, sqrt
 
 from ..ops import conv_size
-from .base import GLOBAL, Layer, LayerError, Param, Shape, Signature, Weight, per_axis, total
+from .base import GLOBAL, Layer, LayerError, Param, Shape, Signature, Weight, divisors, per_axis, spatial_axes, total
 
 WEIGHTS = (
     Param("bias", "switch|number", True),
@@ -45,9 +45,9 @@ def kernel_weights(args: dict, n_in: int, n_out: int, transposed: bool = False) 
     return weight_and_bias(args, shape, n_in // groups * area, n_out // groups * area)
 
 
-def _divisors(a: int, b: int) -> str:
-    """The first common divisors, for a message."""
-    shown = [n for n in range(1, min(a, b, 1024) + 1) if a % n == b % n == 0]
+def _common_divisors(a: int, b: int) -> str:
+    """The first of them, for a message."""
+    shown = divisors(gcd(a, b))
     return ", ".join(map(str, shown[:9])) + (", …" if len(shown) > 9 else "")
 
 
@@ -59,7 +59,7 @@ def check_channels(groups: int, n_in: int, n_out: int) -> None:
         if count % groups:
             raise LayerError(f"{groups} groups do not divide the {count} {what} channels",
                              help=f"choose `g` among the common divisors of {n_in} and {n_out}: "
-                                  f"{_divisors(n_in, n_out)}",
+                                  f"{_common_divisors(n_in, n_out)}",
                              param="g")
 
 
@@ -93,10 +93,7 @@ class Conv(Layer):
 
     def resolve(self, args, inputs):
         (x,) = inputs
-        axes, out = len(x.spatial), dict(args)
-        if not axes:
-            raise LayerError("`conv` needs spatial axes, and there are none left here",
-                             help="put it before `flatten` or `fc`, or use `fc`")
+        axes, out = spatial_axes("conv", x, "put it before `flatten` or `fc`, or use `fc`"), dict(args)
         k = per_axis(args["k"], axes, "kernel")
         d = per_axis(args["d"], axes, "dilation")
         p = args["p"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from fractions import Fraction
 from math import prod
 
-from .base import Layer, LayerError, Param, Shape, Signature, per_axis, total
+from .base import Layer, LayerError, Param, Shape, Signature, per_axis, spatial_axes, total
 from .conv import WEIGHTS, check_channels, kernel_weights
 
 
@@ -31,10 +31,7 @@ class Deconv(Layer):
 
     def resolve(self, args, inputs):
         (x,) = inputs
-        axes = len(x.spatial)
-        if not axes:
-            raise LayerError("`deconv` needs spatial axes, and there are none left here",
-                             help="give the values a place first: `reshape 7x7 x64`")
+        axes = spatial_axes("deconv", x, "give the values a place first: `reshape 7x7 x64`")
         k = per_axis(args["k"], axes, "kernel")
         s, d = per_axis(args["s"], axes, "stride"), per_axis(args["d"], axes, "dilation")
         op = per_axis(args["op"], axes, "output padding", least=0)
@@ -75,7 +72,7 @@ class Deconv(Layer):
         return extents, tuple(Fraction(1, s) for s in args["s"])
 
     def _geometry(self, args, x_shape):
-        """Of the convolution from y to x: its attributes, and the shape of y without padding below 0."""
+        """Of the convolution from y to x: its attributes, the shape of y without padding below 0, and that of y."""
         geometry = dict(stride=args["s"], padding=tuple(max(p, 0) for p in args["p"]), dilation=args["d"],
                         groups=args["g"])
         spatial = self.shape(args, (Shape(x_shape[1:-1], x_shape[-1]),)).spatial

@@ -42,7 +42,12 @@ def sizes(formula: str, numbers: Callable, inputs: tuple[Shape, ...], output: Sh
 
 def times(values) -> str:
     """`3*3*64`."""
-    return "*".join("n" if v is None else str(v) for v in values) or "1"
+    return "*".join(map(str, values)) or "1"
+
+
+def product(values) -> tuple[str, int | None]:
+    """Worked and value of a product, ("", None) where one factor is not known."""
+    return ("", None) if None in values else (times(values), prod(values))
 
 
 def letters(name: str, count: int) -> str:
@@ -114,9 +119,8 @@ def fc(args, inputs, output):
 def pool(args, inputs, output):
     (source,), mode = inputs, "mean" if args["mode"] == "avg" else "largest"
     if args["global"]:
-        value = None if None in source.spatial else prod(source.spatial)
         return [Equation("each value", f"the {mode} of its channel"),
-                Equation("window", "all positions", "" if value is None else times(source.spatial), value)]
+                Equation("window", "all positions", *product(source.spatial))]
     if args["adaptive"]:
         lines = [("" if n is None else f"max(ceil((i + 1)*{n}/{o}) - floor(i*{n}/{o}) for i in range({o}))",
                   None if n is None else max(-(-(i + 1) * n // o) - i * n // o for i in range(o)))
@@ -212,9 +216,7 @@ def over_values(over: str, args, shape: Shape) -> list[Equation]:
         value = None if None in shape.spatial else prod(shape.spatial) * (c // g)
         worked = "" if value is None else f"{times(shape.spatial)} * {c}/{g}"
         return [Equation("values of a mean", "positions * c/g", worked, value)]
-    value = None if None in shape.spatial else prod(shape.spatial)
-    return [Equation("values of a mean", "positions, times the batch", "" if value is None else times(shape.spatial),
-                     value)]
+    return [Equation("values of a mean", "positions, times the batch", *product(shape.spatial))]
 
 
 def lrn(args, inputs, output):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 from .base import Layer, LayerError, Shape, Signature
 
 _OPERANDS = 12  # what one concat step takes; more are joined in groups
@@ -83,7 +85,7 @@ class Mul(Layer):
 
     def forward(self, tape, args, xs, params):
         # The first branch of full shape leads; the others are stretched over it, one after another.
-        full = max(range(len(xs)), key=lambda i: (_count(xs[i].shape), -i))
+        full = max(range(len(xs)), key=lambda i: (prod(xs[i].shape), -i))
         order = (full, *(i for i in range(len(xs)) if i != full))
         products = [xs[full]]
         for i in order[1:]:
@@ -107,13 +109,6 @@ class Mul(Layer):
 
 def _points(spatial) -> int:
     return 1 if all(n == 1 for n in spatial) else 2
-
-
-def _count(shape) -> int:
-    count = 1
-    for n in shape:
-        count *= n
-    return count
 
 
 def common(name: str, spatial, other: Shape, inputs):

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from math import inf, prod
 
-from .base import Layer, LayerError, Param, Signature, Weight
-from .shuffle import checked_groups
+from .base import Layer, LayerError, Param, PerChannel, Signature, Weight, checked_groups
 
 
 def checked_eps(name: str, args: dict) -> None:
@@ -26,21 +25,13 @@ def gradient_of_affine(tape, params, dx, dgamma, dbeta):
     return dx
 
 
-class Scale(Layer):
-    """y = w x with a learned w per channel that starts at v (as in Touvron et al. 2021); no weight decay."""
+class Scale(PerChannel):
+    """y = w x with a learned w per channel that starts at v (as in Touvron et al. 2021)."""
 
     signature = Signature("scale", (Param("v", "number", 1, positional=True),))
 
-    def weights(self, args, inputs):
-        return (Weight("weight", (inputs[0].channels,), ("constant", float(args["v"]))),)
-
-    def forward(self, tape, args, x, params):
-        return tape.op("scale", x, params["weight"]), x
-
-    def backward(self, tape, args, dy, saved, params):
-        dx, dw = tape.op("scale_grad", saved, params["weight"], dy)
-        tape.gradient(params["weight"], dw)
-        return dx
+    def start(self, args):
+        return float(args["v"])
 
 
 class BatchNorm(Layer):

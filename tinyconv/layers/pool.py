@@ -6,7 +6,7 @@ Window o covers [o*s - p, o*s - p + k), clipped to the image; averages divide by
 from __future__ import annotations
 
 from ..ops import conv_size, index_dtype
-from .base import GLOBAL, Layer, LayerError, Param, Shape, Signature, per_axis
+from .base import GLOBAL, Layer, LayerError, Param, Shape, Signature, per_axis, spatial_axes
 
 
 def ceil_size(n: int, k: int, s: int, p: int) -> int:
@@ -28,10 +28,7 @@ class Pool(Layer):
 
     def resolve(self, args, inputs):
         (x,) = inputs
-        axes, out = len(x.spatial), dict(args)
-        if not axes:
-            raise LayerError("`pool` needs spatial axes, and there are none left here",
-                             help="put it before `flatten` or `fc`")
+        axes, out = spatial_axes("pool", x, "put it before `flatten` or `fc`"), dict(args)
         whole = args["global"]
         if whole or args["adaptive"]:
             word = "global" if whole else "adaptive"

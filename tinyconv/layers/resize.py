@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from .base import GLOBAL, Layer, LayerError, Param, Reference, Shape, Signature, flow, per_axis, referred
+from .base import GLOBAL, Layer, Param, Reference, Shape, Signature, flow, per_axis, referred, spatial_axes
 
 
 class Up(Layer):
@@ -22,14 +22,8 @@ class Up(Layer):
     ))
 
     def resolve(self, args, inputs):
-        axes = len(inputs[0].spatial)
-        if not axes:
-            raise LayerError("`up` needs spatial axes, and there are none left here",
-                             help="use `reshape` to give the values a place first")
-        if isinstance(args["k"], Reference):
-            referred("up", args["k"], inputs)
-            return dict(args)
-        return dict(args) | {"k": per_axis(args["k"], axes, "factor")}
+        axes, k = spatial_axes("up", inputs[0], "use `reshape` to give the values a place first"), args["k"]
+        return args | {"k": k if isinstance(k, Reference) else per_axis(k, axes, "factor")}
 
     @staticmethod
     def _size(args, inputs) -> tuple[int | None, ...]:

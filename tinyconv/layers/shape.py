@@ -16,6 +16,7 @@ from .base import (
     flow,
     per_axis,
     referred,
+    spatial_axes,
     total,
 )
 
@@ -200,14 +201,8 @@ class Crop(_Part):
     signature = Signature("crop", (Param("k", "size|value", positional=True),))
 
     def resolve(self, args, inputs):
-        axes = len(inputs[0].spatial)
-        if not axes:
-            raise LayerError("`crop` needs spatial axes, and there are none left here",
-                             help="for a part of the channels use `chunk`")
-        if isinstance(args["k"], Reference):
-            referred("crop", args["k"], inputs)
-            return dict(args)
-        return {"k": per_axis(args["k"], axes, "size")}
+        axes, k = spatial_axes("crop", inputs[0], "for a part of the channels use `chunk`"), args["k"]
+        return {"k": k if isinstance(k, Reference) else per_axis(k, axes, "size")}
 
     def shape(self, args, inputs):
         x, k = inputs[0], args["k"]

@@ -2,17 +2,7 @@
 
 from __future__ import annotations
 
-from .base import Layer, LayerError, Param, Signature
-
-
-def checked_groups(name: str, g: int, channels: int) -> None:
-    """LayerError where g groups do not divide the channels, with the numbers that would."""
-    if g < 1:
-        raise LayerError(f"`{name}` needs at least 1 group")
-    if channels % g:
-        near = sorted((n for n in range(1, channels + 1) if channels % n == 0), key=lambda n: (abs(n - g), n))[:6]
-        raise LayerError(f"{g} groups do not divide {channels} channels",
-                         help=f"write `{name} {near[0]}`: g of {', '.join(map(str, sorted(near)))} would do")
+from .base import Layer, Param, Signature, checked_groups
 
 
 class Shuffle(Layer):

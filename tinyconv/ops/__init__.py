@@ -121,7 +121,7 @@ OPS: dict[str, Op] = {
         Op("resize_grad", ("dy",), ("dx",), _given, ("mode", "shape")),
         # batch normalisation over all axes but the last
         Op("bn_stats", ("x",), ("mean", "var"), lambda i, a: _channels(i, a) * 2),
-        Op("bn_running", ("mean", "var", "running_mean", "running_var"), (), lambda i, a: (), ("momentum", "rows"),
+        Op("bn_running", ("mean", "var", "running_mean", "running_var"), (), _none, ("momentum", "rows"),
            updates=(2, 3)),
         Op("bn_apply", ("x", "mean", "var", "gamma", "beta"), ("y",), _same, ("eps",), alias={0: (0,)}),
         Op("bn_grad", ("x", "dy", "mean", "var", "gamma"), ("dx", "dgamma", "dbeta"),
