@@ -69,6 +69,9 @@ def test_1_an_arrow_at_the_end_of_a_line_is_refused():
 def test_1_a_layer_on_the_line_after_an_equals_sign_is_no_value():
     for text in ("let n =\ninput 8 x1\nfc n", "input 8 x1 mean=\nrelu", "block f n=\nrelu { fc n }"):
         assert error(text, "E110", "same line").line == 1
+    found = error("let n  # as in n = 3\n  =\ninput 8 x1\nfc n", "E110", "same line")
+    assert (found.line, found.column) == (2, 3)
+    assert ops("let m = 4\nlet n  # = 2\n  = m\ninput 8 x1\nfc n") == ["input", "fc"]
 
 
 # 2. Layers and their arguments

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import click
 
-from ..errors import NetError
 from .common import (BadInput, define, input_option, json_option, load_program, net_argument, options, print_json,
                      settings, show)
 
-NO_INPUT = "E150"
 KEYS = ("code", "message", "file", "line", "column", "end_column", "help")
 
 
@@ -45,19 +41,13 @@ def findings(program, define, settings, input_) -> list:
     from ..sections import SECTIONS
 
     found = []
-    parts = (lambda: lang.expand(program, GraphBuilder(), define, input_),
-             lambda: lang.sections(program, SECTIONS, settings, define) and [])
-    for part in parts:
-        try:
-            found += part()
-        except NetError as error:
-            if not error.diagnostics:
-                raise BadInput(error, program.files) from error
-            found += error.diagnostics
+    try:
+        found += lang.expand(program, GraphBuilder(), define, input_)
+    except lang.SourceError as error:
+        found += error.diagnostics
+    try:
+        lang.sections(program, SECTIONS, settings, define)
+    except lang.SourceError as error:
+        found += error.diagnostics
     # An override that does not fit is found by both.
-    return [fragment(d) if d.code == NO_INPUT else d for d in dict.fromkeys(found)]
-
-
-def fragment(found):
-    """A net without an input is none to train, but a part of one, and parts are valid: a warning."""
-    return replace(found, code="W150", message="this net has no `input`: its shapes are not checked")
+    return [lang.of_fragment(d) for d in dict.fromkeys(found)]

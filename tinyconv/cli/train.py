@@ -64,13 +64,13 @@ def _no_changes(given: dict) -> None:
 def begin(net, data, epochs, seed, device, out, skip_bad, define, settings, input_):
     """(net, data set, run) of a new run; the folder is made when everything is known to fit."""
     from .. import lang
-    from ..data.steps import DATA
-    from ..train import TRAIN, Pipelines, Settings, check, fingerprint, start
+    from ..sections import SECTIONS
+    from ..train import Pipelines, Settings, check, fingerprint, start
     from .sources import chosen, measured, open_data
 
     program = load_program(net)
     with reading(program.files):
-        sections = lang.sections(program, {"data": DATA, "train": TRAIN}, settings, define)
+        sections = lang.sections(program, SECTIONS, settings, define)
         recipe = Settings.of(sections["train"], epochs=epochs, seed=seed)
     model = make_net(program, define, input_, settings, device, recipe.seed)
     with reading(program.files):

@@ -13,6 +13,7 @@ from importlib import import_module
 _HOME = {
     "parse": "reader", "load": "reader", "Program": "reader",
     "expand": "expander",
+    "of_fragment": "findings",
     "sections": "settings",
     "inline": "inliner", "with_input": "inliner",
     "render": "renderer",

@@ -17,7 +17,7 @@ from .checks import warnings_of
 from .convert import MAX_SIZE, convert, source_of
 from .definitions import check_blocks, check_once, check_recursion, recursion
 from .errors import LayerError, SourceError
-from .findings import Findings, Stop, at_origin, passed_through
+from .findings import NO_INPUT, Findings, Stop, at_origin, passed_through
 from .items import build_head, set_default
 from .lets import bind_lets, merged_input, parse_input
 from .merges import branch_values, no_branches
@@ -292,7 +292,7 @@ class Expander:
         """The first layer is no `input`: there is none, or it stands further down, where that is reported."""
         if self.first is not None:
             return UNKNOWN
-        raise Fault("E150", "this net has no `input`", stage,
+        raise Fault(NO_INPUT, "this net has no `input`", stage,
                      "start with `input 32x32 x3`, or give `--input \"32x32 x3\"`")
 
     def check_input(self, stage: ast.Layer, value, scope: Scope) -> ast.Layer:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..errors import Diagnostic, Label
 from . import ast
 from .convert import source_of
@@ -11,12 +13,20 @@ from .trace import chain_lines
 from .values import UNKNOWN, Fault
 
 MAX_ERRORS = 20
+NO_INPUT = "E150"
 # Errors of a value, whoever wrote it; others are of the place that they stand at.
 HANDED_ON = ("E105", "E131", "E136", "E140", "E147", "E148", "E200", "E201", "E202", "E203")
 
 
 class Stop(Exception):
     """Expansion ends here: a bound was met or enough errors were found. The diagnostics say why."""
+
+
+def of_fragment(found: Diagnostic) -> Diagnostic:
+    """The missing `input` as a warning: a text without one is no net, but a part of one, and parts are valid."""
+    if found.code != NO_INPUT:
+        return found
+    return replace(found, code="W150", message="this net has no `input`: its shapes are not checked")
 
 
 class Findings:

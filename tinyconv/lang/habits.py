@@ -4,32 +4,23 @@ from __future__ import annotations
 
 import re
 
-from .suggest import FOREIGN, plain_name
+from .suggest import FIRST_PARAMETERS, FOREIGN, PARAMETERS, plain_name
 
-# Keys of PyTorch, Keras, Caffe and Darknet. `None` has no counterpart, or is what happens anyway.
-KEYS = {
-    "kernel_size": "k", "kernel": "k", "pool_size": "k", "size": "k", "scale_factor": "k", "filters": "x",
-    "out_channels": "x", "units": "x", "out_features": "x", "features": "x", "channels": "x", "num_output": "x",
-    "output_size": "k", "stride": "s", "strides": "s", "padding": "p", "pad": "p", "dilation": "d",
-    "dilation_rate": "d", "groups": "g", "bias": "bias", "use_bias": "bias", "activation": "activation", "rate": "p",
-    "p": "p", "weight_decay": "decay", "learning_rate": "lr", "negative_slope": "a", "alpha": "a", "num_groups": "g",
-    "in_channels": None, "in_features": None, "inplace": None, "dim": None, "axis": None, "input_shape": None,
-    "name": None, "num_features": None, "num_channels": None, "padding_mode": None, "data_format": None, "input": None,
-}
+# Keys of PyTorch and Keras that have no counterpart, or say what happens anyway.
+DROPPED = ("in_channels", "in_features", "inplace", "dim", "axis", "input_shape", "name", "num_features",
+           "num_channels", "padding_mode", "data_format", "input")
 # Positionals in their order, by the layer's name here. None is left out: it follows from what enters.
 TORCH = {"conv": (None, "x", "k", "s", "p"), "deconv": (None, "x", "k", "s", "p"), "fc": (None, "x"), "gn": ("g", None)}
 KERAS = {"conv": ("x", "k", "s"), "deconv": ("x", "k", "s"), "fc": ("x",)}
 PLAIN = {"pool": ("k", "s", "p"), "dropout": ("p",), "up": ("k",), "leaky": ("a",), "elu": ("a",), "fc": ("x",),
          "bn": (), "flatten": (), "relu": (), "softmax": (), "sigmoid": (), "tanh": ()}
-FIRST = {"pool": "k", "conv": "k", "deconv": "k", "fc": "x", "dropout": "p", "up": "k", "leaky": "a", "elu": "a",
-         "gn": "g"}
 
 
 def flagged(text: str) -> str:
     """Arguments with other libraries' keys given as here: `3 stride 2` is `3 s2`."""
     def own(m):
-        key = KEYS.get(m.group(1).lower(), m.group(1))
-        return m.group() if key is None or len(key) > 1 else f"{key}{m.group(2)}"
+        key = PARAMETERS.get(plain_name(m.group(1)), m.group(1))
+        return m.group() if len(key) > 1 else f"{key}{m.group(2)}"
 
     return re.sub(r"\b([a-z_]\w*)(?: |=)(\d+(?:x\d+)*)\b", own, text)
 
@@ -57,9 +48,8 @@ def arguments(word: str, name: str, inside: str) -> dict[str, str]:
     for item in pieces(inside):
         key, sign, value = item.partition("=")
         if sign and re.fullmatch(r"\w+", key.strip()):
-            own = KEYS.get(key.strip(), key.strip())
-            if own is not None:
-                given[own] = tidy(value)
+            if key.strip() not in DROPPED:
+                given[PARAMETERS.get(plain_name(key.strip()), key.strip())] = tidy(value)
         elif item:
             positional.append(tidy(item))
     for place, value in zip(order(word, name, positional), positional):
@@ -102,7 +92,7 @@ def tidy(value: str) -> str:
 
 def written(word: str, given: dict[str, str]) -> list[str]:
     """The arguments: the first parameter as a positional, one letter and a number as a flag, others by key."""
-    first = FIRST.get(word)
+    first = FIRST_PARAMETERS.get(word)
     words = [given[first]] if first in given else []
     for key, value in given.items():
         if key == first or (key == "p" and value == "same") or (key in "sdg" and value == "1") \

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from . import ast
+from .convert import source_of
 from .lets import check_overrides, merged_input, override_expr, parse_input
 from .reader import Program, parse
 from .settings import Schema, setting_lines
@@ -34,14 +35,10 @@ def with_input(text: str, input: str) -> str:
     for stage in (stage for pipe in pipes for stage in pipe.stages):
         if isinstance(stage, ast.Layer) and stage.callee.name == "input":
             args = merged_input(stage, given)
-            return _edited(text, [(stage.start, stage.end, " ".join(["input", *map(_text_of, args)]))])
-    line = " ".join(["input", *map(_text_of, given.args)])
+            return _edited(text, [(stage.start, stage.end, " ".join(["input", *map(source_of, args)]))])
+    line = " ".join(["input", *map(source_of, given.args)])
     at = pipes[0].start if pipes else len(text)
     return f"{text[:at]}{line}\n{text[at:]}"
-
-
-def _text_of(node: ast.Node) -> str:
-    return node.source.text[node.start:node.end]
 
 
 def _module(program: Program, items, source: ast.Source, overrides, files: dict[str, str]) -> str:
@@ -74,8 +71,7 @@ def _override_text(let: ast.Let, given, files: dict[str, str]) -> str:
         written = None
     if isinstance(written, str) and isinstance(given, str) and not given.strip().startswith('"'):
         return f'"{given}"'
-    expr = override_expr(let.name.name, given, files)
-    return _text_of(expr)
+    return source_of(override_expr(let.name.name, given, files))
 
 
 def _no_names(node):
@@ -103,8 +99,8 @@ def _section_text(name: str, lines: list[ast.SettingLine]) -> str:
 
 def _line_text(line: ast.SettingLine) -> str:
     if line.stages is not None:
-        return f"{line.name.name}: " + " -> ".join(map(_text_of, line.stages))
-    return " ".join([line.name.name, *map(_text_of, line.args)])
+        return f"{line.name.name}: " + " -> ".join(map(source_of, line.stages))
+    return " ".join([line.name.name, *map(source_of, line.args)])
 
 
 def _edited(text: str, edits: list[tuple[int, int, str]]) -> str:

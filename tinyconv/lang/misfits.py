@@ -133,7 +133,7 @@ def words_of(callee: Callee) -> list[str]:
 
 def unknown_word(callee: Callee, arg: ast.Positional, scope: Scope, args) -> Fault:
     name = arg.value.name
-    position = next(i for i, a in enumerate(args) if a is arg)
+    position = args.index(arg)
     following = args[position + 1] if position + 1 < len(args) else None
     param = name if name in callee.params else foreign(name, callee.params)
     if param in callee.params and valued(following, scope):
@@ -223,7 +223,7 @@ def too_many(callee: Callee, item: Given, index: int, positionals: list[Given], 
             return missing_arrow(arg, name)
         if scope.find(name) is None and name not in scope.table.words and name != "in":
             return unknown_word(callee, arg, scope, args)
-    position = next(i for i, a in enumerate(args) if a is arg)
+    position = args.index(arg)
     before = args[position - 1] if position else None
     if valued(arg, scope) and isinstance(before, ast.Positional) and isinstance(before.value, ast.Name) \
             and scope.find(before.value.name) is None:
@@ -267,7 +267,7 @@ def surplus(callee: Callee, item: Given, index: int, positionals: list[Given], a
 def following_numbers(arg: ast.Arg, args) -> list[ast.Arg]:
     """`arg` and the numbers right after it."""
     found = []
-    for other in args[next(i for i, a in enumerate(args) if a is arg):]:
+    for other in args[args.index(arg):]:
         if not (isinstance(other, ast.Positional) and isinstance(other.value, ast.Number)):
             break
         found.append(other)

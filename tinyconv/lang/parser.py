@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from fractions import Fraction
 from pathlib import Path
@@ -11,6 +12,7 @@ from . import ast
 from .ast import Source
 
 GRAMMAR = Path(__file__).with_name("net.lark")
+EQUALS = re.compile(r"(?:[ \t\n;]|#[^\n]*(?![^\n]))*=")      # after a name: what may stand before its `=`, and that
 
 MAX_TEXT = 256_000          # characters
 MAX_DEPTH = 64              # nested braces, and the height of an expression
@@ -128,9 +130,11 @@ class AstBuilder:
 
     def same_line(self, name, value) -> None:
         """A name on the line after `=` is no value: a layer starts there, and the value is missing."""
-        between = self.source.text[name.end_pos:value.start]
-        if isinstance(value, ast.Name) and ("\n" in between or ";" in between):
-            at = name.end_pos + between.index("=")
+        if not isinstance(value, ast.Name):
+            return
+        at = EQUALS.match(self.source.text, name.end_pos).end() - 1
+        between = self.source.text[at:value.start]
+        if "\n" in between or ";" in between:
             self.problem("E110", "a value is missing after `=`", at, at + 1, "write it after the `=`, on the same line")
 
     def keyword(self, c):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..errors import Diagnostic
@@ -52,7 +53,7 @@ def parse(text: str, file: str = "<text>") -> Program:
 
     Raises NetError with diagnostics for everything the grammar refuses.
     """
-    return _Reader().program(normalise(text), file)
+    return Reader().program(normalise(text), file)
 
 
 def load(path: str | os.PathLike) -> Program:
@@ -122,8 +123,24 @@ def decode(data: bytes, file: str) -> str:
                                       column + 1, help="save the file as UTF-8")], {file: shown}) from None
 
 
-class _Reader:
-    def __init__(self):
+def identity(file: str) -> str:
+    """One name for all ways to write a path."""
+    try:
+        return os.path.realpath(file)
+    except (OSError, ValueError):
+        return file
+
+
+def included_path(file: str, name: str) -> str:
+    """The path of what `include "name"` means in `file`."""
+    return os.path.normpath(os.path.join(os.path.dirname(file), name))
+
+
+class Reader:
+    """Reads one program. buffers: {identity: text} of files that are read from here, not from disk."""
+
+    def __init__(self, buffers: Mapping[str, str] | None = None):
+        self.buffers = buffers or {}
         self.sources: dict[str, Source] = {}
         self.problems: list[Diagnostic] = []
         self.modules: dict[str, list[ast.Item]] = {}
@@ -131,8 +148,9 @@ class _Reader:
         self.read: set[str] = set()
 
     def program(self, text: str, file: str) -> Program:
+        """The program of a normalised text that stands in `file`. Raises SourceError."""
         root = self.module(text, file)
-        items = self.flatten(root, file, [(_identity(file), file)])
+        items = self.flatten(root, file, [(identity(file), file)])
         if self.problems:
             raise SourceError(self.problems, {name: s.text for name, s in self.sources.items()})
         return Program(file, items, root, self.sources, self.modules, self.included)
@@ -164,24 +182,24 @@ class _Reader:
             trace=(f"included from {chain[-2][1]}",)))
 
     def include(self, item: ast.Include, file: str, chain: list[tuple[str, str]]) -> list[ast.Item]:
-        path = os.path.normpath(os.path.join(os.path.dirname(file), item.path.value))
-        identity = _identity(path)
-        if any(identity == known for known, _ in chain):
-            at = next(i for i, (known, _) in enumerate(chain) if known == identity)
+        path = included_path(file, item.path.value)
+        own = identity(path)
+        at = next((i for i, (known, _) in enumerate(chain) if known == own), None)
+        if at is not None:
             shown = " -> ".join([name for _, name in chain[at:]] + [path])
             self.problems.append(Diagnostic("E003", f"this include is a cycle: {shown}", *item.span,
                                             help="remove one of these includes"))
             return []
         self.included[id(item)] = ""
-        if identity in self.read:
+        if own in self.read:
             return []
-        self.read.add(identity)
+        self.read.add(own)
         if len(self.read) > MAX_FILES:
             self.problems.append(Diagnostic("E005", f"more than {MAX_FILES} files are included", *item.span,
                                             help="put their blocks together into fewer files"))
             return []
         try:
-            text = decode(read_bytes(path), path)
+            text = self.buffers[own] if own in self.buffers else decode(read_bytes(path), path)
         except (OSError, ValueError) as error:
             self.problems.append(unreadable(path, error, item.path))
             return []
@@ -190,11 +208,4 @@ class _Reader:
             self.sources.setdefault(path, Source(path, error.files[path]))
             return []
         self.included[id(item)] = path
-        return self.flatten(self.module(text, path), path, [*chain, (identity, path)])
-
-
-def _identity(file: str) -> str:
-    try:
-        return os.path.realpath(file)
-    except (OSError, ValueError):
-        return file
+        return self.flatten(self.module(text, path), path, [*chain, (own, path)])

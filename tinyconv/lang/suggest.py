@@ -114,7 +114,6 @@ FOREIGN = {
     "dataset": "source",
     "augmentation": "augment",
     "cosineannealing": "cosine",
-    "steplr": "step",
 }
 PARAMETERS = {
     "stride": "s", "strides": "s", "padding": "p", "pad": "p", "dilation": "d", "dilate": "d", "groups": "g",
@@ -124,7 +123,9 @@ PARAMETERS = {
     "kernelsize": "k",
     "size": "k", "weightdecay": "decay", "learningrate": "lr", "sigma": "init", "rate": "p", "gamma": "factor",
     "milestones": "at", "depthwise": "dw", "epsilon": "eps", "average": "avg", "mean": "avg", "maximum": "max",
-    "labelsmoothing": "smoothing", "slope": "a", "alpha": "a", "outputpadding": "op",
+    "labelsmoothing": "smoothing", "slope": "a", "alpha": "a", "outputpadding": "op", "poolsize": "k",
+    "outputsize": "k", "scalefactor": "k", "outfeatures": "x", "dilationrate": "d", "numgroups": "g",
+    "negativeslope": "a", "usebias": "bias",
 }
 
 
@@ -252,8 +253,8 @@ VALUES_ELSEWHERE = {
     "zero": "zeros", "average": "avg", "mean": "avg", "maximum": "max", "bilinear": "linear", "dataset": "data",
 }
 # The parameter that a layer's first positional fills.
-FIRST_PARAMETERS = {"conv": "k", "deconv": "k", "pool": "k", "up": "k", "crop": "k", "dropout": "p", "droppath": "p",
-                    "dropblock": "p", "lrn": "n", "gn": "g", "elu": "a", "leaky": "a", "scale": "v", "shuffle": "g"}
+FIRST_PARAMETERS = {"conv": "k", "deconv": "k", "pool": "k", "fc": "x", "up": "k", "crop": "k", "dropout": "p",
+                    "droppath": "p", "dropblock": "p", "lrn": "n", "gn": "g", "elu": "a", "leaky": "a", "scale": "v", "shuffle": "g"}
 # Settings that are keys of another line here.
 SETTINGS_ELSEWHERE = {
     "lr": "optimizer sgd lr={}", "learning_rate": "optimizer sgd lr={}", "learningrate": "optimizer sgd lr={}",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
-from .analysis import identity
+from ..lang.reader import identity, included_path
 from .outline import Definition, Outline, Statement, Token
 from .project import Found, Project
 
@@ -43,7 +41,7 @@ def included_file(project: Project, path: str, outline: Outline, offset: int) ->
     """The path of the include that an offset is on, None elsewhere or where there is no such file."""
     for name, start, end in outline.includes:
         if start <= offset <= end:
-            target = os.path.normpath(os.path.join(os.path.dirname(path), name))
+            target = included_path(path, name)
             return target if project.read(target) is not None else None
     return None
 
@@ -51,7 +49,7 @@ def included_file(project: Project, path: str, outline: Outline, offset: int) ->
 def include_of(project: Project, path: str, outline: Outline, file: str) -> tuple[int, int] | None:
     """Start and end of the include in `path` that brings in `file`, be it by another file; None where none does."""
     for name, start, end in outline.includes:
-        target = os.path.normpath(os.path.join(os.path.dirname(path), name))
+        target = included_path(path, name)
         text = project.read(target)
         if text is not None and any(identity(f) == identity(file) for f in project.outlines(target, Outline(text))):
             return start, end

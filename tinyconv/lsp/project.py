@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 from ..errors import NetError
-from ..lang.reader import decode, read_bytes
-from .analysis import Analysis, analyse, identity
+from ..lang.reader import MAX_FILES, decode, identity, included_path, read_bytes
+from .analysis import Analysis, analyse
 from .outline import Definition, Outline
 from .text import Text
 
@@ -88,10 +87,10 @@ class Project:
         found = {path: outline}
         waiting = [path]
         seen = {identity(path)}
-        while waiting and len(found) < 100:
+        while waiting and len(found) <= MAX_FILES:
             file = waiting.pop(0)
             for name, _, _ in found[file].includes:
-                target = os.path.normpath(os.path.join(os.path.dirname(file), name))
+                target = included_path(file, name)
                 text = None if identity(target) in seen else self.read(target)
                 seen.add(identity(target))
                 if text is not None:

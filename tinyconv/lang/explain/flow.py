@@ -10,7 +10,6 @@ from .braces import dangling_arrow, empty_branch
 from .spot import MARKS, NUMBER, WORD, Spot
 
 
-
 def bar(spot: Spot):
     if spot.word != "|":
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ..suggest import PARAMETERS, VALUES_ELSEWHERE
+from ..suggest import PARAMETERS, VALUES_ELSEWHERE, elsewhere
 from .spot import Spot, setting, shortened
 
 LOOKALIKES = {
@@ -142,7 +142,7 @@ def misplaced(spot: Spot, word: str, end: int):
                            "E109")
     count = re.match(r"(\d+)(?:\s*x)?\s+([a-z_]\w*(?:[ \t]+[\w.=]+)*)", spot.rest)
     if count and not spot.stage:
-        return spot.report(f"`{shown}` stands before a layer", 
+        return spot.report(f"`{shown}` stands before a layer",
                            f"write `repeat {count.group(1)} {{ {count.group(2)} }}`", end=end)
     if "ARROW" in spot.expected and spot.same_line():
         return spot.report(f"`{shown}` follows something complete",
@@ -155,8 +155,6 @@ def misplaced(spot: Spot, word: str, end: int):
 
 
 def _without_dots(word: str) -> str:
-    from ..suggest import elsewhere
-
     last = elsewhere(word.rsplit(".", 1)[1])
     return f"write `{last}`" if last else "names have letters, digits and _, no dots"
 
