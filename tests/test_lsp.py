@@ -228,6 +228,11 @@ def test_a_call_shows_signature_comment_and_sums(folder):
     assert "`cb k=3x3 x=8 s=1`" in text and "32x32 x3 -> 32x32 x8" in text and "232 params" in text
 
 
+def test_a_call_shows_its_signature_on_every_argument(folder):
+    text = hovered(NET.replace("cb 3x3", "cb 3¦x3"), folder)
+    assert "block cb k x s=1" in text and "A convolution and what follows it." in text and "232 params" in text
+
+
 def test_names_show_their_values(folder):
     assert "= 10" in hovered(NET.replace("fc classes", "fc cla¦sses"), folder)
     assert "let base = 8" in hovered(NET.replace("x=base -", "x=ba¦se -"), folder)
@@ -238,6 +243,19 @@ def test_names_show_their_values(folder):
 
 def test_settings_show_their_signature():
     assert "sgd / lr=0.01" in hovered("train { opti¦mizer sgd lr=0.1 }")
+    assert "optimizer sgd | adam" in hovered("train { opti¦mizer sdg }")
+    assert "epochs n" in hovered("train { ep¦ochs 3 }")
+    assert "crop n" in hovered("data { augment: pad 4 -> cr¦op 3 }")
+    assert "augment: pad | crop" in hovered("data { augm¦ent: pad 4 }")
+
+
+def test_included_files_are_read_from_the_editor_even_where_no_disk_has_them():
+    found, path = project(NET)
+    assert [d.code for d in found.analysis(path).diagnostics] == ["E001"]
+    found.open("/nowhere/blocks.net", BLOCKS)
+    assert all(d.is_warning for d in found.analysis(path).diagnostics)
+    found.open("/nowhere/blocks.net", BLOCKS.replace("bn", "bnn"))
+    assert [(d.code, d.file) for d in found.analysis(path).diagnostics] == [("E120", "/nowhere/blocks.net")]
 
 
 def test_the_last_good_graph_answers_while_a_line_is_half_typed():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..lang.callee import ANY, Callee, show_default
@@ -236,23 +236,33 @@ def references(at: Place) -> list[Completion]:
 
 
 def in_section(at: Place) -> list[Completion]:
-    settings: Mapping[str, Setting] = SECTIONS.get(at.before.frame.name, {})
     words = at.words
     if not words and not at.statement.setting:
         return [Completion(name, "setting", usage_of(setting), f"{name}:" if setting.pipeline else "")
-                for name, setting in settings.items()]
-    setting = settings.get(at.statement.setting or words[0])
+                for name, setting in SECTIONS.get(at.before.frame.name, {}).items()]
+    setting, chosen = setting_of(at.statement)
     if setting is None:
         return []
-    choices = setting.choices or {}
-    chosen = words[0:1] if at.statement.setting else words[1:2]
     if setting.choices is not None and not chosen:
-        return [Completion(name, "choice", Callee(name, s.params).usage()) for name, s in choices.items()]
-    signature = choices.get(chosen[0]) if chosen else None
-    callee = Callee(signature.name, signature.params) if signature else Callee(setting.name, setting.params)
+        return [Completion(name, "choice", Callee(name, s.params).usage()) for name, s in setting.choices.items()]
+    callee = callee_of(setting, chosen)
     if words[-1:] == ["="]:
         return key_values(at, callee, words[-2]) + values(at)
-    return arguments(callee)
+    return arguments(callee) if callee else []
+
+
+def setting_of(statement: Statement) -> tuple[Setting | None, str]:
+    """The setting that a statement of a section belongs to, and the choice or step that it names, as far as typed."""
+    words = [t.text for t in statement.tokens]
+    setting = SECTIONS.get(statement.frame.name, {}).get(statement.setting or statement.head)
+    return setting, "".join(words[:1] if statement.setting else words[1:2])
+
+
+def callee_of(setting: Setting, chosen: str) -> Callee | None:
+    """What the arguments are given to; None where it is a choice that there is not."""
+    if setting.choices is None:
+        return Callee(setting.name, setting.params)
+    return Callee(chosen, setting.choices[chosen].params) if chosen in setting.choices else None
 
 
 def usage_of(setting: Setting) -> str:

@@ -9,8 +9,8 @@ from ..graph.describe import axes, describe
 from ..graph.graph import add_known
 from ..lang.callee import Callee
 from ..layers import LAYERS
-from ..sections import SECTIONS
 from .analysis import Analysis
+from .completion import callee_of, setting_of, usage_of
 from .navigation import resolve
 from .outline import Statement
 from .project import Found, Project
@@ -29,8 +29,7 @@ class Hover:
 
 def hover(project: Project, path: str, offset: int) -> Hover | None:
     """The hover at an offset of an open document, None where there is nothing to say."""
-    analysis = project.analysis(path)
-    outline = analysis.outline
+    outline = project.analysis(path).outline
     at = outline.at(offset)
     if at is None:
         return None
@@ -45,37 +44,26 @@ def hover(project: Project, path: str, offset: int) -> Hover | None:
         return Hover(text, callee.start, statement.tokens[-1].end) if text else None
     if not statement.is_stage:
         return None
-    lines = [f"```net\n{usage(project, path, analysis, callee.text, found)}\n```"]
-    if found and (comment := found.outline.comment_above(found.definition.start)):
-        lines.append(comment)
-    lines += costs(project, path, callee.start)
-    return Hover("\n\n".join(lines), callee.start, statement.tokens[-1].end) if len(lines) > 1 or found \
-        or callee.text in LAYERS else None
+    called = resolve(project, path, outline, callee.start)
+    lines = costs(project, path, callee.start)
+    if called and called.definition.kind == "block":
+        lines.insert(0, of_definition(project, path, called))
+    elif callee.text in LAYERS:
+        lines.insert(0, code(Callee(callee.text, LAYERS[callee.text].signature.params).usage()))
+    return Hover("\n\n".join(lines), callee.start, statement.tokens[-1].end) if lines else None
 
 
-def usage(project: Project, path: str, analysis: Analysis, name: str, found: Found | None) -> str:
-    """The signature of a block or built-in."""
-    if found is not None:
-        return f"block {found.definition.detail}" if found.definition.kind == "block" else found.definition.detail
-    return Callee(name, LAYERS[name].signature.params).usage() if name in LAYERS else name
+def code(text: str) -> str:
+    return f"```net\n{text}\n```"
 
 
 def of_setting(statement: Statement) -> str:
     """The signature of a setting, or of a step in a pipeline."""
-    settings = SECTIONS.get(statement.frame.name, {})
-    setting = settings.get(statement.setting or statement.head)
+    setting, chosen = setting_of(statement)
     if setting is None:
         return ""
-    words = [t.text for t in statement.tokens]
-    choices = setting.choices or {}
-    if statement.setting:
-        callees = [choices[words[0]]] if words[0] in choices else []
-    else:
-        callees = [choices[w] for w in words[1:2] if w in choices]
-    if not callees and setting.choices:
-        return f"```net\n{setting.name}{':' if setting.pipeline else ''} {' | '.join(choices)}\n```"
-    name, params = (callees[0].name, callees[0].params) if callees else (setting.name, setting.params)
-    return f"```net\n{Callee(name, params).usage()}\n```"
+    callee = callee_of(setting, chosen)
+    return code(callee.usage() if callee else usage_of(setting))
 
 
 # Names
@@ -85,12 +73,11 @@ def of_definition(project: Project, path: str, found: Found) -> str:
     definition = found.definition
     if definition.kind == "block":
         comment = found.outline.comment_above(definition.start)
-        head = f"```net\nblock {definition.detail}\n```"
-        return "\n\n".join([head, comment] if comment else [head])
+        return code(f"block {definition.detail}") + (f"\n\n{comment}" if comment else "")
     if definition.kind == "let":
         value = value_of(project, path, found)
-        text = f"let {definition.name} = {definition.detail}"
-        return f"```net\n{text}\n```" + (f"\n\n= {value}" if value and value != definition.detail else "")
+        return code(f"let {definition.name} = {definition.detail}") + (
+            f"\n\n= {value}" if value and value != definition.detail else "")
     if definition.kind == "parameter":
         default = f" = {definition.detail}" if definition.detail else ""
         given = parameter_values(project, found)
@@ -127,8 +114,8 @@ def shapes_of(project: Project, found: Found) -> list[str]:
     if at is None or not at[0].is_stage:
         return []
     places = stage_places(project, found.path, at[0].tokens[0].start)
-    return list(dict.fromkeys(str(nodes[-1].shape) for graph, place in places
-                              for nodes in (*layers(graph, place), *(group for _, group in calls(graph, place)))))
+    return list(dict.fromkeys(str(node.shape) for graph, place in places for node in
+                              (*layers(graph, place), *(nodes[-1] for _, nodes in calls(graph, place)))))
 
 
 # Layers and calls
@@ -181,9 +168,9 @@ def built(graph: Graph, place) -> bool:
     return bool(layers(graph, place) or calls(graph, place))
 
 
-def layers(graph: Graph, place) -> list[list[Node]]:
+def layers(graph: Graph, place) -> list[Node]:
     """The nodes that the layer at a place became, one a pass."""
-    return [[node] for node in graph.nodes if tuple(node.span[:3]) == place]
+    return [node for node in graph.nodes if tuple(node.span[:3]) == place]
 
 
 def calls(graph: Graph, place) -> list[tuple[object, list[Node]]]:
@@ -200,7 +187,7 @@ def costs(project: Project, path: str, offset: int) -> list[str]:
     """Shapes and costs of the stage at an offset, one paragraph for each distinct way in which it is built."""
     found: dict[tuple, list[tuple[str, Node]]] = {}
     for graph, place in stage_places(project, path, offset):
-        for (node,) in layers(graph, place):
+        for node in layers(graph, place):
             found.setdefault(facts(graph, [node], described(graph, node)), []).append((node.name, node))
         for call, nodes in calls(graph, place):
             given = " ".join(f"{name}={value}" for name, value in call.args.items())

@@ -11,13 +11,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from ..lang.suggest import KEYWORDS
+from ..sections import SECTIONS
+
 TOKEN = re.compile(r"""
     (?P<space>[^\S\n]+) | (?P<comment>\#[^\n]*) | (?P<text>"[^"\n]*"?) | (?P<arrow>->) | (?P<end>[\n;])
   | (?P<ref>@[ \t]*(?:[A-Za-z_]\w*)?) | (?P<name>[A-Za-z_]\w*) | (?P<number>[\d?.][\w.?]*) | (?P<mark>.)
 """, re.VERBOSE)
 
-KEYWORDS = ("let", "default", "include", "block", "head", "repeat", "when", "else", "as", "and", "or", "not")
-SECTIONS = ("data", "train")
 TOP = ("block", "head", "include", "default")       # these stand at the top of a file and in no braces
 
 
