@@ -211,14 +211,15 @@ def test_pca_measures_and_shifts_along_the_eigenvectors():
     split = Split(x, np.zeros(40))
     covariance = np.cov((x / 255.0).reshape(-1, 3).T, bias=True)
     values, vectors = np.linalg.eigh(covariance)
-    assert np.allclose(np.abs(split.axes), np.abs(vectors * values), atol=1e-9)
-    assert (split.axes[np.abs(split.axes).argmax(0), range(3)] > 0).all()
+    assert np.allclose(np.abs(split.colour_axes), np.abs(vectors * values), atol=1e-9)
+    assert (split.colour_axes[np.abs(split.colour_axes).argmax(0), range(3)] > 0).all()
     lazy = Split(list(x), np.zeros(40))
-    assert (lazy.axes == split.axes).all()
+    assert (lazy.colour_axes == split.colour_axes).all()
     flat = np.full((20000, 1, 1, 3), 0.5, np.float32)
     bound = steps.bind(parse("pca 0.5"), split)
     moved = steps.run(bound, flat, np.arange(20000), KEY)[:, 0, 0].astype(float) - 0.5
-    assert np.allclose(np.cov(moved.T), 0.25 * split.axes @ split.axes.T, atol=0.02 * 0.25 * values.max() ** 2)
+    axes = split.colour_axes
+    assert np.allclose(np.cov(moved.T), 0.25 * axes @ axes.T, atol=0.02 * 0.25 * values.max() ** 2)
     assert (steps.run(bound, x, np.arange(40), KEY)[0] != x[0]).any()
     with pytest.raises(NetError, match="pca"):
         dataset.principal_axes(Split(images(shape=(4, 4, 1)), np.zeros(6)))
@@ -289,11 +290,10 @@ def test_every_step_depends_on_the_sample_alone():
                 zip(a, b)}
 
     reference = gather(split, 24, threads=1)
-    for source, batch, kw in ((split, 5, {"threads": 4}), (split, 7, {"shuffle": False}),
+    for source, batch, kw in ((split, 24, {"threads": 1}), (split, 5, {"threads": 4}), (split, 7, {"shuffle": False}),
                               (Split(list(x), np.arange(24)), 6, {"threads": 3})):
         other = gather(source, batch, **kw)
         assert all((other[k] == reference[k]).all() for k in range(24))
-    assert any((image != gather(split, 24, threads=1)[k]).any() for k, image in reference.items()) is False
     assert len({image.tobytes() for image in reference.values()}) == 24
 
 
@@ -369,7 +369,7 @@ def test_cutmix_pastes_a_window_of_the_next_image():
                     corners = [image[0, 0], image[0, -1], image[-1, 0], image[-1, -1]]
                     inside = np.argwhere(image != max(corners, key=corners.count))
                     tall, wide = inside.max(0) - inside.min(0) + 1 if len(inside) else (0, 0)
-                    assert len(inside) in (tall * wide, 600 - tall * wide) or image.mean() in (0, 1)
+                    assert len(inside) in (tall * wide, 600 - tall * wide)
     areas, hits = np.array(areas), np.array(hits)
     for low in (0, 0.5):
         some = (areas >= low) & (areas < low + 0.5)
@@ -387,8 +387,10 @@ def test_mixed_masks_follow_their_images():
 
 
 def test_mixing_goes_on_and_is_the_same_with_any_threads():
-    batches = Batches(one_hot(), 30, parse("mixup -> noise 0.1"), seed=1, threads=3)
-    whole = list(batches)
+    split = one_hot()
+    whole = list(Batches(split, 30, parse("mixup -> noise 0.1"), seed=1, threads=3))
+    listed = Batches(Split(list(split.images), split.labels), 30, parse("mixup -> noise 0.1"), seed=1)
+    assert all((a == c).all() and (b == d).all() for (a, b), (c, d) in zip(whole, listed, strict=True))
     again = list(Batches(one_hot(), 30, parse("mixup -> noise 0.1"), seed=1, threads=1).start(4))
     assert all((a == c).all() and (b == d).all() for (a, b), (c, d) in zip(whole[4:], again))
     with pytest.raises(NetError, match="put `mixup` last"):

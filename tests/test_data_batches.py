@@ -117,7 +117,7 @@ def test_the_queue_is_bounded():
     made = []
 
     class Counted:
-        channels = 3
+        axes, channels = 2, 3
 
         def __len__(self):
             return 400
@@ -136,7 +136,7 @@ def test_the_queue_is_bounded():
 
 def test_errors_come_out_in_their_batch():
     class Broken:
-        channels = 3
+        axes, channels = 2, 3
 
         def __getitem__(self, i):
             if i == 9:
@@ -172,7 +172,7 @@ def test_another_size_is_named_with_the_step_that_mends_it():
 
 def test_images_decoded_when_needed_are_checked_in_their_batch():
     class Lazy:
-        channels = 3
+        axes, channels = 2, 3
 
         def __getitem__(self, i):
             return np.zeros((6, 6 - (i == 3), 3), np.uint8)

@@ -259,8 +259,9 @@ def test_lists_with_splits_and_numbers(tmp_path):
 
 @pytest.mark.parametrize("text, words", [
     ("a,b\n1,2\n", "`file` and `label`"), ("file,label\npics/9.png,a\n", "pics/9.png"), ("", "empty"),
-    ("file,label\npics/0.png\n", "row 2 has no label"), ("file,label\nnotes.txt,a\n", "row 2: `notes.txt`"),
-    ("file,label,split\npics/0.png,a,dev\n", "split `dev`"),
+    ("file,label\npics/0.png\n", "line 2 has no label"), ("file,label\nnotes.txt,a\n", "line 2: `notes.txt`"),
+    ("pics/0.png,a\n\nnotes.txt,a\n", "line 3: `notes.txt`"),
+    ("file,label,split\npics/0.png,a,dev\n", "line 2: split `dev`"),
     ("file,label,split\npics/0.png,a,train\npics/1.png,b,test", "class `b` is not in the training part")])
 def test_lists_that_do_not_fit(tmp_path, text, words):
     fails(listed(tmp_path, text), words)

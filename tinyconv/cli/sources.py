@@ -43,7 +43,7 @@ def open_data(how: dict[str, Any], seed: int):
 
     dataset = data.open(how["source"], validation=how["validation"], seed=seed, skip_bad=how["skip_bad"])
     if "pca" in how:
-        dataset.train.axes = np.array(how["pca"])
+        dataset.train.colour_axes = np.array(how["pca"])
     for message in dataset.skipped[:5]:
         note(f"skipped: {message}")
     if len(dataset.skipped) > 5:
@@ -54,7 +54,7 @@ def open_data(how: dict[str, Any], seed: int):
 def measured(how: dict[str, Any], dataset, steps) -> dict[str, Any]:
     """`how` with what the steps of `augment` take from the training set, to be kept with the run: the axes of `pca`."""
     if any(step[0] == "pca" for step in steps):
-        return {**how, "pca": dataset.train.axes.tolist()}
+        return {**how, "pca": dataset.train.colour_axes.tolist()}
     return how
 
 

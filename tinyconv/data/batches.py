@@ -10,7 +10,7 @@ from itertools import islice
 import numpy as np
 
 from tinyconv.data import hashing, steps as pipeline
-from tinyconv.data.dataset import Split
+from tinyconv.data.dataset import Split, stacked
 from tinyconv.data.media import Lazy
 from tinyconv.errors import NetError
 
@@ -97,9 +97,7 @@ class Batches:
             if key is not None:
                 labels = pipeline.relabel(self.steps, labels, x.shape, samples, key)
             return np.ascontiguousarray(x), labels
-        masks = [split.labels[i][..., None] for i in samples]
-        if len({mask.shape for mask in masks}) == 1:
-            masks = np.stack(masks)
+        masks = stacked([split.labels[i][..., None] for i in samples])
         masks = pipeline.run(self.steps, masks, samples, key, name, masks=True)
         return np.ascontiguousarray(x), masks[..., 0].astype(np.int32)
 

@@ -43,10 +43,10 @@ class Split:
         if isinstance(self.images, list):
             return tuple(sizes[0] if len(set(sizes)) == 1 else None
                          for sizes in zip(*{image.shape for image in self.images}))
-        return (None,) * getattr(self.images, "axes", 2) + (self.images.channels,)
+        return (None,) * self.images.axes + (self.images.channels,)
 
     @cached_property
-    def axes(self) -> np.ndarray:
+    def colour_axes(self) -> np.ndarray:
         """What `pca` shifts colours along: `principal_axes` of these images, measured at the first need."""
         return principal_axes(self)
 
@@ -63,6 +63,11 @@ class Split:
         """The images at these positions, in that order, as a split of its own."""
         names = None if self.names is None else [self.names[i] for i in index]
         return Split(_taken(self.images, index), _taken(self.labels, index), names)
+
+
+def stacked(arrays: list[np.ndarray]) -> np.ndarray | list[np.ndarray]:
+    """One array (n, …) where all shapes agree, else the list as it is."""
+    return np.stack(arrays) if len({array.shape for array in arrays}) == 1 else arrays
 
 
 def _taken(values, index: np.ndarray):

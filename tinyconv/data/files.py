@@ -22,6 +22,11 @@ RATIO_FREE = 64 << 20
 DEPTH = 3  # train/CLASS/image is the deepest layout
 
 
+def too_large(size: int, packed: int) -> bool:
+    """Whether `size` bytes out of `packed` ones are more than what is unpacked here."""
+    return size > LIMIT or (size > RATIO_FREE and size > RATIO_LIMIT * packed)
+
+
 def reason(error: BaseException) -> str:
     """The plain words of an exception, without paths and numbers of errors."""
     if isinstance(error, OSError) and error.strerror:
@@ -42,7 +47,7 @@ class Files:
     def __init__(self, label: str, names: list[str], folders: set[str], prefix: str = ""):
         self.label = label
         self.prefix = prefix
-        for name in names:
+        for name in [*names, *folders]:
             parent = name.rpartition("/")[0]
             while parent and parent not in folders:
                 folders.add(parent)
@@ -114,18 +119,12 @@ class Folder(Files):
             raise NetError(f"{self.path(name)}: {reason(error)}") from error
 
 
-class Loose(Files):
+class Loose(Folder):
     """Files under a folder that are named elsewhere, as in a list: the folder itself is not searched."""
 
     def __init__(self, path: Path):
         self.root = path
-        super().__init__(str(path), [], set())
-
-    def path(self, name: str) -> str:
-        return str(self.root / name)
-
-    def read(self, name: str) -> bytes:
-        return read_file(self.root / name)
+        Files.__init__(self, str(path), [], set())
 
 
 class Archive(Files):
@@ -151,10 +150,6 @@ class Archive(Files):
                 folders.add(inner.rstrip("/"))
             else:
                 names.append(inner)
-        for folder in list(folders):
-            while "/" in folder:
-                folder = folder.rpartition("/")[0]
-                folders.add(folder)
         super().__init__(str(path), names, folders, prefix)
 
     def path(self, name: str) -> str:
@@ -164,9 +159,7 @@ class Archive(Files):
         if self.prefix + name not in self.zip.NameToInfo:
             raise NetError(f"{self.path(name)}: no such member of the archive")
         info = self.zip.getinfo(self.prefix + name)
-        if info.file_size > LIMIT or (
-            info.file_size > RATIO_FREE and info.file_size > RATIO_LIMIT * max(1, info.compress_size)
-        ):
+        if too_large(info.file_size, info.compress_size):
             raise NetError(f"{self.path(name)}: unpacks to {info.file_size:,} bytes, which is refused",
                            help="unpack the archive yourself and give the folder")
         try:
@@ -188,12 +181,14 @@ class Tarball(Files):
     def __init__(self, path: Path):
         self.root = path
         self._data: dict[str, bytes] = {}
+        total = 0
         try:
             with tarfile.open(path) as archive:
                 for member in archive:
                     if not member.isfile():
                         continue
-                    if sum(map(len, self._data.values())) + member.size > LIMIT:
+                    total += member.size
+                    if total > LIMIT:
                         raise NetError(f"{path}: unpacks to more than {LIMIT >> 30} GiB, which is refused")
                     self._data[member.name.rpartition("/")[2]] = archive.extractfile(member).read()
         except (OSError, EOFError, tarfile.TarError, zlib.error) as error:

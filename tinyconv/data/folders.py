@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from tinyconv.data import media
-from tinyconv.data.dataset import Split
+from tinyconv.data.dataset import Split, stacked
 from tinyconv.data.files import Files
 from tinyconv.data.parts import Parts, Reader, listed, numbered
 from tinyconv.errors import NetError
@@ -129,8 +129,7 @@ def _pairs(files: Files, roots: dict[str, str], skip_bad: bool) -> Parts:
         splits[role] = data, [files.path(name) for name in members]
     classes = _number_masks(files, masks)
     for role, (data, names) in splits.items():
-        same = len({mask.shape for mask in masks[role]}) == 1
-        splits[role] = Split(data, np.stack(masks[role]) if same else masks[role], names)
+        splits[role] = Split(data, stacked(masks[role]), names)
     return Parts(splits, classes, skipped)
 
 
@@ -179,14 +178,15 @@ def lists(files: Files, found: dict[str, str], skip_bad: bool) -> Parts:
         raise NetError(f"{files.label}: no row of the split `train`")
     numbers = all(label.isdecimal() for of_role in rows.values() for _, label in of_role)
     classes = sorted({label for _, label in rows["train"]})
+    position = {name: i for i, name in enumerate(classes)}
     skipped: list[str] = []
     splits = {}
     for role, of_role in rows.items():
-        strange = next((row for row in of_role if not numbers and row[1] not in classes), None)
+        strange = next((row for row in of_role if not numbers and row[1] not in position), None)
         if strange:
             raise NetError(f"{files.path(strange[0])}: class `{strange[1]}` is not in the training part",
                            help=f"the classes are {listed(classes)}")
-        labels = np.array([int(label) if numbers else classes.index(label) for _, label in of_role], np.int32)
+        labels = np.array([int(label) if numbers else position[label] for _, label in of_role], np.int32)
         splits[role] = _decoded(files, [file for file, _ in of_role], labels, skip_bad, skipped)
     return Parts(splits, numbered(splits, files.label) if numbers else classes, skipped)
 
@@ -198,28 +198,29 @@ def _rows(data: bytes, label: str) -> list[tuple[str, str, str]]:
     except UnicodeDecodeError as error:
         raise NetError(f"{label}: not text in UTF-8") from error
     first = text.partition("\n")[0]
-    lines = [[cell.strip() for cell in row]
-             for row in csv.reader(io.StringIO(text), delimiter=max(",;\t", key=first.count)) if any(row)]
+    reader = csv.reader(io.StringIO(text), delimiter=max(",;\t", key=first.count))
+    lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(row)]
     if not lines:
         raise NetError(f"{label}: an empty list")
-    names = [cell.lower() for cell in lines[0]]
+    top = lines[0][1]
+    names = [cell.lower() for cell in top]
     columns = [next((names.index(n) for n in wanted if n in names), None) for wanted in (_FILE, _LABEL, _SPLIT)]
     if columns[0] is None or columns[1] is None:
-        if not media.kind(lines[0][0]):
-            raise NetError(f"{label}: no columns `file` and `label` in its first row: {listed(lines[0])}",
+        if not media.kind(top[0]):
+            raise NetError(f"{label}: no columns `file` and `label` in its first row: {listed(top)}",
                            help="write `file,label` above the rows")
-        columns = [0, 1, 2 if len(lines[0]) > 2 else None]
+        columns = [0, 1, 2 if len(top) > 2 else None]
     else:
         lines = lines[1:]
     rows = []
-    for number, line in enumerate(lines, 2):
+    for number, line in lines:
         cells = ["" if at is None else line[at] if at < len(line) else "" for at in columns]
         if not cells[0] or not cells[1]:
-            raise NetError(f"{label}: row {number} has no {'file' if not cells[0] else 'label'}")
+            raise NetError(f"{label}: line {number} has no {'file' if not cells[0] else 'label'}")
         if not media.kind(cells[0]):
-            raise NetError(f"{label}: row {number}: `{cells[0]}` is no image, .npy or .wav file")
+            raise NetError(f"{label}: line {number}: `{cells[0]}` is no image, .npy or .wav file")
         if cells[2] not in ("", *ROLES):
-            raise NetError(f"{label}: row {number}: split `{cells[2]}`", help=f"splits are {', '.join(ROLES)}")
+            raise NetError(f"{label}: line {number}: split `{cells[2]}`", help=f"splits are {', '.join(ROLES)}")
         rows.append((cells[0], cells[1], cells[2]))
     return rows
 

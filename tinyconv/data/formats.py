@@ -10,7 +10,7 @@ import zlib
 
 import numpy as np
 
-from tinyconv.data.files import LIMIT, RATIO_FREE, RATIO_LIMIT, BadFile, reason
+from tinyconv.data.files import BadFile, reason, too_large
 from tinyconv.errors import NetError
 
 RECORD = 3073  # CIFAR binary: the label byte and 3 planes of 32 x 32
@@ -53,7 +53,7 @@ def read_idx(data: bytes, label: str, axes: int, skip_bad: bool, skipped: list[s
 
 
 def _gunzip(data: bytes, label: str) -> tuple[bytes, bool]:
-    """What can be unpacked, and whether that is all. Stops at LIMIT."""
+    """What can be unpacked, and whether that is all. NetError where it is too large."""
     parts, total = [], 0
     stream = zlib.decompressobj(wbits=31)  # not gzip.open: that drops the last whole part of a truncated file
     for at in range(0, len(data), 1 << 14):
@@ -62,7 +62,7 @@ def _gunzip(data: bytes, label: str) -> tuple[bytes, bool]:
         except zlib.error:
             return b"".join(parts), False
         total += len(parts[-1])
-        if total > LIMIT or (total > RATIO_FREE and total > RATIO_LIMIT * len(data)):
+        if too_large(total, len(data)):
             raise NetError(f"{label}: unpacks to more than {total:,} bytes, which is refused",
                            help="unpack it yourself if it is what you meant")
         if stream.eof:
@@ -141,12 +141,12 @@ def read_wav(data: bytes, label: str) -> tuple[np.ndarray, int]:
 def read_npz(data: bytes, label: str) -> tuple[dict[str, np.ndarray], list[str]]:
     """The arrays of an .npz that a data set may have, and the names of all; nothing is ever unpickled.
 
-    Larger than LIMIT unpacked, or growing absurdly: refused.
+    NetError where they are too large unpacked.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             size = sum(info.file_size for info in archive.infolist())
-        if size > LIMIT or (size > RATIO_FREE and size > RATIO_LIMIT * len(data)):
+        if too_large(size, len(data)):
             raise NetError(f"{label}: unpacks to {size:,} bytes, which is refused")
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files if name in NPZ_NAMES}, list(arrays.files)
@@ -183,13 +183,12 @@ def npz_labels(array: np.ndarray, count: int, name: str, label: str) -> np.ndarr
                        "where labels are whole numbers of shape (n,), or (n, height, width) for masks")
     if len(array) != count:
         raise NetError(f"{label}: {len(array):,} labels in `{name}` for {count:,} images")
-    bad = (array < 0) | (array > (65535 if array.ndim == 1 else 254))
-    if array.ndim > 1 and not bad.any():
-        return array.astype(np.uint8)
-    if bad.any() and array.ndim > 1:
+    masks = array.ndim > 1
+    bad = (array < 0) | (array > (254 if masks else 65535))
+    if masks and bad.any():
         raise NetError(f"{label}: `{name}` goes from {array.min()} to {array.max()}; masks hold class numbers, "
                        "0 to 254")
     if bad.any():
         at = int(np.argmax(bad))
         raise NetError(f"{label}: label {array[at]} out of range at {name}[{at}]: classes count from 0")
-    return array.astype(np.int32)
+    return array.astype(np.uint8 if masks else np.int32)

@@ -96,8 +96,12 @@ def resizedcrop(x: np.ndarray, draw: Draw, nearest: bool, n: int, scale: tuple, 
     return _pictures(x, (n, n), change)
 
 
-def windows(h: int, w: int, draw: Draw, scale: tuple, ratio: tuple,
-            tries: int = 10) -> tuple[list[int], list[int], list[int], list[int]]:
+_TRIES = 10
+WINDOW_DRAWS = 4 * _TRIES  # numbers of the draws that `windows` may take
+
+
+def windows(h: int, w: int, draw: Draw, scale: tuple,
+            ratio: tuple) -> tuple[list[int], list[int], list[int], list[int]]:
     """(top, left, height, width) of a window in h x w pixels for each sample: the area uniform within `scale` of the
     whole, the logarithm of width / height uniform within `ratio`. Where no try fits, the largest window in the middle
     whose shape is within `ratio`."""
@@ -106,7 +110,7 @@ def windows(h: int, w: int, draw: Draw, scale: tuple, ratio: tuple,
     width = np.full(len(draw), min(w, round(h * whole)))
     top, left = (h - height) // 2, (w - width) // 2
     found = np.zeros(len(draw), bool)
-    for attempt in range(tries):
+    for attempt in range(_TRIES):
         area = h * w * draw.between(*scale, 4 * attempt)
         shape = np.exp(draw.between(np.log(ratio[0]), np.log(ratio[1]), 4 * attempt + 1))
         tall, wide = (np.rint(v).astype(int) for v in (np.sqrt(area / shape), np.sqrt(area * shape)))
@@ -131,6 +135,7 @@ def affine(x: np.ndarray, draw: Draw, nearest: bool, rotate: float, translate: f
     `scale` and sheared along x by up to `shear` degrees, all uniform, about the centre; bilinear, zeros come in."""
     from PIL import Image
 
+    how = _filter(nearest)
     h, w = x.shape[-3:-1]
     turn, slant = (np.deg2rad(draw.between(-v, v, i)) for i, v in enumerate((rotate, shear)))
     size = draw.between(*scale, 2)
@@ -143,7 +148,6 @@ def affine(x: np.ndarray, draw: Draw, nearest: bool, rotate: float, translate: f
     centre = np.array([w / 2, h / 2])
     origin = centre - np.einsum("nij,nj->ni", back, centre + move)
     rows = np.concatenate([back, origin[:, :, None]], 2).reshape(-1, 6).tolist()
-    how = Image.Resampling.NEAREST if nearest else Image.Resampling.BILINEAR
     return _pictures(x, (h, w), lambda picture, i: picture.transform((w, h), Image.Transform.AFFINE, rows[i], how))
 
 

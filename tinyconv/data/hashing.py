@@ -1,8 +1,8 @@
 """Random numbers that depend on nothing but their key: no generator, no state, no order of calls.
 
-Every number is a hash of (seed, epoch, sample, position, …), so a sample is augmented the same way whatever the batch
-size, the number of threads or the point a run was resumed from. The hash is the finaliser of splitmix64 (Steele, Lea,
-Flood: Fast splittable pseudorandom number generators, 2014), applied once a key word.
+Every number is a hash of (seed, epoch, sample, position, …), so what is drawn for a sample is the same whatever the
+batch size, the number of threads or the point a run was resumed from. The hash is the finaliser of splitmix64 (Steele,
+Lea, Flood: Fast splittable pseudorandom number generators, 2014), applied once a key word.
 """
 
 from __future__ import annotations

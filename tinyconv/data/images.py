@@ -14,8 +14,7 @@ from tinyconv.errors import NetError
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".pnm")
 
 CHANNELS = {1: "grey (1 channel)", 2: "grey with alpha (2 channels)", 3: "RGB (3 channels)", 4: "RGBA (4 channels)"}
-# Pillow's modes that hold 8 bits a channel, and the lossless step that brings others to one of them.
-_PLAIN = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
+_PLAIN = ("L", "LA", "RGB", "RGBA")  # Pillow's modes of 8 bits a channel
 
 
 def channel_words(channels: int) -> str:

@@ -21,8 +21,8 @@ _IDX = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz", "t10k-images
 
 @dataclass(frozen=True)
 class KnownSet:
-    """A published data set. files: (name, MD5); bases: addresses that have them all, tried in order. classes: the
-    names, where the files do not tell them."""
+    """A published data set. words: what it holds; bases: addresses that have all its files, tried in order; checksums:
+    (name, MD5) of each file; classes: their names, where the files do not tell them."""
 
     name: str
     words: str

@@ -41,6 +41,9 @@ class Like:
     rate: int | None = None
 
 
+_FACTS = {"axes": "axes", "channels": "channels", "rate": "samples a second", "dtype": "type"}  # in messages
+
+
 def decode(data: bytes, label: str, name: str, least: int | None = None) -> tuple[np.ndarray, Like]:
     """A file's sample (*axes, c), uint8 or float32, and its facts. `name` tells the kind by its suffix.
 
@@ -78,15 +81,14 @@ def read(files: Files, name: str, like: Like | None = None, least: int | None = 
     """`decode` of a file of a set; NetError where it is not like the first of the set."""
     label = files.path(name)
     sample, found = decode(files.read(name), label, name, least)
-    if like is None or found == like:
-        return sample, found
-    if kind(name) == "image":
-        images.check_channels(sample, like.channels, label)
-    for what, have, wanted in (("axes", found.axes, like.axes), ("channels", found.channels, like.channels),
-                               ("samples a second", found.rate, like.rate), ("type", found.dtype, like.dtype)):
-        if have != wanted:
-            raise NetError(f"{label}: {what}: {have}, where the other files have {wanted}",
-                           help="bring all files to one form first")
+    if like is not None and found != like:
+        if kind(name) == "image":
+            images.check_channels(sample, like.channels, label)
+        what, have, wanted = next(
+            (words, getattr(found, fact), getattr(like, fact)) for fact, words in _FACTS.items()
+            if getattr(found, fact) != getattr(like, fact))
+        raise NetError(f"{label}: {what}: {have}, where the other files have {wanted}",
+                       help="bring all files to one form first")
     return sample, found
 
 

@@ -15,24 +15,25 @@ _LABEL, _PLACE, _SHARE = 0, 1, 3  # numbers of the draws; the share takes as man
 
 
 def partners(values: np.ndarray) -> np.ndarray:
-    """The other sample of each."""
+    """The other sample of each, (n, …) as given."""
     return np.roll(values, -1, 0)
 
 
-def own(draw: Draw, share: np.ndarray) -> np.ndarray:
-    """Whether a sample whose own part is `share` keeps its label."""
-    return draw.unit(_LABEL) < share
+def chosen(values: np.ndarray, draw: Draw, share: np.ndarray) -> np.ndarray:
+    """Labels or masks (n, …) of the mixed samples: each one's own with probability `share` (n,), else the other's."""
+    kept = draw.unit(_LABEL) < share
+    return np.where(kept.reshape(-1, *(1,) * (values.ndim - 1)), values, partners(values))
 
 
 def mixup(x: np.ndarray, draw: Draw, alpha: float) -> np.ndarray:
     """lambda x + (1 - lambda) times the other, lambda ~ Beta(alpha, alpha) (Zhang et al. 2018)."""
-    share = mixup_share(draw, alpha).astype(np.float32).reshape(-1, *(1,) * (x.ndim - 1))
+    share = mixup_share(x.shape, draw, alpha).astype(np.float32).reshape(-1, *(1,) * (x.ndim - 1))
     y = share * x + (1 - share) * partners(x)
     return np.rint(y, out=y).astype(np.uint8) if x.dtype == np.uint8 else y
 
 
-def mixup_share(draw: Draw, alpha: float) -> np.ndarray:
-    """lambda of each sample."""
+def mixup_share(shape: tuple, draw: Draw, alpha: float) -> np.ndarray:
+    """lambda of each sample, (n,), for a batch of any shape."""
     return draw.beta(alpha, alpha, _SHARE)
 
 
@@ -47,13 +48,13 @@ def cutmix(x: np.ndarray, draw: Draw, alpha: float) -> np.ndarray:
 
 
 def cutmix_share(shape: tuple, draw: Draw, alpha: float) -> np.ndarray:
-    """The part of each picture that is its own, for a batch of that shape."""
+    """The part of each picture that is its own, (n,), for a batch of that shape (n, *axes, c)."""
     _, _, tall, wide = _windows(shape, draw, alpha)
     return 1 - tall * wide / (shape[-3] * shape[-2])
 
 
 def _windows(shape: tuple, draw: Draw, alpha: float) -> tuple[np.ndarray, ...]:
-    """(top, left, height, width) for each sample."""
+    """(top, left, height, width), arrays (n,) in pixels."""
     h, w = shape[-3:-1]
     side = np.sqrt(1 - draw.beta(alpha, alpha, _SHARE))
     tall, wide = np.rint(h * side).astype(int), np.rint(w * side).astype(int)

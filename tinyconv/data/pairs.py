@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from tinyconv.data import media
-from tinyconv.data.dataset import Split
+from tinyconv.data.dataset import Split, stacked
 from tinyconv.errors import NetError
 
 
@@ -59,8 +59,8 @@ def pairs(source: Iterable, channels_first: bool = False) -> Split:
     if samples is None:
         images = Indexed(source, np.arange(len(labels)), shape, channels_first)
     else:
-        images = np.stack(samples) if len({x.shape for x in samples}) == 1 else samples
-    return Split(images, np.stack(labels) if len({y.shape for y in labels}) == 1 else labels)
+        images = stacked(samples)
+    return Split(images, stacked(labels))
 
 
 def _sample(x, i: int, channels_first: bool) -> np.ndarray:

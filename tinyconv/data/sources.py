@@ -57,8 +57,8 @@ def _fetched(wanted: known.KnownSet) -> Parts:
 
 def _read(path: Path, given: str, skip_bad: bool) -> Parts:
     if not path.exists():
-        known = "" if os.sep in given else f", nor is `{given}` a known data set ({', '.join(NAMES)})"
-        raise NetError(f"{path}: no such file or folder{known}")
+        hint = "" if os.sep in given else f", nor is `{given}` a known data set ({', '.join(NAMES)})"
+        raise NetError(f"{path}: no such file or folder{hint}")
     if path.is_dir():
         return _fitting(Folder(path), LAYOUTS)(skip_bad)
     suffix = path.suffix.lower()

@@ -2,7 +2,8 @@
 
 A pipeline is what `lang.sections` delivers: a list of (name, arguments[, span]). What is random in `augment` is drawn
 from the key (seed, epoch), the sample's position in its split and the step's position in the pipeline, and from nothing
-else: not from the batch it is in, the thread that makes it or where a run was resumed.
+else: not from the batch it is in, the thread that makes it or where a run was resumed. `mixup` and `cutmix` alone take
+something from the batch: the other sample.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from tinyconv.data import geometry, mixing, values
+from tinyconv.data.dataset import stacked
 from tinyconv.data.draws import Draw
 from tinyconv.data.geometry import resized, sizes
 from tinyconv.errors import Diagnostic, NetError
@@ -26,6 +28,7 @@ _GEOMETRY = {"pad": geometry.pad, "crop": geometry.crop, "fit": geometry.fit, "s
 _VALUES = {"jitter": values.jitter, "pca": values.pca, "noise": values.noise, "cutout": values.cutout,
            "erase": values.erase}
 _MIXING = {"mixup": mixing.mixup, "cutmix": mixing.cutmix}
+_SHARES = {"mixup": mixing.mixup_share, "cutmix": mixing.cutmix_share}
 _PLAIN = {"pad", "crop", "fit", "resize"}  # what both pipelines take; all else but `tencrop` draws at random
 _PICTURES = {"resize", "resizedcrop", "rotate", "affine", "tencrop", "erase", "cutmix"}  # steps that need two axes
 VIEWS = 10  # of `tencrop`
@@ -56,8 +59,7 @@ def check(steps: Sequence[Step], augment: bool) -> None:
             if isinstance(value, tuple) and (len(value) != 2 or value[0] > value[1]):
                 raise _error(step, f"`{key}` of `{name}` is no range", f"write `{key}=LOW,HIGH`")
             if not all(low <= v <= high for v in (value if isinstance(value, tuple) else (value,))):
-                above = "0" if low == _TINY else f"{low:g}"
-                words = f"above {above}" if low == _TINY else f"{above} or more"
+                words = "above 0" if low == _TINY else f"{low:g} or more"
                 raise _error(step, f"`{key}` of `{name}` must be {words}" +
                              (f", up to {high:g}" if high < _HUGE else ""), f"change `{key}`")
 
@@ -141,12 +143,12 @@ def single(steps: Sequence[Step]) -> list[Step]:
 
 def bind(steps: Sequence[Step], split) -> list[Step]:
     """The steps with what they take from the training set: the axes of `pca`."""
-    return [("pca", {**step[1], "axes": split.axes}, *step[2:]) if step[0] == "pca" else step for step in steps]
+    return [("pca", {**step[1], "axes": split.colour_axes}, *step[2:]) if step[0] == "pca" else step for step in steps]
 
 
 def run(steps: Sequence[Step], images, samples: np.ndarray | None = None, key: tuple[int, ...] | None = None,
         names: Callable[[int], str] | None = None, masks: bool = False):
-    """The pipeline on a batch: an array (n, *axes, c) or a list of (*axes, c) arrays of differing sizes.
+    """The pipeline on a batch: an array (n, *axes, c) or a list of (*axes, c) arrays, whose sizes may differ.
 
     With `samples` (their positions in the split) and `key` (seed, epoch) the random steps draw; without, as in tests.
     Returns an array (n * views, *axes', c), or a list while sizes differ. `names` calls position i of the batch in
@@ -156,19 +158,22 @@ def run(steps: Sequence[Step], images, samples: np.ndarray | None = None, key: t
         if masks and step[0] in _VALUES:
             continue
         if step[0] in _MIXING and isinstance(images, list):
-            raise _error(step, f"`{step[0]}` mixes images of one size; these differ", "put a `crop` or `fit` before it")
+            images = stacked(images)
+            if isinstance(images, list):
+                raise _error(step, f"`{step[0]}` mixes images of one size; these differ",
+                             "put a `crop` or `fit` before it")
         if isinstance(images, list):
             done = []
             for i, image in enumerate(images):
                 output_shape([step], image.shape, names(i) if names else "the images")
                 done.append(_one(step, position, image[None], samples[i:i + 1] if key else None, key, masks))
-            images = _join([view for result in done for view in result])
+            images = stacked([view for result in done for view in result])
         else:
             output_shape([step], images.shape[1:])
             images = _one(step, position, images, samples, key, masks)
         if step[0] == "tencrop" and samples is not None:
             samples = np.repeat(samples, VIEWS)
-    return _join(images) if isinstance(images, list) else images
+    return stacked(images) if isinstance(images, list) else images
 
 
 def _one(step: Step, position: int, images: np.ndarray, samples, key, masks: bool) -> np.ndarray:
@@ -176,8 +181,7 @@ def _one(step: Step, position: int, images: np.ndarray, samples, key, masks: boo
     if step[0] in _VALUES:
         return _VALUES[step[0]](images, draw, **step[1])
     if step[0] == "mixup" and masks:
-        kept = mixing.own(draw, mixing.mixup_share(draw, **step[1]))
-        return np.where(kept.reshape(-1, *(1,) * (images.ndim - 1)), images, mixing.partners(images))
+        return mixing.chosen(images, draw, mixing.mixup_share(images.shape, draw, **step[1]))
     if step[0] in _MIXING:
         return _MIXING[step[0]](images, draw, **step[1])
     return _GEOMETRY[step[0]](images, draw, masks, **step[1])
@@ -189,16 +193,8 @@ def relabel(steps: Sequence[Step], labels: np.ndarray, shape: tuple, samples: np
     for position, step in enumerate(steps):
         if step[0] in _MIXING:
             draw = Draw(samples, (*key, position))
-            share = (mixing.mixup_share(draw, **step[1]) if step[0] == "mixup" else
-                     mixing.cutmix_share(shape, draw, **step[1]))
-            kept = mixing.own(draw, share).reshape(-1, *(1,) * (labels.ndim - 1))
-            labels = np.where(kept, labels, mixing.partners(labels))
+            labels = mixing.chosen(labels, draw, _SHARES[step[0]](shape, draw, **step[1]))
     return labels
-
-
-def _join(images: list):
-    """One array where all sizes agree (they then are a batch), else the list as it is."""
-    return np.stack(images) if len({image.shape for image in images}) == 1 else images
 
 
 def _error(step: Step, message: str, help: str) -> NetError:

@@ -80,7 +80,7 @@ def cutout(x: np.ndarray, draw: Draw, n: geometry.Size) -> np.ndarray:
 def erase(x: np.ndarray, draw: Draw, p: float, area: tuple, ratio: tuple) -> np.ndarray:
     """With probability p zeros in a window of a random share of the area and a random shape (Zhong et al. 2017)."""
     top, left, height, width = map(np.array, geometry.windows(*x.shape[-3:-1], draw, area, ratio))
-    chosen = np.flatnonzero(draw.unit(40) < p)  # the windows use the draws before
+    chosen = np.flatnonzero(draw.unit(geometry.WINDOW_DRAWS) < p)
     whole = [(np.zeros(len(x), int), np.full(len(x), s)) for s in x.shape[1:-3]]
     return _blanked(x, chosen, [*whole, (top, top + height), (left, left + width)])
 
