@@ -1,11 +1,15 @@
 #!/bin/bash
-# Everything that takes longer than .ci/run may: the C tests under sanitizers and without OpenMP, the Python tests on
-# every instruction set of this machine, on a build without OpenMP, and with many more random examples.
+# Everything that takes longer than .ci/run may: the whole sweeps of the C tests, also under sanitizers and without
+# OpenMP; the Python tests on every instruction set of this machine, with 1 and 3 threads, on a build without OpenMP,
+# and with many more random examples.
 #   PYTHON=.venv/bin/python tests/full.sh
 set -eu
 cd "$(dirname "$0")/.."
 python=$(realpath -s "${PYTHON:-.venv/bin/python}")
 
+unset CHECK_SAMPLE CHECK_SEED # whole sweeps, whatever the caller has set
+echo "== C tests"
+make -s -C csrc/tests check
 echo "== C tests, sanitizers"
 make -s -C csrc/tests check SANITIZE=1
 echo "== C tests, no OpenMP"

@@ -7,11 +7,21 @@ import math
 # ---------------------------------------------------------------- batch normalisation
 
 
-def bn_stats(xp, a, x):
-    axes = tuple(range(x.ndim - 1))
-    mean = x.mean(axis=axes, dtype="float64")
-    var = xp.square(x - mean).mean(axis=axes)
+def _moments(xp, x, axes):
+    """Mean and biased variance over `axes`, kept as axes of 1."""
+    mean = x.mean(axis=axes, dtype="float64", keepdims=True)
+    var = xp.square(x - mean).mean(axis=axes, keepdims=True)
     return mean.astype(x.dtype), var.astype(x.dtype)
+
+
+def _over_positions(x):
+    """Sum over all axes but the last."""
+    return x.sum(axis=tuple(range(x.ndim - 1)))
+
+
+def bn_stats(xp, a, x):
+    mean, var = _moments(xp, x, tuple(range(x.ndim - 1)))
+    return mean.reshape(-1), var.reshape(-1)
 
 
 def bn_running(xp, a, mean, var, running_mean, running_var):
@@ -28,33 +38,20 @@ def bn_apply(xp, a, x, mean, var, gamma, beta):
 
 def bn_grad(xp, a, x, dy, mean, var, gamma):
     """dx = gamma/std (dy - mean(dy) - xhat mean(dy xhat)): Ioffe & Szegedy 2015, section 3."""
-    axes = tuple(range(x.ndim - 1))
     rows = math.prod(x.shape[:-1])
     inverse = 1 / xp.sqrt(var + a["eps"])
     xhat = (x - mean) * inverse
-    dgamma, dbeta = (dy * xhat).sum(axis=axes), dy.sum(axis=axes)
+    dgamma, dbeta = _over_positions(dy * xhat), _over_positions(dy)
     return gamma * inverse * (dy - dbeta / rows - xhat * (dgamma / rows)), dgamma, dbeta
 
 
 # ---------------------------------------------------------------- layer and group normalisation
 
 
-def _moments(xp, x, axes):
-    """Mean and biased variance over `axes`, kept as axes of 1."""
-    mean = x.mean(axis=axes, dtype="float64", keepdims=True)
-    var = xp.square(x - mean).mean(axis=axes, keepdims=True)
-    return mean.astype(x.dtype), var.astype(x.dtype)
-
-
 def _normalised_grad(xp, xhat, g, inverse, axes):
     """d/dx of sum g xhat, where xhat = (x - mean) inverse and mean, inverse are those of x over `axes`:
     inverse (g - mean(g) - xhat mean(g xhat))."""
     return inverse * (g - g.mean(axis=axes, keepdims=True) - xhat * (g * xhat).mean(axis=axes, keepdims=True))
-
-
-def _over_positions(x):
-    """Sum over all axes but the last."""
-    return x.sum(axis=tuple(range(x.ndim - 1)))
 
 
 def ln(xp, a, x, gamma, beta):
@@ -112,7 +109,8 @@ def lrn(xp, a, x):
 
 
 def lrn_grad(xp, a, x, dy):
-    """With u = k + alpha/n sum x^2: dx = dy u^-beta - 2 alpha beta / n x sum over those that see x of dy x u^(-beta-1)."""
+    """With u = k + alpha/n sum x^2: dx = dy u^-beta - 2 alpha beta / n x sum of dy x u^(-beta-1), over those that see
+    x."""
     size, share = a["size"], a["alpha"] / a["size"]
     u = a["k"] + share * _neighbours(xp, x * x, size)
     part = (dy * x * u ** (-a["beta"] - 1))[..., ::-1]

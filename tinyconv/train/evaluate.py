@@ -6,7 +6,6 @@ from typing import Any, Callable, Sequence
 
 from ..data import Batches, steps as pipeline
 from ..errors import NetError
-from .fitness import batch_shape
 from .metrics import Scores
 
 
@@ -30,8 +29,7 @@ def evaluate(nets: Sequence, split, batch: int = 32, steps: Sequence = (),
         raise NetError(f"nets of one ensemble differ in their classes: {' and '.join(map(str, sorted(counts)))}")
     members, together = [Scores(net, split.targets) for net in nets], Scores(nets[0], split.targets)
     views = pipeline.views(steps)
-    batches = Batches(split, max(1, batch // views), steps, seed=0, epoch=0, shuffle=False, augment=False,
-                      shape=batch_shape(nets[0]))
+    batches = Batches(split, max(1, batch // views), steps, shuffle=False, augment=False, shape=nets[0].input_shape)
     for done, (x, labels) in enumerate(batches, 1):
         mean = 0.0
         for net, scores in zip(nets, members):

@@ -25,7 +25,7 @@ class Pipelines(NamedTuple):
 
     @classmethod
     def of(cls, net) -> Pipelines:
-        """Those of the net's `data` section. Without `augment`, training uses the steps of `test`, one view a sample."""
+        """Those of the net's `data` section. Without `augment` training uses the steps of `test`, one view a sample."""
         section = net.sections.get("data", {})
         augment, test = section.get("augment", ()), section.get("test", ())
         return cls(augment or data.steps.single(test), bool(augment), test)
@@ -122,7 +122,7 @@ def _check_split(net, split, name: str, steps: Sequence[tuple], augment: bool) -
             raise NetError(f"{name}: sample {sample} has label {labels.flat[bad[0]]}; labels of this net go from 0 to "
                            f"{classes - 1}")
     data.steps.check(steps, augment)
-    shape, wanted = tuple(split.shape), tuple(net.input_shape)
+    shape, wanted = split.shape, net.input_shape
     if len(shape) != len(wanted):
         raise NetError(f"{name} has samples of {data.steps.size_words(shape)}, the net takes "
                        f"{data.steps.size_words(wanted)}", help="give the net an input of as many axes, or samples of "
@@ -131,8 +131,3 @@ def _check_split(net, split, name: str, steps: Sequence[tuple], augment: bool) -
     if split.masks and len(net.graph.output.spatial) != len(wanted) - 1:
         raise NetError(f"{name} has masks, a label for each pixel; the net's output is {net.graph.output}",
                        help="end the net with the size of the mask and a channel for each class")
-
-
-def batch_shape(net) -> tuple:
-    """What `data.Batches` is to hold every sample to."""
-    return tuple(net.input_shape)

@@ -15,7 +15,7 @@ from ..errors import NonFiniteError
 from . import checkpoint
 from .checkpoint import Progress, Row
 from .evaluate import evaluate
-from .fitness import Pipelines, batch_shape, check, check_same, fingerprint
+from .fitness import Pipelines, check, check_same, fingerprint
 from .runs import Run
 from .schedule import learning_rate
 from .settings import Settings
@@ -154,7 +154,7 @@ class Loop:
         progress, settings = self.progress, self.settings
         batches = Batches(self.dataset.train, settings.batch, self.pipelines.train, seed=settings.seed,
                           epoch=progress.epoch, shuffle=True, augment=self.pipelines.augment,
-                          shape=batch_shape(self.net))
+                          shape=self.net.input_shape)
         total, trained, begin = len(batches), 0, time.perf_counter()
         losses = [row.val_loss for row in progress.rows]
         self._stop_if_asked()

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..runtime import array_loss
+from ..runtime import array, array_loss
 from ..runtime.losses import measuring, terms
 
 SHOWN = 100  # classes up to which the confusion matrix is given
@@ -33,8 +33,7 @@ class Scores:
         output = output.astype(np.float64)
         if self.kind != "classes" or not self.logits:
             return output
-        output = np.exp(output - output.max(-1, keepdims=True))
-        return output / output.sum(-1, keepdims=True)
+        return array.softmax(np, {}, output)
 
     def add(self, output: np.ndarray, labels: np.ndarray, loss: float | None = None) -> None:
         """Counts a batch. output: (n, *spatial, c). loss: its mean; None where the output is what `said` gave, or a

@@ -15,8 +15,8 @@ __all__ = ["Choice", "LOSSES", "OPTIMIZERS", "SCHEDULES", "Settings", "TRAIN"]
 Choice = tuple[str, Mapping[str, Any]]  # ("sgd", {"lr": 0.1, …}): every parameter of the signature is there
 
 
-# of an optimiser's parameters: names, what holds for them, in words
-RANGES = (
+# Of optimisers, schedules and losses: names of parameters, what holds for them, in words.
+OPTIMIZER_RANGES = (
     (("lr", "decay", "clip"), lambda v: v >= 0, "0 or more"),
     (("momentum", "beta1", "beta2", "rho", "ema"), lambda v: 0 <= v < 1, "0 or more, below 1"),
     (("eps",), lambda v: v > 0, "above 0"),
@@ -29,12 +29,12 @@ SCHEDULE_RANGES = (
 )
 
 LOSS_RANGES = (
-    ("weight", lambda v: v > 0, "above 0"),
-    ("smoothing", lambda v: 0 <= v < 1, "0 or more, below 1"),
-    ("gamma", lambda v: v >= 0, "0 or more"),
-    ("alpha", lambda v: 0 <= v <= 1, "0 to 1"),
-    ("smooth", lambda v: v >= 0, "0 or more"),
-    ("weights", lambda v: v == "data" or min(v) >= 0 and max(v) > 0, "`data`, or a number for each class, 0 or more"),
+    (("weight",), lambda v: v > 0, "above 0"),
+    (("smoothing",), lambda v: 0 <= v < 1, "0 or more, below 1"),
+    (("gamma", "smooth"), lambda v: v >= 0, "0 or more"),
+    (("alpha",), lambda v: 0 <= v <= 1, "0 to 1"),
+    (("weights",), lambda v: v == "data" or min(v) >= 0 and max(v) > 0,
+     "`data`, or a number for each class, 0 or more"),
 )
 
 
@@ -45,6 +45,12 @@ def shown(value: Any) -> str:
 
 def _default(choices: Mapping[str, Signature], name: str) -> Choice:
     return name, {param.name: param.default for param in choices[name].params}
+
+
+def _rules(options: Mapping[str, Any], ranges: tuple) -> list[tuple[str, Any, bool, str]]:
+    """(name, value, whether it holds, what should) of the parameters that are given."""
+    return [(name, options[name], good(options[name]), wanted)
+            for names, good, wanted in ranges for name in names if options.get(name) is not None]
 
 
 @dataclass(frozen=True)
@@ -104,19 +110,17 @@ class Settings:
             ("epochs", self.epochs, self.epochs >= 1, "at least 1"),
             ("batch", self.batch, self.batch >= 1, "at least 1"),
             ("seed", self.seed, 0 <= self.seed < 2 ** 63, "0 or more, below 2^63"),
-            *((name, optimizer[name], good(optimizer[name]), wanted)
-              for names, good, wanted in RANGES for name in names if name in optimizer),
+            *_rules(optimizer, OPTIMIZER_RANGES),
             ("nesterov", "on", not optimizer.get("nesterov") or optimizer["momentum"] > 0, "used with momentum"),
             ("warmup", schedule["warmup"], schedule["warmup"] >= 0, "0 epochs or more"),
+            *_rules(schedule, SCHEDULE_RANGES),
         ]
-        rules += [(name, schedule[name], good(schedule[name]), wanted)
-                  for names, good, wanted in SCHEDULE_RANGES for name in names if name in schedule]
         if "at" in schedule:
             at = schedule["at"]
             rising = all(a < b for a, b in zip(at, at[1:])) and all(a >= 0 for a in at)
             rules.append(("at", shown(at), rising, "epochs in rising order"))
-        rules += [(f"{name} of loss {kind}", shown(options[name]), good(options[name]), wanted)
-                  for kind, options in self.loss for name, good, wanted in LOSS_RANGES if options.get(name) is not None]
+        rules += [(f"{name} of loss {kind}", shown(value), good, wanted)
+                  for kind, options in self.loss for name, value, good, wanted in _rules(options, LOSS_RANGES)]
         for name, value, good, wanted in rules:
             if not good:
                 raise NetError(f"`{name}` of the training settings is {value}; it must be {wanted}")
