@@ -17,6 +17,7 @@ from .runtime.plan import Request
 from .runtime.session import Sessions
 from .runtime.store import Store
 from .runtime.trainer import Trainer, mean_loss
+from .sections import SECTIONS
 
 
 def load(source, *, seed: int = 0, device: str | None = None, input: str | None = None, set: dict | None = None,
@@ -48,14 +49,6 @@ def _load_weights(path: str, device, input, set, lets) -> "Net":
     net.load_weights(tensors, path)
     net.class_names = files.class_names(metadata)
     return net
-
-
-def _schema() -> dict:
-    """What sections may hold; imported when a section is read, so that a net alone does not load the training."""
-    from .data.steps import DATA
-    from .train.settings import TRAIN
-
-    return {"data": DATA, "train": TRAIN}
 
 
 class Weights(MutableMapping):
@@ -126,12 +119,12 @@ class Net:
     @cached_property
     def sections(self) -> dict:
         """The `data` and `train` sections, checked: see lang.sections."""
-        return lang.sections(self._program, _schema(), self._set, overrides=self._lets)
+        return lang.sections(self._program, SECTIONS, self._set, overrides=self._lets)
 
     @cached_property
     def text(self) -> str:
         """The net in one self-contained text: includes in it, lets and settings as they were replaced."""
-        return lang.inline(self._program, self._lets, self._set, _schema(), self._input)
+        return lang.inline(self._program, self._lets, self._set, SECTIONS, self._input)
 
     def summary(self, *, batch: int = 1, depth: int | None = None):
         """Layers with shapes, parameters, multiply-adds, receptive fields, memory; see tinyconv.graph.summary.Summary.
