@@ -1,82 +1,26 @@
 """The array backend: every operation once, against an array namespace `xp`. With NumPy it is the readable reference
-of the C kernels. A convolution is a sum over its taps of one matrix product each."""
+of the C kernels, with CuPy it runs on a GPU. What differs between the two is in host.py and cupy_device.py."""
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import numpy as np
 
+from .array_conv import conv, conv_dw, conv_dx  # noqa: F401
 from .array_drop import dropblock, dropout, droppath  # noqa: F401
 from .array_loss import bce, dice, focal, mse, xent  # noqa: F401
 from .array_norm import (bn_apply, bn_grad, bn_running, bn_stats, gn, gn_grad, ln, ln_grad, lrn,  # noqa: F401
                          lrn_grad, scale, scale_grad)
 from . import array_optim
 from .array_optim import adam, ema, rmsprop, sgd, square_sum  # noqa: F401
+from .array_pool import avgpool, avgpool_grad, maxpool, maxpool_grad  # noqa: F401
 from .array_resize import resize, resize_grad  # noqa: F401
 from .plan import Plan
 from .store import Store
 from .tape import Step
 
-# ---------------------------------------------------------------- geometry
-
-
-def taps(kernel, stride, dilation, out):
-    """Each position in the window with the slices of the padded input that it meets at all outputs."""
-    for tap in itertools.product(*map(range, kernel)):
-        where = tuple(slice(t * d, t * d + s * (o - 1) + 1, s) for t, d, s, o in zip(tap, dilation, stride, out))
-        yield tap, (slice(None), *where)
-
-
-def padded(xp, x, kernel, stride, padding, dilation, out, value=0):
-    """x with `padding` before every axis and as much behind as the last window reaches."""
-    widths = [(0, 0)]
-    for n, k, s, p, d, o in zip(x.shape[1:-1], kernel, stride, padding, dilation, out):
-        widths.append((p, max(0, (o - 1) * s + d * (k - 1) + 1 - n - p)))
-    return xp.pad(x, (*widths, (0, 0)), constant_values=value)
-
-
-def inside(x, padding, size):
-    return x[(slice(None), *(slice(p, p + n) for p, n in zip(padding, size)))]
-
-
-# ---------------------------------------------------------------- convolution: x (n, *s, c), w (k, *kernel, c/g)
-
-
-def conv(xp, a, x, w, bias=None):
-    kernel, out = w.shape[1:-1], _outputs(x, w, a)
-    g, k = a["groups"], w.shape[0]
-    xs = padded(xp, x, kernel, a["stride"], a["padding"], a["dilation"], out)
-    y = xp.zeros((x.shape[0], *out, g, k // g), x.dtype)
-    for tap, where in taps(kernel, a["stride"], a["dilation"], out):
-        rows = xs[where].reshape(*y.shape[:-1], -1)
-        y += xp.einsum("...gc,gkc->...gk", rows, _groups(w[(slice(None), *tap)], g), optimize=True)
-    y = y.reshape(*y.shape[:-2], k)
-    return y if bias is None else y + bias
-
-
-def conv_dx(xp, a, dy, w):
-    kernel, out, g = w.shape[1:-1], dy.shape[1:-1], a["groups"]
-    dx = xp.zeros(a["shape"], dy.dtype)
-    dxs = padded(xp, dx, kernel, a["stride"], a["padding"], a["dilation"], out)
-    rows = dy.reshape(*dy.shape[:-1], g, -1)
-    for tap, where in taps(kernel, a["stride"], a["dilation"], out):
-        part = xp.einsum("...gk,gkc->...gc", rows, _groups(w[(slice(None), *tap)], g), optimize=True)
-        dxs[where] += part.reshape(*dy.shape[:-1], -1)
-    return inside(dxs, a["padding"], a["shape"][1:-1])
-
-
-def conv_dw(xp, a, x, dy):
-    kernel, out, g = a["shape"][1:-1], dy.shape[1:-1], a["groups"]
-    dw = xp.zeros(a["shape"], x.dtype)
-    xs = padded(xp, x, kernel, a["stride"], a["padding"], a["dilation"], out)
-    rows = dy.reshape(-1, g, dy.shape[-1] // g)
-    for tap, where in taps(kernel, a["stride"], a["dilation"], out):
-        seen = xs[where].reshape(rows.shape[0], g, -1)
-        part = xp.einsum("rgk,rgc->gkc", rows, seen, optimize=True)
-        dw[(slice(None), *tap)] = part.reshape(a["shape"][0], -1)
-    return dw
+# ---------------------------------------------------------------- elementwise
 
 
 def bias_grad(xp, a, dy):
@@ -86,88 +30,6 @@ def bias_grad(xp, a, dy):
 def bias_add(xp, a, x, bias):
     return x + bias
 
-
-def _outputs(x, w, a):
-    return tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in
-                 zip(x.shape[1:-1], w.shape[1:-1], a["stride"], a["padding"], a["dilation"]))
-
-
-def _groups(w, g):
-    return w.reshape(g, -1, w.shape[-1])
-
-
-# ---------------------------------------------------------------- pooling
-
-
-def _windows(a, size):
-    """Per axis, each output's (begin of the unclipped window, clipped begin, clipped end)."""
-    axes = []
-    for n, k, s, p, o in zip(size, a["kernel"], a["stride"], a["padding"], a["size"]):
-        if a["adaptive"]:
-            spans = [(i * n // o, -(-(i + 1) * n // o)) for i in range(o)]
-            axes.append([(b, b, e) for b, e in spans])
-        else:
-            axes.append([(i * s - p, max(i * s - p, 0), min(i * s - p + k, n)) for i in range(o)])
-    return itertools.product(*(enumerate(axis) for axis in axes))
-
-
-def maxpool(xp, a, x):
-    c = x.shape[-1]
-    y = xp.empty((x.shape[0], *a["size"], c), x.dtype)
-    index = xp.empty(y.shape, a["index_dtype"])
-    for spans in _windows(a, x.shape[1:-1]):
-        at = (slice(None), *(i for i, _ in spans))
-        window = x[(slice(None), *(slice(b, e) for _, (_, b, e) in spans))]
-        extent = window.shape[1:-1]
-        flat = window.reshape(x.shape[0], -1, c)
-        best = flat.argmax(axis=1)
-        y[at] = xp.take_along_axis(flat, best[:, None], axis=1)[:, 0]
-        position = xp.zeros_like(best)
-        rest = best
-        # from a position in the clipped window to one in the whole window
-        unit = [math.prod(a["kernel"][axis + 1:]) for axis in range(len(extent))]
-        for axis in reversed(range(len(extent))):
-            begin, clipped, _ = spans[axis][1]
-            position = position + (rest % extent[axis] + clipped - begin) * unit[axis]
-            rest = rest // extent[axis]
-        index[at] = position
-    return y, index
-
-
-def maxpool_grad(xp, a, dy, index):
-    n, c = dy.shape[0], dy.shape[-1]
-    dx = xp.zeros(a["shape"], dy.dtype)
-    sample, channel = xp.arange(n)[:, None], xp.arange(c)[None, :]
-    for spans in _windows(a, a["shape"][1:-1]):
-        at = (slice(None), *(i for i, _ in spans))
-        rest = index[at].astype("int64")
-        where = []
-        for axis in reversed(range(len(spans))):
-            where.insert(0, rest % a["kernel"][axis] + spans[axis][1][0])
-            rest = rest // a["kernel"][axis]
-        dx[(sample, *where, channel)] += dy[at]  # one position a sample and channel: no index stands twice
-    return dx
-
-
-def avgpool(xp, a, x):
-    y = xp.empty((x.shape[0], *a["size"], x.shape[-1]), x.dtype)
-    for spans in _windows(a, x.shape[1:-1]):
-        window = x[(slice(None), *(slice(b, e) for _, (_, b, e) in spans))]
-        y[(slice(None), *(i for i, _ in spans))] = window.mean(axis=tuple(range(1, x.ndim - 1)))
-    return y
-
-
-def avgpool_grad(xp, a, dy):
-    dx = xp.zeros(a["shape"], dy.dtype)
-    axes = tuple(range(1, dx.ndim - 1))
-    for spans in _windows(a, a["shape"][1:-1]):
-        window = dx[(slice(None), *(slice(b, e) for _, (_, b, e) in spans))]
-        count = math.prod(window.shape[1:-1])
-        window += xp.expand_dims(dy[(slice(None), *(i for i, _ in spans))], axes) / count
-    return dx
-
-
-# ---------------------------------------------------------------- elementwise
 
 _erf = np.vectorize(math.erf, otypes=[np.float64])
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 def _result(xp, a, losses, gradient, x):
     """gradient: of each loss's own; the mean is taken in double."""
     mean = losses.mean(dtype="float64")
-    return xp.asarray([mean], x.dtype), (gradient * (a["scale"] / losses.size)).astype(x.dtype)
+    return mean.reshape(1).astype(x.dtype), (gradient * (a["scale"] / losses.size)).astype(x.dtype)
 
 
 def xent(xp, a, x, labels, weights=None):

@@ -17,19 +17,20 @@ def _reading(xp, mode, n, size, dtype):
     return matrix
 
 
-def _along(xp, matrix, x, axis):
+def along(xp, matrix, x, axis):
+    """The matrix times every row of x along that axis."""
     return xp.moveaxis(xp.tensordot(matrix, x, axes=(1, axis)), 0, axis)
 
 
 def resize(xp, a, x):
     y = x
     for axis, (n, size) in enumerate(zip(x.shape[1:-1], a["size"]), 1):
-        y = _along(xp, _reading(xp, a["mode"], n, size, x.dtype), y, axis)
+        y = along(xp, _reading(xp, a["mode"], n, size, x.dtype), y, axis)
     return y
 
 
 def resize_grad(xp, a, dy):
     dx = dy
     for axis, (n, size) in enumerate(zip(a["shape"][1:-1], dy.shape[1:-1]), 1):
-        dx = _along(xp, _reading(xp, a["mode"], n, size, dy.dtype).T, dx, axis)
+        dx = along(xp, _reading(xp, a["mode"], n, size, dy.dtype).T, dx, axis)
     return dx
