@@ -135,7 +135,7 @@ static int64_t make_runs(const tc_igemm *g, const tc_boxes *b, const tc_box *box
 }
 
 static void box_panels(const tc_igemm *g, const schedule *p, const tc_box *box, int64_t q0, int64_t q1,
-                       const float *packed, const float *bias, char *scratch) {
+                       const float *packed, const tc_finish *finish, char *scratch) {
     const tc_gemm_isa *isa = &tc_isa_now()->gemm;
     const float **row = (const float **)(scratch + p->rows_at), **at = row;
     float **out = (float **)(scratch + p->out_at);
@@ -152,19 +152,20 @@ static void box_panels(const tc_igemm *g, const schedule *p, const tc_box *box, 
                 const int64_t j = q % per_group * isa->panel, column = group * g->kg + j;
                 const int64_t then = p->group > 1 ? (q + 1) * g->reduction + i : q * g->reduction + i + part;
                 isa->rows_form(box->pixels, tc_min(isa->panel, g->kg - j), at, runs, run,
-                               packed + q * g->reduction * isa->panel, bias && !i ? bias + column : NULL, i > 0, out,
-                               column, packed + then * isa->panel);
+                               packed + q * g->reduction * isa->panel,
+                               finish->bias && !i ? finish->bias + column : NULL, i > 0, out, column,
+                               packed + then * isa->panel, tc_finish_after(finish, i + part >= g->reduction));
             }
         }
 }
 
-static void run_igemm(const tc_igemm *g, const float *x, const float *packed, const float *bias, float *y,
+static void run_igemm(const tc_igemm *g, const float *x, const float *packed, const tc_finish *finish, float *y,
                       char *scratch, int threads) {
     const int64_t panels = g->groups * tc_ceil_div(g->kg, tc_isa_now()->gemm.panel);
     const int team = tc_threads_for(threads, 2.0 * (double)(g->n * g->out[0] * g->out[1] * g->out[2]) *
                                                  (double)g->reduction * (double)g->k);
     if (tc_small_chosen(g)) {
-        tc_small_run(g, x, packed, bias, y, scratch, team);
+        tc_small_run(g, x, packed, finish, y, scratch, team);
         return;
     }
     schedule p;
@@ -185,7 +186,7 @@ static void run_igemm(const tc_igemm *g, const float *x, const float *packed, co
                 continue;
             }
             tc_box_rows(g, &p.boxes, &box, x, (float *)(own + p.band_at), (const float **)(own + p.rows_at));
-            box_panels(g, &p, &box, panels * s / p.splits, panels * (s + 1) / p.splits, packed, bias, own);
+            box_panels(g, &p, &box, panels * s / p.splits, panels * (s + 1) / p.splits, packed, finish, own);
         }
         tc_ftz_restore(ftz);
     }
@@ -215,15 +216,15 @@ int64_t tc_conv_scratch(const tc_conv_shape *s, int pass, int threads) {
     return bytes;
 }
 
-static void run_pass(const tc_conv_shape *s, int pass, const float *x, const float *packed, const float *bias,
+static void run_pass(const tc_conv_shape *s, int pass, const float *x, const float *packed, const tc_finish *finish,
                      float *y, void *scratch, int threads) {
     const int64_t m = tc_winograd_chosen(s, pass);
     if (m) {
-        tc_winograd_run(s, pass, m, x, packed, bias, y, scratch, threads);
+        tc_winograd_run(s, pass, m, x, packed, finish, y, scratch, threads);
         return;
     }
     if (tc_is_depthwise(s)) {
-        tc_depthwise_run(s, pass, x, packed, bias, y, scratch, threads > 1 ? threads : 1);
+        tc_depthwise_run(s, pass, x, packed, finish, y, scratch, threads > 1 ? threads : 1);
         return;
     }
     for (int64_t i = 0; i < tc_igemm_count(s, pass); i++) {
@@ -231,20 +232,22 @@ static void run_pass(const tc_conv_shape *s, int pass, const float *x, const flo
         tc_igemm_get(s, pass, i, &g);
         if (tc_is_gemm(s, pass)) {
             const int64_t nr = tc_isa_now()->gemm.panel;
-            tc_gemm_packed(g.n * g.out[0] * g.out[1] * g.out[2], g.k, g.c, x, g.c, packed, g.c * nr, bias, 0, y, g.k,
-                           scratch, threads);
+            tc_gemm_packed(g.n * g.out[0] * g.out[1] * g.out[2], g.k, g.c, x, g.c, packed, g.c * nr, finish, 0, y,
+                           g.k, scratch, threads);
         } else
-            run_igemm(&g, x, packed, bias, y, scratch, threads);
+            run_igemm(&g, x, packed, finish, y, scratch, threads);
         packed += tc_igemm_packed(&g);
     }
 }
 
-void tc_conv_forward(const tc_conv_shape *s, const float *x, const float *packed, const float *bias, float *y,
+void tc_conv_forward(const tc_conv_shape *s, const float *x, const float *packed, const tc_post *post, float *y,
                      void *scratch, int threads) {
-    run_pass(s, TC_FORWARD, x, packed, bias, y, scratch, threads);
+    const tc_finish finish = tc_finish_of(post, y);
+    run_pass(s, TC_FORWARD, x, packed, &finish, y, scratch, threads);
 }
 
 void tc_conv_data_grad(const tc_conv_shape *s, const float *dy, const float *packed, float *dx, void *scratch,
                        int threads) {
-    run_pass(s, TC_DATA_GRAD, dy, packed, NULL, dx, scratch, threads);
+    const tc_finish finish = tc_finish_of(NULL, dx);
+    run_pass(s, TC_DATA_GRAD, dy, packed, &finish, dx, scratch, threads);
 }

@@ -59,15 +59,15 @@ int64_t tc_winograd_chosen(const tc_conv_shape *s, int pass); /* 2 or 4, the til
 /* conv_small.c: small maps; positions that read the same taps are rows of one product, so that no tap is on padding */
 int tc_small_chosen(const tc_igemm *g);
 int64_t tc_small_scratch(const tc_igemm *g); /* bytes a thread */
-void tc_small_run(const tc_igemm *g, const float *x, const float *packed, const float *bias, float *y, char *scratch,
-                  int threads);
+void tc_small_run(const tc_igemm *g, const float *x, const float *packed, const tc_finish *finish, float *y,
+                  char *scratch, int threads);
 
 /* conv_depthwise.c: a channel a group, and groups of a few */
 int tc_is_depthwise(const tc_conv_shape *s);
 int64_t tc_depthwise_packed(const tc_conv_shape *s, int pass);                /* floats */
 int64_t tc_depthwise_scratch(const tc_conv_shape *s, int pass, int threads);  /* bytes */
 void tc_depthwise_pack(const tc_conv_shape *s, int pass, const float *w, float *packed, int threads);
-void tc_depthwise_run(const tc_conv_shape *s, int pass, const float *x, const float *packed, const float *bias,
+void tc_depthwise_run(const tc_conv_shape *s, int pass, const float *x, const float *packed, const tc_finish *finish,
                       float *y, char *scratch, int threads);
 void tc_depthwise_grad(const tc_conv_shape *s, const float *x, const float *dy, float *dw, char *scratch, int threads);
 

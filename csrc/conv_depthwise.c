@@ -291,7 +291,7 @@ static void rows_under(const plan *p, const tc_igemm *g, const box *b, int64_t o
 
 /* The last channels of a row of y, `channels` of them, by way of b->edge: kernels read and write whole groups. */
 static void edge_row(const plan *p, const box *b, tc_depthwise_rows *d, int64_t count, const float *bias, float *y,
-                     int64_t step, int sums) {
+                     int64_t step, const tc_finish *finish, int sums) {
     const tc_depthwise_isa *isa = &tc_isa_now()->depthwise;
     const size_t bytes = (size_t)(p->k % TC_LANES) * sizeof(float);
     float *first = b->edge + p->box[2] * TC_LANES;
@@ -308,17 +308,23 @@ static void edge_row(const plan *p, const box *b, tc_depthwise_rows *d, int64_t 
             memcpy(b->edge + i * TC_LANES, y + i * step, bytes);
         isa->weight_grad(d, count, b->edge, TC_LANES);
     } else {
-        isa->forward(d, count, first, b->edge, TC_LANES);
-        for (int64_t i = 0; i < count; i++)
-            memcpy(y + i * step, b->edge + i * TC_LANES, bytes);
+        isa->forward(d, count, first, b->edge, TC_LANES, NULL);
+        for (int64_t i = 0; i < count; i++) {
+            float *to = y + i * step;
+            memcpy(to, b->edge + i * TC_LANES, bytes);
+            if (finish)
+                tc_isa_now()->gemm.finish(finish, 1, p->k % TC_LANES, &to, 0);
+        }
     }
 }
 
 /* All rows of a box. `y`: the output, or with `sums` dy. */
-static void run_box(const plan *p, const phase *phases, box *b, const float *x, const float *bias, float *y, int sums) {
+static void run_box(const plan *p, const phase *phases, box *b, const float *x, const tc_finish *finish, float *y,
+                    int sums) {
     const tc_depthwise_isa *isa = &tc_isa_now()->depthwise;
+    const tc_finish *after = tc_finish_after(finish, 1);
+    const float *bias = finish->bias ? finish->bias + b->group * TC_LANES : NULL;
     const int64_t ow = b->first[2] / p->step[2], whole = tc_min(b->groups, p->k / TC_LANES - b->group);
-    bias += bias ? b->group * TC_LANES : 0;
     for (int64_t z = b->first[0]; z < b->end[0]; z++)
         for (int64_t h = b->first[1]; h < b->end[1]; h++) {
             const phase *f = phases + (z % p->step[0] * p->step[1] + h % p->step[1]) * p->step[2];
@@ -331,11 +337,12 @@ static void run_box(const plan *p, const phase *phases, box *b, const float *x, 
                 rows_under(p, &f->g, b, z / p->step[0], h / p->step[1], ow, f->packed, &d);
                 d.groups = whole;
                 if (!sums)
-                    isa->forward(&d, count, bias, to, step);
+                    isa->forward(&d, count, bias, to, step, after);
                 else if (d.rows)
                     isa->weight_grad(&d, count, to, step);
                 if (whole < b->groups)
-                    edge_row(p, b, &d, count, bias ? bias + whole * TC_LANES : NULL, to + whole * TC_LANES, step, sums);
+                    edge_row(p, b, &d, count, bias ? bias + whole * TC_LANES : NULL, to + whole * TC_LANES, step,
+                             after, sums);
             }
         }
 }
@@ -345,7 +352,7 @@ static double work_of(const plan *p) {
     return 2.0 * (double)(p->n * p->size[0] * p->size[1] * p->size[2]) * (double)(p->k * p->reduction);
 }
 
-void tc_depthwise_run(const tc_conv_shape *s, int pass, const float *x, const float *packed, const float *bias,
+void tc_depthwise_run(const tc_conv_shape *s, int pass, const float *x, const float *packed, const tc_finish *finish,
                       float *y, char *scratch, int threads) {
     plan p;
     make_plan(s, pass, threads, &p);
@@ -364,7 +371,7 @@ void tc_depthwise_run(const tc_conv_shape *s, int pass, const float *x, const fl
         for (int64_t t = 0; t < p.boxes * p.blocks; t++) {
             box b;
             box_get(&p, t / p.blocks, t % p.blocks, own, &b);
-            run_box(&p, phases, &b, x, bias, y, 0);
+            run_box(&p, phases, &b, x, finish, y, 0);
         }
         tc_ftz_restore(ftz);
     }
@@ -394,6 +401,7 @@ void tc_depthwise_grad(const tc_conv_shape *s, const float *x, const float *dy, 
     float *parts = (float *)(scratch + p.parts_at);
     const int64_t group = p.reduction * TC_LANES, size = p.groups * group;
     const int team = tc_threads_for(threads, work_of(&p));
+    const tc_finish none = tc_finish_of(NULL, dy);
     tc_igemm_get(s, TC_FORWARD, 0, &f->g);
 #pragma omp parallel num_threads(team)
     {
@@ -408,7 +416,7 @@ void tc_depthwise_grad(const tc_conv_shape *s, const float *x, const float *dy, 
                 box_get(&p, i, t % p.blocks, own, &b);
                 if (i == first)
                     memset(parts + part * size + b.group * group, 0, (size_t)(b.groups * group) * sizeof(float));
-                run_box(&p, &here, &b, x, NULL, (float *)dy, 1);
+                run_box(&p, &here, &b, x, &none, (float *)dy, 1);
             }
         }
         tc_ftz_restore(ftz);

@@ -108,7 +108,8 @@ static int64_t position_runs(const tc_igemm *g, int64_t group, const int64_t *o,
 
 typedef struct {
     const tc_igemm *g;
-    const float *packed, *bias;
+    const float *packed;
+    const tc_finish *finish;
 } call;
 
 /* One area and panel: the runs a part of the reduction at a time, cut where a part ends. */
@@ -120,7 +121,7 @@ static void area_panel(const call *c, const area *r, int64_t m, int64_t q, const
     int64_t count, add = 0;
     const int64_t part = tc_reduction_part(position_runs(g, group, r->first, run, &count));
     const float *b = c->packed + q * g->reduction * isa->panel;
-    const float *bias = c->bias ? c->bias + group * g->kg + j : NULL;
+    const float *bias = c->finish->bias ? c->finish->bias + group * g->kg + j : NULL;
     const int64_t column = group * g->kg + j, n = tc_min(isa->panel, g->kg - j);
     do {
         int64_t used = 0, room = part;
@@ -133,7 +134,8 @@ static void area_panel(const call *c, const area *r, int64_t m, int64_t q, const
             cut = (tc_run){cut.a + room, cut.b + room, cut.len - room};
         }
         const float *next = used ? b + (run[used - 1].b + run[used - 1].len) * isa->panel : NULL;
-        isa->rows_form(m, n, row, used, run, b, add ? NULL : bias, add, out, column, next);
+        isa->rows_form(m, n, row, used, run, b, add ? NULL : bias, add, out, column, next,
+                       tc_finish_after(c->finish, used == count && !cut.len));
         add = 1;
         run += used;
         count -= used;
@@ -162,14 +164,14 @@ static void area_rows(const tc_igemm *g, const area *r, int64_t m, const float *
                 }
 }
 
-void tc_small_run(const tc_igemm *g, const float *x, const float *packed, const float *bias, float *y, char *scratch,
-                  int threads) {
+void tc_small_run(const tc_igemm *g, const float *x, const float *packed, const tc_finish *finish, float *y,
+                  char *scratch, int threads) {
     const int64_t panels = g->groups * tc_ceil_div(g->kg, tc_isa_now()->gemm.panel), positions = positions_of(g);
     const int64_t size = block_images(g), blocks = tc_ceil_div(g->n, size), bytes = tc_small_scratch(g);
     const int64_t splits = tc_min(panels, tc_ceil_div(4 * threads, blocks));
     const int64_t image = g->in[0] * g->in[1] * g->in[2] * g->c;
     const int64_t image_out = g->full[0] * g->full[1] * g->full[2] * g->k;
-    const call c = {g, packed, bias};
+    const call c = {g, packed, finish};
 #pragma omp parallel num_threads(threads)
     {
         unsigned ftz = tc_ftz_set();

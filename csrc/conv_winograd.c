@@ -177,7 +177,8 @@ int64_t tc_winograd_scratch(const tc_conv_shape *s, int pass, int64_t m, int thr
 /* What a thread is at: `count` tiles from `first` on, of one group. */
 typedef struct {
     const plan *p;
-    const float *x, *packed, *bias;
+    const float *x, *packed;
+    const tc_finish *finish;
     float *y;
     char *own;                   /* its scratch */
     int64_t first, count, group;
@@ -220,7 +221,7 @@ static void multiply(const work *w, int64_t q0, int64_t q1) {
             for (int64_t q = 0; q < q1 - q0; q++) {
                 const float *panel = u + q * c * isa->panel, *next = panel + (c + i) * isa->panel;
                 isa->rows_form(w->count, isa->panel, row, 1, &run, panel, NULL, i > 0, out,
-                               e * p->m_step + q * isa->panel, q + 1 < q1 - q0 ? next : then);
+                               e * p->m_step + q * isa->panel, q + 1 < q1 - q0 ? next : then, NULL);
             }
         }
     }
@@ -229,16 +230,24 @@ static void multiply(const work *w, int64_t q0, int64_t q1) {
 static void transform_outputs(const work *w, int64_t q0, int64_t q1) {
     const plan *p = w->p;
     const int64_t nr = tc_isa_now()->gemm.panel, channels = tc_min(q1 * nr, p->g.kg) - q0 * nr;
-    const float *m = (const float *)(w->own + p->m_at), *pixel[16];
+    const int64_t column = w->group * p->g.kg + q0 * nr;
+    const float *m = (const float *)(w->own + p->m_at), *dump = (const float *)(w->own + p->dump_at), *pixel[16];
+    const tc_finish *after = tc_finish_after(w->finish, 1);
     for (int64_t i = 0; i < w->count; i++) {
-        tc_tile_outputs(&p->t, w->first + i, w->y, (const float *)(w->own + p->dump_at), pixel);
-        p->t.isa->output(m + i * p->m_pitch, p->m_step, w->bias, w->group * p->g.kg + q0 * nr, channels,
-                         (float *const *)pixel);
+        tc_tile_outputs(&p->t, w->first + i, w->y, dump, pixel);
+        p->t.isa->output(m + i * p->m_pitch, p->m_step, w->finish->bias, column, channels, (float *const *)pixel);
+        if (after) {
+            int64_t inside = 0;
+            for (int64_t j = 0; j < p->t.m * p->t.m; j++)
+                if (pixel[j] != dump)
+                    pixel[inside++] = pixel[j];
+            tc_isa_now()->gemm.finish(after, inside, channels, (float *const *)pixel, column);
+        }
     }
 }
 
 void tc_winograd_run(const tc_conv_shape *s, int pass, int64_t m, const float *x, const float *packed,
-                     const float *bias, float *y, char *scratch, int threads) {
+                     const tc_finish *finish, float *y, char *scratch, int threads) {
     plan p;
     make_plan(s, pass, m, threads > 1 ? threads : 1, &p);
     const int64_t parts = p.g.groups * p.splits;
@@ -246,7 +255,7 @@ void tc_winograd_run(const tc_conv_shape *s, int pass, int64_t m, const float *x
 #pragma omp parallel num_threads(team)
     {
         unsigned ftz = tc_ftz_set();
-        work w = {.p = &p, .x = x, .packed = packed, .bias = bias, .y = y,
+        work w = {.p = &p, .x = x, .packed = packed, .finish = finish, .y = y,
                   .own = scratch + p.bytes * tc_thread_index()};
         int64_t have = -1; /* the block and group whose V there is */
         memset(w.own + p.outside_at, 0, (size_t)p.g.c * sizeof(float));

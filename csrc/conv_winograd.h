@@ -32,7 +32,7 @@ int64_t tc_winograd_packed(const tc_conv_shape *s, int pass, int64_t m); /* floa
 void tc_winograd_pack(const tc_conv_shape *s, int pass, int64_t m, const float *w, float *packed, int threads);
 int64_t tc_winograd_scratch(const tc_conv_shape *s, int pass, int64_t m, int threads); /* bytes */
 void tc_winograd_run(const tc_conv_shape *s, int pass, int64_t m, const float *x, const float *packed,
-                     const float *bias, float *y, char *scratch, int threads);
+                     const tc_finish *finish, float *y, char *scratch, int threads);
 
 /* conv_winograd_weights.c */
 int64_t tc_winograd_grad_scratch(const tc_conv_shape *s, int64_t m, int threads); /* bytes */

@@ -92,13 +92,20 @@ typedef void dw_function(const tc_depthwise_rows *, int64_t, const float *, floa
 DW_KINDS(DW_TILES)
 static dw_function *const dw_table[4][DW_COLUMNS] = {DW_KINDS(DW_TABLE)};
 
-static void depthwise_forward(const tc_depthwise_rows *d, int64_t count, const float *bias, float *y, int64_t y_step) {
+static void depthwise_forward(const tc_depthwise_rows *d, int64_t count, const float *bias, float *y, int64_t y_step,
+                              const tc_finish *finish) {
     dw_function *const *table = dw_table[dw_kind(d)];
     const int64_t tiles = (count + DW_COLUMNS - 1) / DW_COLUMNS, columns = tiles ? count / tiles : 0;
     int64_t wider = count - columns * tiles; /* so many tiles are wider by a column */
     for (int64_t p = 0, size; p < count; p += size) {
         size = columns + (wider-- > 0);
         table[size - 1](d, p * d->step * TC_LANES, bias, y + p * y_step, y_step);
+        if (finish) {
+            float *out[DW_COLUMNS];
+            for (int64_t i = 0; i < size; i++)
+                out[i] = y + (p + i) * y_step;
+            tc_finish_rows(finish, size, d->groups * TC_LANES, out, 0);
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 #ifndef TINYCONV_DEPTHWISE_ISA_H
 #define TINYCONV_DEPTHWISE_ISA_H
 
-#include <stdint.h>
+#include "finish_isa.h"
 
 enum { TC_LANES = 16 }; /* channels of a group of lanes: a cache line, whole vectors */
 
@@ -28,8 +28,9 @@ typedef struct {
     int width;              /* floats of a vector */
     /* y[p * y_step + g * TC_LANES + l] = (bias ? bias[g * TC_LANES + l] : 0) + sum over rows r, taps t of X * W,
      * X = x[r][g * x_group + (p * step + t * tap) * TC_LANES + l], W = w[r][g * w_group + t * TC_LANES + l],
-     * p < count, g < groups, l < TC_LANES */
-    void (*forward)(const tc_depthwise_rows *d, int64_t count, const float *bias, float *y, int64_t y_step);
+     * p < count, g < groups, l < TC_LANES; `finish`, or NULL: what is then done to y */
+    void (*forward)(const tc_depthwise_rows *d, int64_t count, const float *bias, float *y, int64_t y_step,
+                    const tc_finish *finish);
     /* W += sum over p < count of X * dy[p * dy_step + g * TC_LANES + l] */
     void (*weight_grad)(const tc_depthwise_rows *d, int64_t count, const float *dy, int64_t dy_step);
     /* to[g * to_group + p * TC_LANES + l] = x[p * x_step + g * TC_LANES + l], p < count */

@@ -38,7 +38,8 @@ int64_t tc_gemm_packed_scratch(int64_t m, int64_t k, int threads) {
 
 typedef struct {
     int64_t m, n, k, lda, panel_step, ldc;
-    const float *a, *panels, *bias;
+    const float *a, *panels;
+    const tc_finish *finish;
     float *c;
     int add;
 } product;
@@ -48,7 +49,7 @@ static void task(const product *g, int64_t m0, int64_t m1, int64_t q0, int64_t q
     const tc_gemm_isa *isa = &tc_isa_now()->gemm;
     const int64_t m = m1 - m0, part = tc_reduction_part(g->k), pitch = pitch_for(g->k);
     const int copy = copies(m, g->n, g->lda, isa->rows);
-    const float **row = scratch;
+    const float **row = scratch, *bias = g->finish ? g->finish->bias : NULL;
     float **out = (float **)(row + tc_min(g->m, CHUNK));
     float *own = (float *)((char *)scratch + tc_round_up(tc_min(g->m, CHUNK) * 16, 64));
     for (int64_t r = 0; r < m; r++)
@@ -71,16 +72,18 @@ static void task(const product *g, int64_t m0, int64_t m1, int64_t q0, int64_t q
                 const float *next = q + 1 < last ? g->panels + (q + 1) * g->panel_step + i * isa->panel
                                                  : g->panels + first * g->panel_step + (i + part) * isa->panel;
                 isa->rows_form(m, tc_min(isa->panel, g->n - j), row, 1, &run, g->panels + q * g->panel_step,
-                               g->bias && i == 0 ? g->bias + j : NULL, g->add || i > 0, out, j, next);
+                               bias && i == 0 ? bias + j : NULL, g->add || i > 0, out, j, next,
+                               g->finish ? tc_finish_after(g->finish, i + part >= g->k) : NULL);
             }
         }
     }
 }
 
 void tc_gemm_packed(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *panels,
-                    int64_t panel_step, const float *bias, int add, float *c, int64_t ldc, void *scratch, int threads) {
+                    int64_t panel_step, const tc_finish *finish, int add, float *c, int64_t ldc, void *scratch,
+                    int threads) {
     const tc_gemm_isa *isa = &tc_isa_now()->gemm;
-    const product g = {m, n, k, lda, panel_step, ldc, a, panels, bias, c, add};
+    const product g = {m, n, k, lda, panel_step, ldc, a, panels, finish, c, add};
     const int64_t panels_all = tc_ceil_div(n, isa->panel), bytes = tc_round_up(task_bytes(m, k), TC_ALIGN);
     threads = tc_threads_for(threads, 2.0 * (double)m * (double)n * (double)k);
     /* As many tasks as keep all threads busy to the end, rows first: a chunk's copy of A serves all of its panels. */
@@ -189,7 +192,7 @@ static void few_rows(const product *g, const float *b, int64_t ldb, char *scratc
                     fetch_strip(next, ldb, coming * done / count, coming * (done + 1) / count, lines);
                     fetch_strip(g->a + i + part, g->lda, g->m * done / count, g->m * (done + 1) / count, a_lines);
                     isa->rows_form(g->m, tc_min(nr, g->n - q * nr), row, 1, &run, own + (q - q0) * run.len * nr, NULL,
-                                   i > 0, out, q * nr, NULL);
+                                   i > 0, out, q * nr, NULL, NULL);
                 }
             }
         }

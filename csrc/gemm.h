@@ -2,7 +2,7 @@
 #ifndef TINYCONV_GEMM_H
 #define TINYCONV_GEMM_H
 
-#include <stdint.h>
+#include "finish_isa.h"
 
 enum {
     TC_REDUCTION = 320, /* steps between two looks at C: a panel's part, 20 KB, stays in L1 */
@@ -17,9 +17,10 @@ static inline int64_t tc_round_up(int64_t a, int64_t b) { return tc_ceil_div(a, 
 /* Length of the parts that a reduction of k steps is cut into: equal ones of at most TC_REDUCTION. */
 static inline int64_t tc_reduction_part(int64_t k) { return tc_ceil_div(k, tc_max(1, tc_ceil_div(k, TC_REDUCTION))); }
 
-/* c[m][n] (+)= a[m][k] * panels[n / NR][k][NR] + bias[n]; panel_step floats from a panel to the next. */
+/* c[m][n] (+)= a[m][k] * panels[n / NR][k][NR] + bias[n], then the rest of `finish`, all of it NULL: nothing;
+ * panel_step floats from a panel to the next. */
 int64_t tc_gemm_packed_scratch(int64_t m, int64_t k, int threads); /* bytes */
 void tc_gemm_packed(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *panels,
-                    int64_t panel_step, const float *bias, int add, float *c, int64_t ldc, void *scratch, int threads);
+                    int64_t panel_step, const tc_finish *finish, int add, float *c, int64_t ldc, void *scratch, int threads);
 
 #endif

@@ -4,6 +4,7 @@
 #ifndef TINYCONV_GEMM_BODY_H
 #define TINYCONV_GEMM_BODY_H
 
+#include "finish_body.h"
 #include "gemm_isa.h"
 
 #include <string.h>
@@ -139,7 +140,8 @@ static rows_function *const rows_table[2][TC_ROWS] = {
 };
 
 static void gemm_rows(int64_t m, int64_t n, const float *const *row, int64_t runs, const tc_run *run, const float *b,
-                      const float *init, int add, float *const *out, int64_t column, const float *next) {
+                      const float *init, int add, float *const *out, int64_t column, const float *next,
+                      const tc_finish *finish) {
     float first[TC_PANEL];
     if (init && n < TC_PANEL) {
         memset(first, 0, sizeof first);
@@ -154,9 +156,14 @@ static void gemm_rows(int64_t m, int64_t n, const float *const *row, int64_t run
         for (int64_t i = 0; i < share; i++, next += 16)
             __builtin_prefetch(next, 0, 2);
         table[TC_ROWS - 1](n, row, runs, run, b, init, add, out, column);
+        if (finish)
+            tc_finish_rows(finish, TC_ROWS, n, out, column);
     }
-    if (m)
+    if (m) {
         table[m - 1](n, row, runs, run, b, init, add, out, column);
+        if (finish)
+            tc_finish_rows(finish, m, n, out, column);
+    }
 }
 
 /* ------------------------------------------------------------------ cols: A contiguous per step of the reduction */
@@ -334,6 +341,6 @@ static double gemm_peak(int64_t loops, float *sink) {
 
 #define TC_GEMM_TABLE                                                                                                 \
     {.rows = TC_ROWS, .panel = TC_PANEL, .rows_form = gemm_rows, .cols_form = gemm_cols, .wide = gemm_wide,           \
-     .gather = gemm_gather, .peak = gemm_peak}
+     .finish = tc_finish_rows, .gather = gemm_gather, .peak = gemm_peak}
 
 #endif

@@ -2,7 +2,7 @@
 #ifndef TINYCONV_GEMM_ISA_H
 #define TINYCONV_GEMM_ISA_H
 
-#include <stdint.h>
+#include "finish_isa.h"
 
 /* A piece of the reduction: `len` floats at row[r] + a, times rows of B at b * panel. */
 typedef struct {
@@ -20,9 +20,11 @@ typedef struct {
     /* out[r][j] = (add ? out[r][j] : init ? init[j] : 0)
      *           + sum over runs, i < len of row[r][run.a + i] * b[(run.b + i) * panel + j]
      * for r < m, j < n <= panel. init holds n floats.
-     * `next`, or NULL: the part of a panel that the call after this one reads, fetched meanwhile. */
+     * `next`, or NULL: the part of a panel that the call after this one reads, fetched meanwhile.
+     * `finish`, or NULL: what is then done to each tile of `out`. */
     void (*rows_form)(int64_t m, int64_t n, const float *const *row, int64_t runs, const tc_run *run, const float *b,
-                      const float *init, int add, float *const *out, int64_t column, const float *next);
+                      const float *init, int add, float *const *out, int64_t column, const float *next,
+                      const tc_finish *finish);
     /* c[r * ldc + j] = (add ? c : 0) + sum over p < count of a[p * lda + r] * B(p)[j], r < m <= rows, j < n <= panel;
      * B(p) = b + p * panel, or, where brow is given, brow[p] + boff. A panel is read whole. */
     void (*cols_form)(int64_t m, int64_t n, int64_t count, const float *a, int64_t lda, const float *b,
@@ -32,6 +34,8 @@ typedef struct {
                  int64_t ldc);
     /* packed[p * panel + piece.dst ..] = row[p][piece.src ..]: a panel wide each, so a later piece overwrites */
     void (*gather)(int64_t count, const float *const *row, int64_t pieces, const tc_piece *piece, float *packed);
+    /* out[r][column + j] = act(out[r][column + j] + add), r < m, j < n */
+    void (*finish)(const tc_finish *f, int64_t m, int64_t n, float *const *out, int64_t column);
     /* FMAs on registers alone, for the measured peak: floating-point operations done */
     double (*peak)(int64_t loops, float *sink);
 } tc_gemm_isa;

@@ -62,19 +62,32 @@ static inline mvf map_hswish_slope(mvf x) {
     return mv_select(x <= mv_set(-3), mv_set(0), mv_select(x >= mv_set(3), mv_set(1), inside));
 }
 
-static void map_act(int kind, int64_t n, float a, const float *x, float *y) {
+#define MAP_ACTIVATIONS(MACRO) \
+    MACRO(TC_RELU) MACRO(TC_RELU6) MACRO(TC_LEAKY) MACRO(TC_ELU) MACRO(TC_GELU) \
+    MACRO(TC_SILU) MACRO(TC_HSWISH) MACRO(TC_SIGMOID) MACRO(TC_HSIGMOID) MACRO(TC_TANH)
+
+/* Comparisons are such that a NaN stays one. */
+static inline __attribute__((always_inline)) mvf map_activation(const int kind, mvf v, float a) {
     const mvf zero = mv_set(0);
-    switch (kind) {      /* comparisons are such that a NaN stays one */
-    case TC_RELU: MAP_UNARY(n, x, y, v, mv_at_least(v, zero)); break;
-    case TC_RELU6: MAP_UNARY(n, x, y, v, mv_clip(v, 0, 6)); break;
-    case TC_LEAKY: MAP_UNARY(n, x, y, v, mv_select(v > zero, v, a * v)); break;
-    case TC_ELU: MAP_UNARY(n, x, y, v, mv_select(v > zero, v, a * mv_expm1(mv_at_most(v, zero)))); break;
-    case TC_GELU: MAP_UNARY(n, x, y, v, map_gelu(v)); break;
-    case TC_SILU: MAP_UNARY(n, x, y, v, v * mv_sigmoid(v)); break;
-    case TC_HSWISH: MAP_UNARY(n, x, y, v, v * mv_clip(v + 3.0f, 0, 6) * (1.0f / 6.0f)); break;
-    case TC_SIGMOID: MAP_UNARY(n, x, y, v, mv_sigmoid(v)); break;
-    case TC_HSIGMOID: MAP_UNARY(n, x, y, v, mv_clip(v * (1.0f / 6.0f) + 0.5f, 0, 1)); break;
-    case TC_TANH: MAP_UNARY(n, x, y, v, mv_tanh(v)); break;
+    switch (kind) {
+    case TC_RELU: return mv_at_least(v, zero);
+    case TC_RELU6: return mv_clip(v, 0, 6);
+    case TC_LEAKY: return mv_select(v > zero, v, a * v);
+    case TC_ELU: return mv_select(v > zero, v, a * mv_expm1(mv_at_most(v, zero)));
+    case TC_GELU: return map_gelu(v);
+    case TC_SILU: return v * mv_sigmoid(v);
+    case TC_HSWISH: return v * mv_clip(v + 3.0f, 0, 6) * (1.0f / 6.0f);
+    case TC_SIGMOID: return mv_sigmoid(v);
+    case TC_HSIGMOID: return mv_clip(v * (1.0f / 6.0f) + 0.5f, 0, 1);
+    case TC_TANH: return mv_tanh(v);
+    default: return v;
+    }
+}
+
+static void map_act(int kind, int64_t n, float a, const float *x, float *y) {
+#define MAP_ACT_KIND(kind) case kind: MAP_UNARY(n, x, y, v, map_activation(kind, v, a)); break;
+    switch (kind) {
+    MAP_ACTIVATIONS(MAP_ACT_KIND)
     }
 }
 

@@ -17,7 +17,15 @@ static inline void *at(const tc_step *s, const tc_context *r, int n) {
 }
 
 /* convolution: its shape, in all three passes and their packing (whose last integer is the pass) */
-KERNEL(conv) { tc_conv_forward(SHAPE(tc_conv_shape), P(0), P(1), P(2), P(3), r->scratch, r->threads); }
+KERNEL(conv) {
+    const tc_post post = {.bias = P(2), .act = TC_LINEAR};
+    tc_conv_forward(SHAPE(tc_conv_shape), P(0), P(1), &post, P(3), r->scratch, r->threads);
+}
+/* and the activation */
+KERNEL(conv_post) {
+    const tc_post post = {P(2), P(3), (int)I(23), F(0)};
+    tc_conv_forward(SHAPE(tc_conv_shape), P(0), P(1), &post, P(4), r->scratch, r->threads);
+}
 KERNEL(conv_dx) { tc_conv_data_grad(SHAPE(tc_conv_shape), P(0), P(1), P(2), r->scratch, r->threads); }
 KERNEL(conv_dw) { tc_conv_weight_grad(SHAPE(tc_conv_shape), P(0), P(1), P(2), r->scratch, r->threads); }
 KERNEL(pack) { tc_conv_pack(SHAPE(tc_conv_shape), (int)I(23), P(0), P(1), r->threads); }
@@ -134,7 +142,7 @@ KERNEL(ema) { tc_ema(I(0), s->f[0], r->step, P(0), P(1), r->threads); }
 
 #define ROW(op, scratch) {#op, run_##op, scratch}
 static const tc_kernel kernels[] = {
-    ROW(conv, scratch_conv), ROW(conv_dx, scratch_conv_dx), ROW(conv_dw, scratch_conv_dw), ROW(pack, NULL),
+    ROW(conv, scratch_conv), ROW(conv_post, scratch_conv), ROW(conv_dx, scratch_conv_dx), ROW(conv_dw, scratch_conv_dw), ROW(pack, NULL),
     ROW(maxpool, NULL), ROW(maxpool_grad, NULL), ROW(avgpool, NULL), ROW(avgpool_grad, NULL),
     ROW(resize, NULL), ROW(resize_grad, NULL), ROW(bias_add, NULL),
     ROW(bn_stats, scratch_rows), ROW(bn_running, NULL), ROW(bn_apply, NULL), ROW(bn_grad, scratch_rows),

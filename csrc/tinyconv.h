@@ -48,7 +48,14 @@ int64_t tc_conv_packed(const tc_conv_shape *s, int pass);                /* floa
 int64_t tc_conv_scratch(const tc_conv_shape *s, int pass, int threads);  /* bytes */
 const char *tc_conv_algorithm(const tc_conv_shape *s, int pass);         /* "gemm", "igemm", "dwconv", "groupconv", "winograd2x2" or 4x4 */
 void tc_conv_pack(const tc_conv_shape *s, int pass, const float *w, float *packed, int threads);
-void tc_conv_forward(const tc_conv_shape *s, const float *x, const float *packed, const float *bias /* or NULL */,
+/* What becomes of a convolution's outputs before they are written for good: y = act(conv + bias + add). */
+typedef struct {
+    const float *bias;         /* k, or NULL */
+    const float *add;          /* laid out as y and apart from it, or NULL */
+    int act;                   /* TC_RELU, ... or TC_LINEAR */
+    float a;                   /* of the activation */
+} tc_post;
+void tc_conv_forward(const tc_conv_shape *s, const float *x, const float *packed, const tc_post *post /* or NULL */,
                      float *y, void *scratch, int threads);
 void tc_conv_data_grad(const tc_conv_shape *s, const float *dy, const float *packed, float *dx,
                        void *scratch, int threads);
@@ -117,6 +124,7 @@ void tc_scale_grad(int64_t rows, int64_t c, const float *x, const float *w, cons
 
 /* ------------------------------------------------------------------ elementwise */
 enum { TC_RELU, TC_RELU6, TC_LEAKY, TC_ELU, TC_GELU, TC_SILU, TC_HSWISH, TC_SIGMOID, TC_HSIGMOID, TC_TANH };
+enum { TC_LINEAR = -1 };       /* no activation */
 /* The gradient is taken from `saved`: the output for relu, relu6, leaky, elu, sigmoid, hsigmoid, tanh; else the input.
  * gelu is x * Phi(x) with erf; hsigmoid is clip(x/6 + 1/2, 0, 1); y may be x, dx may be dy. */
 void tc_act(int kind, int64_t n, float a, const float *x, float *y, int threads);

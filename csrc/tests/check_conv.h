@@ -22,8 +22,8 @@ static void bounds(double *size, int64_t count, double terms, double amplified) 
         size[i] = (terms + 4) * EPS * (amplified > 0 ? amplified * most : size[i]) + 1e-37;
 }
 
-static void run(const tc_conv_shape *s, int pass, const float *a, const float *b, const float *bias, float *out,
-                int threads) {
+static void run_post(const tc_conv_shape *s, int pass, const float *a, const float *b, const tc_post *post, float *out,
+                     int threads) {
     void *scratch = check_scratch(tc_conv_scratch(s, pass, threads));
     if (pass == TC_WEIGHT_GRAD) {
         tc_conv_weight_grad(s, a, b, out, scratch, threads);
@@ -32,9 +32,14 @@ static void run(const tc_conv_shape *s, int pass, const float *a, const float *b
     float *packed = check_output(tc_conv_packed(s, pass));
     tc_conv_pack(s, pass, b, packed, threads);
     if (pass == TC_FORWARD)
-        tc_conv_forward(s, a, packed, bias, out, scratch, threads);
+        tc_conv_forward(s, a, packed, post, out, scratch, threads);
     else
         tc_conv_data_grad(s, a, packed, out, scratch, threads);
+}
+
+static void run(const tc_conv_shape *s, int pass, const float *a, const float *b, const float *bias, float *out,
+                int threads) {
+    run_post(s, pass, a, b, &(tc_post){.bias = bias, .act = TC_LINEAR}, out, threads);
 }
 
 static void describe(const tc_conv_shape *s, int pass, int threads, char *to, size_t size) {
@@ -61,6 +66,25 @@ static double dot_size(const float *a, const double *size, int64_t n) {
     for (int64_t i = 0; i < n; i++)
         sum += fabs((double)a[i]) * size[i];
     return sum;
+}
+
+/* What follows a convolution in its epilogue: the bits of the same operations one after the other. */
+static void test_post(const tc_conv_shape *s, const float *x, const float *w, const float *bias, const float *plain) {
+    char name[400];
+    const int64_t count = count_y(s);
+    const int act = (int)check_integer(TC_LINEAR, TC_TANH);
+    const float *add = check_integer(0, 1) ? check_input(count, -1, 1) : NULL;
+    float *want = check_copy(plain, count);
+    if (add)
+        tc_add(count, want, add, want, 1);
+    if (act != TC_LINEAR)
+        tc_act(act, count, 0.1f, want, want, 1);
+    for (int threads = 1; threads <= 3; threads++) {
+        float *y = check_output(count);
+        run_post(s, TC_FORWARD, x, w, &(tc_post){bias, add, act, 0.1f}, y, threads);
+        describe(s, TC_FORWARD, threads, name, sizeof name);
+        check_same(name, (size_t)count * sizeof(float), y, want);
+    }
 }
 
 static void test_shape(const tc_conv_shape *s, int with_bias, double amplified) {
@@ -100,6 +124,7 @@ static void test_shape(const tc_conv_shape *s, int with_bias, double amplified) 
         check_true(fabs(y - dot(w, first[2], counts[2])) <= allowed + dot_size(w, size[2], counts[2]),
                    "%s: adjoint of the weight gradient", name);
     }
+    test_post(s, x, w, bias, first[TC_FORWARD]);
     check_free_all(name);
 }
 
