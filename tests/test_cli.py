@@ -67,6 +67,21 @@ def test_train_json_has_an_event_an_epoch_and_a_last_one(folder, capsys):
     assert [json.loads(line) for line in open("runs/net/log.jsonl")] == epochs
 
 
+def test_an_ensemble_tells_its_members_and_one_done(folder, capsys):
+    command = ["train", "net.net", "--data", "data.npz", "--set", "train.ensemble=2", "--out", "e", "--device", "numpy"]
+    assert main([*command, "--json"]) == 0
+    *epochs, done = lines(capsys.readouterr().out)
+    assert [(e["member"], e["epoch"]) for e in epochs] == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    assert done["weights"] == ["e/member-1/best.safetensors", "e/member-2/best.safetensors"]
+    assert main(["eval", *done["weights"], "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["accuracy"] == done["best_val_accuracy"]
+    assert [m["accuracy"] for m in found["members"]] == [m["best_val_accuracy"] for m in done["members"]]
+    assert main(["train", "--resume", "e"]) == 0
+    out, err = capsys.readouterr()
+    assert "2 members" in out and err.count("nothing left to do") == 2
+
+
 def test_train_without_a_terminal_prints_one_line_an_epoch_on_stderr(folder, capsys):
     assert main(["train", "net.net", "--data", "data.npz"]) == 0
     out, err = capsys.readouterr()

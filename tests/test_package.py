@@ -19,7 +19,7 @@ PACKAGE = Path(tinyconv.__file__).resolve().parent
 
 # Each floor imports only floors below it (inside functions a facade may reach up).
 FLOORS = ["_version errors", "files zoo", "weights", "lang", "sections steps", "ops", "layers", "graph", "runtime",
-          "net kernels", "data", "train", "cli lsp __main__"]
+          "net kernels ensemble", "data", "train", "cli lsp __main__"]
 FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names.split()}
 
 

@@ -13,7 +13,7 @@ from ._version import __version__
 
 # name -> where it lives; imported on first use, so that `import tinyconv` costs next to nothing
 _HOME = {
-    "load": "net", "compile": "net", "Net": "net",
+    "load": "net", "compile": "net", "Net": "net", "Ensemble": "ensemble",
     "NetError": "errors", "NonFiniteError": "errors", "Diagnostic": "errors",
     "threads": "runtime.threads",
     "register": "layers",

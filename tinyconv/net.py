@@ -289,6 +289,10 @@ class Net:
 
     # -- keeping
 
+    def fresh(self, seed: int) -> "Net":
+        """The same net with other initial weights."""
+        return Net(self._program, self._lets, self._input, seed, self.device, self._set)
+
     def load_weights(self, tensors, source: str = "the weights") -> None:
         """Writes all weights, or none with a NetError that lists what does not fit."""
         shapes = {n: self.store.specs[n].shape for n in self.store.names()}

@@ -62,6 +62,7 @@ TRAIN: dict[str, Setting] = {
     "epochs": Setting("epochs", _N),
     "batch": Setting("batch", _N),
     "seed": Setting("seed", _N),
+    "ensemble": Setting("ensemble", _N),
     "optimizer": Setting("optimizer", choices=OPTIMIZERS),
     "schedule": Setting("schedule", choices=SCHEDULES),
     "loss": Setting("loss", choices=LOSSES, repeated=True),

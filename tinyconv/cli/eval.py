@@ -95,13 +95,12 @@ def test_data(net, path: str, data: str | None, skip_bad: bool):
 
     recorded = of_run(path)
     if data is None and recorded is not None:
-        how, seed = recorded
-        how = {**how, "skip_bad": skip_bad or how["skip_bad"]}
+        how = {**recorded, "skip_bad": skip_bad or recorded["skip_bad"]}
     else:
-        how, seed = chosen(net, data, path, skip_bad), net.sections.get("train", {}).get("seed", 0)
+        how = chosen(net, data, path, skip_bad, net.sections.get("train", {}).get("seed", 0))
         if data is not None:
             how["validation"] = 0
-    dataset = open_data(how, seed)
+    dataset = open_data(how)
     return dataset, dataset.evaluation
 
 

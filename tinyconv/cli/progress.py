@@ -10,7 +10,8 @@ from .common import note
 
 def epoch_line(event: dict, epochs: int) -> str:
     """`epoch  3/12  loss 0.4123  val loss 0.3991  val accuracy 85.60 %  lr 0.05  5.1 s  1,180 images/s`"""
-    parts = [f"epoch {event['epoch']:{len(str(epochs))}}/{epochs}", f"loss {event['train_loss']:.4f}"]
+    member = f"member {event['member']} " if "member" in event else ""
+    parts = [f"{member}epoch {event['epoch']:{len(str(epochs))}}/{epochs}", f"loss {event['train_loss']:.4f}"]
     if event["val_loss"] is not None:
         parts.append(f"val loss {event['val_loss']:.4f}")
     if event["val_accuracy"] is not None:

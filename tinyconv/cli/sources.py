@@ -10,11 +10,11 @@ from typing import Any
 from ..errors import NetError
 
 
-def chosen(net, data: str | None, file: str, skip_bad: bool) -> dict[str, Any]:
-    """How to open the data of a net, as plain JSON data: {"source", "validation", "skip_bad"}.
+def chosen(net, data: str | None, file: str, skip_bad: bool, seed: int) -> dict[str, Any]:
+    """How to open the data of a net, as plain JSON data: {"source", "validation", "skip_bad", "seed"}.
 
-    data: the `--data` option. file: the `.net` file, which relative paths in its text count from. NetError where the
-    net names no data and none was given.
+    data: the `--data` option. file: the `.net` file, which relative paths in its text count from. seed: that validation
+    data are drawn by; all members of an ensemble have the same. NetError where the net names no data and none was given.
     """
     section = net.sections.get("data", {})
     source = data
@@ -24,7 +24,7 @@ def chosen(net, data: str | None, file: str, skip_bad: bool) -> dict[str, Any]:
         _, name, *_ = section["source"] if isinstance(section["source"], tuple) else ("text", section["source"])
         source = name if known(name) else os.path.join(os.path.dirname(file), os.path.expanduser(name))
     path = source if known(source) else os.path.abspath(os.path.expanduser(source))
-    return {"source": path, "validation": section.get("validation"), "skip_bad": skip_bad}
+    return {"source": path, "validation": section.get("validation"), "skip_bad": skip_bad, "seed": seed}
 
 
 def known(name: str) -> bool:
@@ -34,14 +34,14 @@ def known(name: str) -> bool:
     return name in NAMES
 
 
-def open_data(how: dict[str, Any], seed: int):
+def open_data(how: dict[str, Any]):
     """The data set that `chosen` described, or that a run folder's config.json has."""
     import numpy as np
 
     from .. import data
     from .common import note
 
-    dataset = data.open(how["source"], validation=how["validation"], seed=seed, skip_bad=how["skip_bad"])
+    dataset = data.open(how["source"], validation=how["validation"], seed=how["seed"], skip_bad=how["skip_bad"])
     if "pca" in how:
         dataset.train.colour_axes = np.array(how["pca"])
     for message in dataset.skipped[:5]:
@@ -58,11 +58,10 @@ def measured(how: dict[str, Any], dataset, steps) -> dict[str, Any]:
     return how
 
 
-def of_run(weights: str) -> tuple[dict[str, Any], int] | None:
-    """(data, seed) that the run which wrote a weights file was trained with; None where it lies in no run folder."""
+def of_run(weights: str) -> dict[str, Any] | None:
+    """The data that the run which wrote a weights file was trained with; None where it lies in no run folder."""
     path = Path(weights).parent / "config.json"
     try:
-        config = json.loads(path.read_text("utf-8"))
-        return config["data"], config["settings"]["seed"]
+        return json.loads(path.read_text("utf-8"))["data"]
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -31,8 +31,7 @@ def train(net, data, epochs, seed, device, out, resume, skip_bad, define, settin
         _no_changes({"--data": data, "--seed": seed, "--out": out, "--skip-bad": skip_bad or None})
         if net is None:
             _no_changes({"-D": define or None, "--set": settings or None, "--input": input_})
-    from ..train import Interrupted, UsageError
-    from ..train import train as train_loop
+    from .. import train as training
 
     device = use_device(device)
     try:
@@ -43,11 +42,14 @@ def train(net, data, epochs, seed, device, out, resume, skip_bad, define, settin
         shown = progress.make(run.settings.epochs, quiet=as_json)
         with run, shown:
             shown.note(headline(model, dataset, run))
-            done = train_loop(model, dataset, run, on_event=lambda event: show(event, shown, as_json),
-                              on_batch=shown.on_batch, on_note=shown.note)
-    except UsageError as error:
+            loop, what = training.train, model
+            if run.settings.ensemble > 1:
+                loop, what = training.train_ensemble, model.fresh
+            done = loop(what, dataset, run, on_event=lambda event: show(event, shown, as_json),
+                        on_batch=shown.on_batch, on_note=shown.note)
+    except training.UsageError as error:
         raise BadInput(error) from error
-    except Interrupted as stop:
+    except training.Interrupted as stop:
         note(f"{stop}; go on with: tinyconv train --resume {stop.folder}")
         return 130
     if not as_json:
@@ -75,8 +77,8 @@ def begin(net, data, epochs, seed, device, out, skip_bad, define, settings, inpu
     model = make_net(program, define, input_, settings, device, recipe.seed)
     with reading(program.files):
         text = model.text
-        how = chosen(model, data, program.file, skip_bad)
-    dataset = open_data(how, recipe.seed)
+        how = chosen(model, data, program.file, skip_bad, recipe.seed)
+    dataset = open_data(how)
     check(model, dataset, recipe, Pipelines.of(model))
     how = measured(how, dataset, Pipelines.of(model).train)
     run = start(out, stem=Path(program.file).stem.strip("<>"), text=text, settings=recipe, data=how,
@@ -97,7 +99,7 @@ def go_on(net, epochs, device, folder, define, settings, input_):
             program = load_program(net)
             run.check_text(make_net(program, define, input_, settings, device).text)
         model = Net(lang.parse(run.text, str(run.folder / "net.net")), seed=run.settings.seed, device=device)
-        dataset = open_data(run.data, run.settings.seed)
+        dataset = open_data(run.data)
     except BaseException:
         run.close()
         raise
@@ -120,9 +122,14 @@ def show(event: dict, shown, as_json: bool) -> None:
 
 
 def result(done: dict) -> str:
+    """The last line of text: what came out, and where it is."""
+    members, weights = done.get("members", ()), done["weights"]
+    times = f"{done['epochs']} epochs, {done['seconds']:.1f} s; {' '.join(weights) if members else weights}"
     if done["val_accuracy"] is None:
-        return f"trained {done['epochs']} epochs in {done['seconds']:.1f} s; {done['weights']}"
-    return (f"accuracy {progress.percent(done['val_accuracy'])} (best {progress.percent(done['best_val_accuracy'])}) "
-            f"after {done['epochs']} epochs, {done['seconds']:.1f} s; {done['weights']}")
-
-
+        return f"trained {times}"
+    text = f"accuracy {progress.percent(done['val_accuracy'])} (best {progress.percent(done['best_val_accuracy'])})"
+    if members:
+        alone = [member["val_accuracy"] for member in members]
+        text += (f", {len(members)} members {progress.percent(min(alone))} to {progress.percent(max(alone))}, "
+                 f"mean {progress.percent(sum(alone) / len(alone))}")
+    return f"{text} after {times}"

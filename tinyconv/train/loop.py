@@ -27,11 +27,12 @@ OnBatch = Callable[[str, int, int, int, "float | None"], None]
 
 class Interrupted(Exception):
     """Training stopped because it was asked to, and its state is saved. folder: the run folder; epoch, batch: how many
-    epochs, and batches of the next one, are done."""
+    epochs, and batches of the next one, are done; member: of an ensemble, from 1."""
 
-    def __init__(self, folder, epoch: int, batch: int):
-        super().__init__(f"interrupted in epoch {epoch + 1}; saved in {folder}")
-        self.folder, self.epoch, self.batch = folder, epoch, batch
+    def __init__(self, folder, epoch: int, batch: int, member: int | None = None):
+        place = f"epoch {epoch + 1}" if member is None else f"epoch {epoch + 1} of member {member}"
+        super().__init__(f"interrupted in {place}; saved in {folder}")
+        self.folder, self.epoch, self.batch, self.member = folder, epoch, batch, member
 
 
 class Stop(Exception):
@@ -44,47 +45,55 @@ def train(net, dataset: Dataset, run: Run, *, on_event: Callable[[Event], None] 
 
     Where `run.resumed`, it goes on from the folder's last checkpoint, bit for bit as if it had never stopped; a run
     with nothing left to do says so through `on_note`. Without a checkpoint it begins, with the weights that `net` has.
+    The net ends with the weights that its last epoch was measured with (with `ema` the averaged ones).
     on_event(event): each `epoch` event once its checkpoint is on the disk, then `done`. on_note(message): remarks for
     people. on_batch(phase, epoch, done, total, loss): after each batch; phase is "train" or "val", epoch counts from 1,
     loss is the mean so far of the epoch, None while validating.
     Raises Interrupted after SIGINT or SIGTERM; NetError (a NonFiniteError for a loss that is not finite) for whatever
     goes wrong, the last good checkpoint kept.
     """
-    settings, pipelines = run.settings, Pipelines.of(net)
     with Interruption() as interruption:
-        check(net, dataset, settings, pipelines, on_note)
-        if run.resumed:
-            check_same(run.fingerprint, fingerprint(dataset), run.folder)
-        net.class_names = dataset.classes
-        metadata = weights.describe(run.text, dataset.classes, pipelines.test)
-        trainer = make_trainer(net, settings)
-        _weigh_classes(net, settings, dataset.train)
-        progress = _restore(run, net, trainer, metadata)
-        if progress is None:
-            progress = Progress()
-            _measure_input(net, dataset.train)
-        if progress.epoch >= settings.epochs:
-            on_note(f"nothing left to do: {run.folder} is trained for {progress.epoch} of {settings.epochs} epochs")
-        seconds = sum(event.get("seconds", 0.0) for event in run.keep_log(progress.epoch))
-        loop = Loop(net, trainer, dataset, settings, pipelines, progress, on_batch, lambda: interruption.requested)
-        try:
-            for event in loop.epochs():
-                # The log before the checkpoint, `best` after it: then both follow from the checkpoint whenever the
-                # process dies. `keep_log` drops a line too many, `_restore` writes `best` again.
-                run.log(event)
-                checkpoint.save_training(run.last, net, trainer, progress, metadata)
-                if progress.best == progress.epoch - 1:
-                    _save_best(run, net, trainer, metadata)
-                seconds += event["seconds"]
-                on_event(event)
-        except Stop:
+        return train_within(interruption, net, dataset, run, on_event, on_batch, on_note)
+
+
+def train_within(interruption: Interruption, net, dataset: Dataset, run: Run, on_event: Callable[[Event], None],
+                 on_batch: OnBatch | None, on_note: Callable[[str], None]) -> Event:
+    """`train` where signals are already waited for."""
+    settings, pipelines = run.settings, Pipelines.of(net)
+    check(net, dataset, settings, pipelines, on_note)
+    if run.resumed:
+        check_same(run.fingerprint, fingerprint(dataset), run.folder)
+    net.class_names = dataset.classes
+    metadata = weights.describe(run.text, dataset.classes, pipelines.test)
+    trainer = make_trainer(net, settings)
+    _weigh_classes(net, settings, dataset.train)
+    progress = _restore(run, net, trainer, metadata)
+    if progress is None:
+        progress = Progress()
+        _measure_input(net, dataset.train)
+    if progress.epoch >= settings.epochs:
+        on_note(f"nothing left to do: {run.folder} is trained for {progress.epoch} of {settings.epochs} epochs")
+    seconds = sum(event.get("seconds", 0.0) for event in run.keep_log(progress.epoch))
+    loop = Loop(net, trainer, dataset, settings, pipelines, progress, on_batch, lambda: interruption.requested)
+    try:
+        for event in loop.epochs():
+            # The log before the checkpoint, `best` after it: then both follow from the checkpoint whenever the
+            # process dies. `keep_log` drops a line too many, `_restore` writes `best` again.
+            run.log(event)
             checkpoint.save_training(run.last, net, trainer, progress, metadata)
-            raise Interrupted(run.folder, progress.epoch, progress.batch) from None
-        except NonFiniteError as error:
-            raise _located(error, run, progress) from error
-        done = _done(run, progress, seconds)
-        on_event(done)
-        return done
+            if progress.best == progress.epoch - 1:
+                _save_best(run, net, trainer, metadata)
+            seconds += event["seconds"]
+            on_event(event)
+    except Stop:
+        checkpoint.save_training(run.last, net, trainer, progress, metadata)
+        raise Interrupted(run.folder, progress.epoch, progress.batch) from None
+    except NonFiniteError as error:
+        raise _located(error, run, progress) from error
+    trainer.keep_averages()
+    done = _done(run, progress, seconds)
+    on_event(done)
+    return done
 
 
 def fit(net, x, labels, *, epochs: int | None = None, batch: int | None = None, validation: tuple | None = None,

@@ -57,7 +57,8 @@ def _rules(options: Mapping[str, Any], ranges: tuple) -> list[tuple[str, Any, bo
 class Settings:
     """A whole recipe. Made by `of` from a section, or by hand; out-of-range values are a NetError.
 
-    `epochs` and `batch` are at least 1. `loss` is empty where the net's last layer decides.
+    `epochs`, `batch` and `ensemble`, the number of nets to train, are at least 1. `loss` is empty where the net's last
+    layer decides.
     """
 
     epochs: int = 10
@@ -66,6 +67,7 @@ class Settings:
     optimizer: Choice = dataclasses.field(default_factory=lambda: _default(OPTIMIZERS, "sgd"))
     schedule: Choice = dataclasses.field(default_factory=lambda: _default(SCHEDULES, "constant"))
     loss: tuple[Choice, ...] = ()
+    ensemble: int = 1
 
     @classmethod
     def of(cls, section: Mapping[str, Any] | None, **given: Any) -> Settings:
@@ -97,18 +99,19 @@ class Settings:
             return pair[0], {k: tuple(v) if isinstance(v, list) else v for k, v in pair[1].items()}
 
         return cls(data["epochs"], data["batch"], data["seed"], choice(data["optimizer"]), choice(data["schedule"]),
-                   tuple(choice(pair) for pair in data["loss"]))
+                   tuple(choice(pair) for pair in data["loss"]), data["ensemble"])
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for config.json."""
         return {"epochs": self.epochs, "batch": self.batch, "seed": self.seed, "optimizer": list(self.optimizer),
-                "schedule": list(self.schedule), "loss": [list(pair) for pair in self.loss]}
+                "schedule": list(self.schedule), "loss": [list(pair) for pair in self.loss], "ensemble": self.ensemble}
 
     def __post_init__(self) -> None:
         optimizer, schedule = self.optimizer[1], self.schedule[1]
         rules = [
             ("epochs", self.epochs, self.epochs >= 1, "at least 1"),
             ("batch", self.batch, self.batch >= 1, "at least 1"),
+            ("ensemble", self.ensemble, self.ensemble >= 1, "at least 1"),
             ("seed", self.seed, 0 <= self.seed < 2 ** 63, "0 or more, below 2^63"),
             *_rules(optimizer, OPTIMIZER_RANGES),
             ("nesterov", "on", not optimizer.get("nesterov") or optimizer["momentum"] > 0, "used with momentum"),
