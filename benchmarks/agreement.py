@@ -25,6 +25,7 @@ import torch.nn.functional as F
 
 import tinyconv
 import training
+from torchnet import TorchNet
 
 VGG = """
 input 28x28 x1
@@ -35,50 +36,6 @@ NETS = {"LeNet": training.LENET, "ResNet-20": training.RESNET20, "VGG with BN": 
 GRADIENTS_BATCH, BATCH, STEPS, DECAY = 16, 128, 20, 5e-4
 SLOW, FAST = dict(lr=0.001, momentum=0.0), dict(lr=0.1, momentum=0.9)
 LIMITS = {"loss at step 1": 1e-4, "gradients at step 1": 1e-4, "losses, lr 0.001": 1e-4, "losses, lr 0.1": 3.0}
-
-
-class TorchNet:
-    """The graph of a net in PyTorch functions: logits from an (N, C, H, W) batch."""
-
-    def __init__(self, net, dtype):
-        self.graph = net.graph
-        self.weights = {}
-        for name, value in net.weights.items():
-            w = torch.from_numpy(value).to(dtype)
-            if w.ndim == 4:
-                w = w.permute(0, 3, 1, 2).contiguous()
-            self.weights[name] = w.requires_grad_("running" not in name)
-
-    def __call__(self, x):
-        values = {}
-        for node in self.graph.nodes:
-            if node.op == "softmax":
-                return values[node.inputs[0]]
-            inputs = [values[i] for i in node.inputs] or [x]
-            w = {p.name: self.weights.get(f"{node.owner}.{p.name}") for p in node.params}
-            values[node.index] = self.layer(node.op, node.args, inputs, w)
-        return values[self.graph.output_index]
-
-    @staticmethod
-    def layer(op, a, inputs, w):
-        x = inputs[0]
-        if op == "input":
-            return x
-        if op == "conv":
-            return F.conv2d(x, w["weight"], w.get("bias"), a["s"], a["p"], a["d"], a["g"])
-        if op == "fc":
-            return F.linear(x.permute(0, 2, 3, 1).flatten(1) if x.ndim == 4 else x, w["weight"], w.get("bias"))
-        if op == "bn":
-            return F.batch_norm(x, w["running_mean"], w["running_var"], w["weight"], w["bias"], True,
-                                a["momentum"], a["eps"])
-        if op == "pool":
-            if a["global"]:
-                return x.mean((2, 3), keepdim=True)
-            pool = F.max_pool2d if a["mode"] == "max" else F.avg_pool2d
-            return pool(x, a["k"], a["s"], a["p"])
-        if op == "add":
-            return sum(inputs[1:], x)
-        return {"relu": F.relu, "tanh": torch.tanh}[op](x)
 
 
 def batches(net, batch=BATCH, steps=STEPS):
@@ -96,12 +53,12 @@ def torch_gradients(net, dtype):
     model = TorchNet(net, dtype)
     loss = torch_loss(model, *next(batches(net, GRADIENTS_BATCH)), dtype)
     loss.backward()
-    return loss.item(), {n: w.grad.double().numpy() for n, w in model.weights.items() if w.requires_grad}
+    return loss.item(), {n: w.grad.double().numpy() for n, w in model.trained.items()}
 
 
 def torch_losses(net, dtype, recipe):
     model = TorchNet(net, dtype)
-    trained = {n: w for n, w in model.weights.items() if w.requires_grad}
+    trained = model.trained
     decayed = {n for n in trained if n.endswith("weight") and not n.startswith("bn")}
     groups = [{"params": [w for n, w in trained.items() if n in decayed], "weight_decay": DECAY},
               {"params": [w for n, w in trained.items() if n not in decayed]}]
