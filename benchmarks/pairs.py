@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -37,14 +38,26 @@ def serve(setup: Callable[[dict], Callable[[], object]], peak: Callable[[], floa
     for line in sys.stdin:
         message = json.loads(line)
         if "case" in message:
-            call = setup(message["case"])
-            for _ in range(WARMUP):
-                call()
-            reply = {"calls": _calls(call)}
+            call = None  # frees the case before
+            try:
+                call, reply = _begin(setup, message["case"])
+            except Exception as error:  # a mode that a library refuses for this case: the driver goes on without it
+                reply = {"error": f"{type(error).__name__}: {error}"}
         else:
             reply = _turn(call, message["calls"], peak)
         replies.write(json.dumps(reply) + "\n")
         replies.flush()
+
+
+def _begin(setup, case: dict) -> tuple[Callable[[], object], dict]:
+    """The call, warmed up; what its first calls gave goes to case["results"], where that is asked for."""
+    call = setup(case)
+    results = [call() for _ in range(WARMUP)]
+    if "results" in case:
+        import numpy as np
+
+        np.save(case["results"], np.asarray(results))
+    return call, {"calls": _calls(call)}
 
 
 def _calls(call: Callable[[], object]) -> int:
@@ -59,7 +72,12 @@ def _turn(call, calls: int, peak) -> dict:
     for _ in range(calls):
         call()
     seconds = (time.perf_counter() - begin) / calls
-    return {"seconds": seconds, "peak": max(before, peak()) if peak else None}
+    return {"seconds": seconds, "peak": max(before, peak()) if peak else None, "memory": peak_memory()}
+
+
+def peak_memory() -> int:
+    """Bytes: the most that was resident in this process's life."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def tinyconv_peak() -> float:
@@ -101,38 +119,61 @@ class Side:
 
 @dataclass
 class Result:
-    """One case. ms: {side: median}. ratio: median over rounds of the fastest peer's time over ours (above 1 we are
-    faster); `fastest` names the peer. peak_fraction: median of our rate over the peak measured in the same turn."""
+    """One case. ms: {side: median}. ratios: {peer: median over rounds of its time over ours} (above 1 we are faster);
+    `ratio` is the fastest peer's, `fastest` names it. memory: {side: peak resident bytes}. peak_fraction: median of our
+    rate over the peak measured in the same turn."""
 
     case: str
     ms: dict[str, float]
+    ratios: dict[str, float]
     ratio: float
     fastest: str
+    memory: dict[str, int]
     gflops: float | None = None
     peak_fraction: float | None = None
 
 
 def compare(sides: list[Side], cases: Iterable[tuple[str, dict, float | None]], rounds: int) -> list[Result]:
-    """The first side is ours, the others its peers. A case is (name, what setup gets, floating-point operations)."""
+    """The first side is ours, the others its peers. A case is (name, what setup gets, floating-point operations).
+    Peers that fail on a case are left out of it, and said."""
     shuffle = random.Random(0).sample
-    ours, *peers = sides
+    ours = sides[0]
     results = []
     for name, case, work in cases:
-        calls = {side.name: side.ask({"case": case})["calls"] for side in sides}
-        turns: dict[str, list[dict]] = {side.name: [] for side in sides}
+        calls = started(sides, name, case)
+        if ours.name not in calls or len(calls) < 2:
+            continue
+        running = [side for side in sides if side.name in calls]
+        turns: dict[str, list[dict]] = {side.name: [] for side in running}
         for _ in range(rounds):
-            for side in shuffle(sides, len(sides)):
+            for side in shuffle(running, len(running)):
                 turns[side.name].append(side.ask({"calls": calls[side.name]}))
         seconds = {side: [turn["seconds"] for turn in taken] for side, taken in turns.items()}
-        ratios = {peer.name: median(p / o for p, o in zip(seconds[peer.name], seconds[ours.name])) for peer in peers}
+        ratios = {peer.name: median(p / o for p, o in zip(seconds[peer.name], seconds[ours.name]))
+                  for peer in running if peer is not ours}
         fastest = min(ratios, key=ratios.get)
-        result = Result(name, {side: 1000 * median(taken) for side, taken in seconds.items()}, ratios[fastest], fastest)
+        result = Result(name, {side: 1000 * median(taken) for side, taken in seconds.items()}, ratios, ratios[fastest],
+                        fastest, {side: max(turn["memory"] for turn in taken) for side, taken in turns.items()})
         if work:
             result.gflops = median(work / t["seconds"] / 1e9 for t in turns[ours.name])
             result.peak_fraction = median(work / t["seconds"] / 1e9 / t["peak"] for t in turns[ours.name])
         results.append(result)
         print(f"{name}: {result.ratio:.2f}x", file=sys.stderr)
     return results
+
+
+def started(sides: list[Side], name: str, case: dict) -> dict[str, int]:
+    """{side: calls a turn} of those that can run the case. case["results"], where given, is a folder: each side writes
+    what its first calls gave into a file of its name."""
+    calls = {}
+    for side in sides:
+        own = {**case, "results": os.path.join(case["results"], f"{side.name}.npy")} if "results" in case else case
+        reply = side.ask({"case": own})
+        if "error" in reply:
+            print(f"{name}: without {side.name}: {reply['error'].splitlines()[0]}", file=sys.stderr)
+        else:
+            calls[side.name] = reply["calls"]
+    return calls
 
 
 def run(description: str, setups: dict[str, Callable], cases: Callable[[], list], ours: str = "tinyconv") -> None:

@@ -1,13 +1,14 @@
-"""One training step at batch 128, forward, backward and SGD with momentum and decay, against PyTorch in both layouts.
+"""One training step, forward, backward and SGD with momentum and decay, against PyTorch's modes.
 
-    python benchmarks/training.py --peer-python PYTHON-WITH-TORCH [--json]
+    python benchmarks/training.py --peer-python PYTHON-WITH-TORCH [--only LeNet] [--json]
+
+The same as benchmarks/nets.py --train, whose options it takes.
 """
 
 from __future__ import annotations
 
-import pairs
+import numpy as np
 
-BATCH = 128
 LENET = """
 input 32x32 x1
 conv 5x5 p0 x6   -> tanh -> pool 2 avg
@@ -33,91 +34,29 @@ cbr x64 -> pool 2 -> cbr x128 -> pool 2 -> repeat 2 { cbr x256 } -> pool 2
 repeat 2 { cbr x512 } -> pool 2 -> repeat 2 { cbr x512 } -> pool 2
 fc 10 -> softmax
 """
-NETS = {"LeNet": LENET, "ResNet-20": RESNET20, "VGG-11-BN": VGG11}
-RECIPE = dict(lr=0.001, momentum=0.9)
-DECAY = 5e-4
+# name -> (text, or a name of the zoo; batch)
+CASES = {"LeNet": (LENET, 128), "ResNet-20": (RESNET20, 128), "VGG-11-BN": (VGG11, 128), "VGG-16": ("vgg16", 8),
+         "ResNet-18": ("resnet18", 16), "ResNet-50": ("resnet50", 8), "AlexNet": ("alexnet", 64),
+         "MobileNetV1": ("mobilenet", 16), "U-Net": ("unet", 4)}
 
 
-def cases():
-    return [(f"{name} b{BATCH}", {"net": name}, None) for name in NETS]
-
-
-def batch(case: dict):
-    import numpy as np
-
-    rng = np.random.default_rng(0)
-    channels = 1 if case["net"] == "LeNet" else 3
-    return rng.random((BATCH, 32, 32, channels), np.float32), rng.integers(0, 10, BATCH).astype(np.int32)
-
-
-def ours(case: dict):
+def make(source: str, **options):
+    """The net of a case."""
     import tinyconv
 
-    trainer = tinyconv.compile(NETS[case["net"]]).trainer(decay=DECAY, **RECIPE)
-    x, labels = batch(case)
-    return lambda: trainer.step(x, labels)
+    return tinyconv.compile(source, **options) if "\n" in source else tinyconv.load(source, **options)
 
 
-def torch(memory_format: str):
-    def setup(case: dict):
-        import torch
-
-        layout = getattr(torch, memory_format)
-        net = torch_net(case["net"]).to(memory_format=layout).train()
-        x, labels = batch(case)
-        x = torch.from_numpy(x).permute(0, 3, 1, 2).contiguous(memory_format=layout)
-        labels = torch.from_numpy(labels).long()
-        optimizer = torch.optim.SGD(net.parameters(), weight_decay=DECAY, **RECIPE)
-        loss_of = torch.nn.CrossEntropyLoss()
-
-        def step():
-            optimizer.zero_grad(set_to_none=True)
-            loss = loss_of(net(x), labels)
-            loss.backward()
-            optimizer.step()
-            return loss.item()
-
-        return step
-
-    return setup
-
-
-def torch_net(name: str):
-    """The same net in PyTorch."""
-    from torch import nn
-
-    def cb(c, x, k, s=1):
-        return [nn.Conv2d(c, x, k, s, k // 2, bias=False), nn.BatchNorm2d(x)]
-
-    class Basic(nn.Module):
-        def __init__(self, c, x, s=1):
-            super().__init__()
-            self.body = nn.Sequential(*cb(c, x, 3, s), nn.ReLU(inplace=True), *cb(x, x, 3))
-            self.shortcut = nn.Identity() if c == x and s == 1 else nn.Sequential(*cb(c, x, 1, s))
-            self.relu = nn.ReLU(inplace=True)
-
-        def forward(self, x):
-            return self.relu(self.body(x) + self.shortcut(x))
-
-    if name == "LeNet":
-        return nn.Sequential(nn.Conv2d(1, 6, 5), nn.Tanh(), nn.AvgPool2d(2),
-                             nn.Conv2d(6, 16, 5), nn.Tanh(), nn.AvgPool2d(2),
-                             nn.Conv2d(16, 120, 5), nn.Tanh(), nn.Flatten(),
-                             nn.Linear(120, 84), nn.Tanh(), nn.Linear(84, 10))
-    if name == "ResNet-20":
-        layers, c = [*cb(3, 16, 3), nn.ReLU(inplace=True)], 16
-        for x in (16, 32, 64):
-            for i in range(3):
-                layers.append(Basic(c, x, 2 if i == 0 and x > 16 else 1))
-                c = x
-        return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
-    layers, c = [], 3
-    for x in (64, 0, 128, 0, 256, 256, 0, 512, 512, 0, 512, 512, 0):
-        layers += [*cb(c, x, 3), nn.ReLU(inplace=True)] if x else [nn.MaxPool2d(2)]
-        c = x or c
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(512, 10))
+def batch(net, count: int):
+    """Random images, and class numbers or masks of 0 and 1."""
+    rng = np.random.default_rng(0)
+    x = rng.random((count, *net.input_shape), np.float32)
+    if net.classes == 1:
+        return x, (rng.random((count, *net.input_shape[:-1], 1)) < 0.5).astype(np.float32)
+    return x, rng.integers(0, net.classes, count).astype(np.int32)
 
 
 if __name__ == "__main__":
-    sides = {"tinyconv": ours, "torch": torch("contiguous_format"), "torch NHWC": torch("channels_last")}
-    pairs.run(__doc__, sides, cases)
+    import nets
+
+    nets.main(__doc__, train=True)

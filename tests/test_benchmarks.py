@@ -7,8 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import tinyconv
 from tinyconv.runtime.backend import compiled
 
 FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
@@ -24,7 +26,7 @@ def test_a_pair_is_driven_in_turns():
     assert result["ratio"] > 0 and result["fastest"] == "numpy" and result["peak_fraction"] > 0
 
 
-@pytest.mark.parametrize("script", ["gemm", "layers", "training"])
+@pytest.mark.parametrize("script", ["gemm", "layers", "training", "nets"])
 def test_options_are_explained(script):
     command = [sys.executable, FOLDER / f"{script}.py", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
@@ -45,3 +47,39 @@ def test_the_loader_is_measured():
     assert done.returncode == 0, done.stderr
     (found,) = json.loads(done.stdout)["results"]
     assert found["images_per_second"] > 0
+
+
+@pytest.fixture
+def nets(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import nets
+
+    return nets
+
+
+def test_the_bound_of_a_net_is_its_multiply_adds_or_its_weights(nets):
+    net = tinyconv.compile("input 8x8 x4\nconv 3x3 x4 bias=off\nconv 3x3 x4 bias=off -> pool global -> fc 1000 bias=off")
+    conv, fc = 8 * 8 * 9 * 4 * 4, 4 * 1000
+    found = nets.bounds(net, 10, False, peak=1.0, bandwidth=1e9)        # milliseconds at 1 GFLOP/s
+    assert found["bound"] == pytest.approx(2 * 10 * (2 * conv + fc) / 1e6)
+    assert found["Winograd"] == pytest.approx(2 * 10 * (2 * conv / 4 + fc) / 1e6)
+    trained = nets.bounds(net, 10, True, peak=1.0, bandwidth=1e9)
+    assert trained["bound"] == pytest.approx(2 * 10 * (2 * conv + 3 * conv + 3 * fc) / 1e6)
+    reading = nets.bounds(net, 10, False, peak=1e9, bandwidth=1.0)
+    assert reading["bound"] == pytest.approx(4 * (2 * 9 * 16 + 4000) / 1e6)
+
+
+def test_results_that_differ_are_found(nets, tmp_path):
+    ours = np.linspace(-4, 2, 7, dtype=np.float32)
+    np.save(tmp_path / "tinyconv.npy", ours)
+    np.save(tmp_path / "good.npy", ours)
+    np.save(tmp_path / "bad.npy", ours + np.float32(0.4))
+    assert nets.disagreement(tmp_path) == {"bad": pytest.approx(0.1), "good": 0}
+
+
+def test_nets_are_made_alike_for_all_sides(nets):
+    """Without dropout; in inference without softmax."""
+    ops = [node.op for node in nets.made("alexnet", False).graph.nodes]
+    assert "dropout" not in ops and "softmax" not in ops and ops.count("fc") == 3
+    trained = [node.op for node in nets.made("alexnet", True).graph.nodes]
+    assert "dropout" not in trained and trained[-1] == "softmax"
