@@ -207,7 +207,8 @@ def export(folder: Path) -> None:
                       external_data=False)
     if len(x) == 1 and importlib.util.find_spec("pnnx"):
         torch.jit.trace(net, x).save(folder / "net.pt")
-        command = [Path(sys.executable).parent / "pnnx", "net.pt", f"inputshape={list(x.shape)}".replace(" ", ""), "fp16=0"]
+        shape = ",".join(map(str, x.shape))
+        command = [Path(sys.executable).parent / "pnnx", "net.pt", f"inputshape=[{shape}]", "fp16=0"]
         subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
 
 

@@ -58,7 +58,8 @@ def nets(monkeypatch):
 
 
 def test_the_bound_of_a_net_is_its_multiply_adds_or_its_weights(nets):
-    net = tinyconv.compile("input 8x8 x4\nconv 3x3 x4 bias=off\nconv 3x3 x4 bias=off -> pool global -> fc 1000 bias=off")
+    net = tinyconv.compile("conv 3x3 x4 bias=off -> conv 3x3 x4 bias=off -> pool global -> fc 1000 bias=off",
+                           input="8x8 x4")
     conv, fc = 8 * 8 * 9 * 4 * 4, 4 * 1000
     found = nets.bounds(net, 10, False, peak=1.0, bandwidth=1e9)        # milliseconds at 1 GFLOP/s
     assert found["bound"] == pytest.approx(2 * 10 * (2 * conv + fc) / 1e6)
