@@ -1,6 +1,7 @@
 /* General matrix products: B packed into panels, A through row pointers, C split among the threads. */
 #include "gemm.h"
 #include "isa.h"
+#include "ranges.h"
 #include "tinyconv.h"
 
 #include <string.h>
@@ -9,6 +10,7 @@ enum {
     CHUNK = 192,             /* rows of A a task takes at once: CHUNK x TC_REDUCTION floats stay in L2 */
     GROUP = 64,              /* panels between two passes over a chunk: their part of C stays in L2 too */
     SHARED = 2 * 1024 * 1024, /* floats of B packed at once for all threads: within L3 */
+    COPIED = 64,             /* more rows of A and columns of B than this before rows of A are copied */
     WIDE = 8,                /* up to so many rows of C, B is read once as it stands: reading it is all the work */
     WIDE_FLOATS = 4096,      /* of C, that take part in a pass over B's columns: within L1 */
     FEW = 600,               /* up to so many rows of C, B is packed, used and forgotten by one thread, within L2 */
@@ -19,10 +21,8 @@ enum {
 };
 
 /* ------------------------------------------------------------------ packed B */
-/* Rows a power of two apart fall on the same few cache sets, and rows far apart on a page each: copy them together. */
-static int copies(int64_t m, int64_t n, int64_t lda, int rows) {
-    return m > rows && n > 64 && lda >= 256 && (lda % 256 == 0 || lda > 1024);
-}
+/* Rows a multiple of 4 KB apart fall on the same cache sets: copied together, where they are used often enough. */
+static int copies(int64_t m, int64_t n, int64_t lda) { return m > COPIED && n > COPIED && lda % 1024 == 0; }
 
 static int64_t pitch_for(int64_t k) { return tc_round_up(tc_min(k, TC_REDUCTION), 16) + 16; }
 
@@ -44,11 +44,11 @@ typedef struct {
     int add;
 } product;
 
-/* Rows [m0, m1) of C, panels [q0, q1). */
-static void task(const product *g, int64_t m0, int64_t m1, int64_t q0, int64_t q1, void *scratch) {
+/* Rows [m0, m1) of C, at most CHUNK, panels [q0, q1). */
+static void chunk(const product *g, int64_t m0, int64_t m1, int64_t q0, int64_t q1, void *scratch) {
     const tc_gemm_isa *isa = &tc_isa_now()->gemm;
     const int64_t m = m1 - m0, part = tc_reduction_part(g->k), pitch = pitch_for(g->k);
-    const int copy = copies(m, g->n, g->lda, isa->rows);
+    const int copy = copies(g->m, g->n, g->lda);
     const float **row = scratch, *bias = g->finish ? g->finish->bias : NULL;
     float **out = (float **)(row + tc_min(g->m, CHUNK));
     float *own = (float *)((char *)scratch + tc_round_up(tc_min(g->m, CHUNK) * 16, 64));
@@ -86,13 +86,10 @@ void tc_gemm_packed(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda
     const product g = {m, n, k, lda, panel_step, ldc, a, panels, finish, c, add};
     const int64_t panels_all = tc_ceil_div(n, isa->panel), bytes = tc_round_up(task_bytes(m, k), TC_ALIGN);
     threads = tc_threads_for(threads, 2.0 * (double)m * (double)n * (double)k);
-    /* As many tasks as keep all threads busy to the end, rows first: a chunk's copy of A serves all of its panels. */
-    const int64_t wanted = threads > 1 ? 4 * threads : 1;
-    int64_t chunks = tc_max(tc_ceil_div(m, CHUNK), tc_min(wanted, m / (8 * isa->rows)));
-    chunks = chunks > threads ? tc_round_up(chunks, threads) : chunks; /* no thread is left with one more */
-    const int64_t rows = tc_round_up(tc_ceil_div(m, tc_max(chunks, 1)), isa->rows);
-    chunks = tc_ceil_div(m, rows);
-    const int64_t splits = tc_max(tc_min(tc_ceil_div(wanted, chunks), panels_all), 1);
+    /* Rows first: a chunk's copy of A serves all of its panels. Few tasks are of one size, as many for each thread. */
+    const int64_t tiles = tc_ceil_div(m, isa->rows);
+    const int64_t chunks = tc_min(tc_round_up(tc_max(tc_ceil_div(m, CHUNK), 1), threads), tc_max(tiles, 1));
+    const int64_t splits = chunks < threads ? tc_min(tc_ceil_div(threads, chunks), tc_max(panels_all, 1)) : 1;
     if (m <= 0 || n <= 0)
         return;
 #pragma omp parallel num_threads(threads)
@@ -100,9 +97,9 @@ void tc_gemm_packed(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda
         unsigned ftz = tc_ftz_set();
 #pragma omp for schedule(dynamic)
         for (int64_t t = 0; t < chunks * splits; t++) {
-            const int64_t m0 = t % chunks * rows, s = t / chunks;
-            task(&g, m0, tc_min(m0 + rows, m), panels_all * s / splits, panels_all * (s + 1) / splits,
-                 (char *)scratch + bytes * tc_thread_index());
+            const int64_t i = t % chunks, s = t / chunks;
+            chunk(&g, tiles * i / chunks * isa->rows, tc_min(tiles * (i + 1) / chunks * isa->rows, m),
+                  panels_all * s / splits, panels_all * (s + 1) / splits, (char *)scratch + bytes * tc_thread_index());
         }
         tc_ftz_restore(ftz);
     }
@@ -162,42 +159,43 @@ static void fetch_strip(const float *b, int64_t ldb, int64_t from, int64_t to, i
             __builtin_prefetch(b + i * ldb + line * 16, 0, 2);
 }
 
-static void few_rows(const product *g, const float *b, int64_t ldb, char *scratch, int threads) {
+/* Strips [low, high) of `strips` of B's columns. */
+static void few_strips(const product *g, const float *b, int64_t ldb, int64_t strips, int64_t low, int64_t high,
+                       char *scratch) {
     const tc_gemm_isa *isa = &tc_isa_now()->gemm;
-    const int64_t nr = isa->panel, bytes = few_bytes(g->m, g->k, nr), all = tc_ceil_div(g->n, nr);
-    const int64_t part = few_part(g->k), strips = tc_max(tc_ceil_div(all, STRIP_PANELS), tc_min(all, threads));
-#pragma omp parallel num_threads(threads)
-    {
-        unsigned ftz = tc_ftz_set();
-        char *mine = scratch + bytes * tc_thread_index();
-        const float **row = (const float **)mine;
-        float **out = (float **)(row + g->m);
-        float *own = (float *)(mine + tc_round_up(g->m * 2 * (int64_t)sizeof(float *), TC_ALIGN));
-        for (int64_t r = 0; r < g->m; r++)
-            out[r] = g->c + r * g->ldc;
-#pragma omp for schedule(static) /* so that the strip behind this one is this thread's too */
-        for (int64_t t = 0; t < strips; t++) {
-            const int64_t q0 = all * t / strips, q1 = all * (t + 1) / strips;
-            for (int64_t i = 0; i < g->k; i += part) {
-                const tc_run run = {0, 0, tc_min(part, g->k - i)};
-                for (int64_t r = 0; r < g->m; r++)
-                    row[r] = g->a + r * g->lda + i;
-                pack_strip(run.len, tc_min(q1 * nr, g->n) - q0 * nr, nr, b + i * ldb + q0 * nr, ldb, own, run.len * nr);
-                const float *next = i + part < g->k ? b + (i + part) * ldb + q0 * nr : b + q1 * nr;
-                const int64_t coming = i + part < g->k ? tc_min(part, g->k - i - part) : q1 < all ? part : 0;
-                const int64_t lines = tc_ceil_div(tc_min(q1 * nr, g->n) - q0 * nr, 16);
-                const int64_t a_lines = i + part < g->k && g->m * part <= FETCHED ? tc_ceil_div(part, 16) : 0;
-                for (int64_t q = q0; q < q1; q++) {
-                    const int64_t done = q - q0, count = q1 - q0;
-                    fetch_strip(next, ldb, coming * done / count, coming * (done + 1) / count, lines);
-                    fetch_strip(g->a + i + part, g->lda, g->m * done / count, g->m * (done + 1) / count, a_lines);
-                    isa->rows_form(g->m, tc_min(nr, g->n - q * nr), row, 1, &run, own + (q - q0) * run.len * nr, NULL,
-                                   i > 0, out, q * nr, NULL, NULL);
-                }
+    const int64_t nr = isa->panel, all = tc_ceil_div(g->n, nr), part = few_part(g->k);
+    const float **row = (const float **)scratch;
+    float **out = (float **)(row + g->m);
+    float *own = (float *)(scratch + tc_round_up(g->m * 2 * (int64_t)sizeof(float *), TC_ALIGN));
+    for (int64_t r = 0; r < g->m; r++)
+        out[r] = g->c + r * g->ldc;
+    for (int64_t t = low; t < high; t++) {
+        const int64_t q0 = all * t / strips, q1 = all * (t + 1) / strips;
+        for (int64_t i = 0; i < g->k; i += part) {
+            const tc_run run = {0, 0, tc_min(part, g->k - i)};
+            for (int64_t r = 0; r < g->m; r++)
+                row[r] = g->a + r * g->lda + i;
+            pack_strip(run.len, tc_min(q1 * nr, g->n) - q0 * nr, nr, b + i * ldb + q0 * nr, ldb, own, run.len * nr);
+            const float *next = i + part < g->k ? b + (i + part) * ldb + q0 * nr : b + q1 * nr;
+            const int64_t coming = i + part < g->k ? tc_min(part, g->k - i - part) : t + 1 < high ? part : 0;
+            const int64_t lines = tc_ceil_div(tc_min(q1 * nr, g->n) - q0 * nr, 16);
+            const int64_t a_lines = i + part < g->k && g->m * part <= FETCHED ? tc_ceil_div(part, 16) : 0;
+            for (int64_t q = q0; q < q1; q++) {
+                const int64_t done = q - q0, count = q1 - q0;
+                fetch_strip(next, ldb, coming * done / count, coming * (done + 1) / count, lines);
+                fetch_strip(g->a + i + part, g->lda, g->m * done / count, g->m * (done + 1) / count, a_lines);
+                isa->rows_form(g->m, tc_min(nr, g->n - q * nr), row, 1, &run, own + (q - q0) * run.len * nr, NULL,
+                               i > 0, out, q * nr, NULL, NULL);
             }
         }
-        tc_ftz_restore(ftz);
     }
+}
+
+static void few_rows(const product *g, const float *b, int64_t ldb, char *scratch, int threads) {
+    const int64_t nr = tc_isa_now()->gemm.panel, all = tc_ceil_div(g->n, nr), bytes = few_bytes(g->m, g->k, nr);
+    const int64_t strips = tc_min(tc_round_up(tc_ceil_div(all, STRIP_PANELS), threads), all);
+    TC_RANGES(threads, strips, 1, low, high,
+              few_strips(g, b, ldb, strips, low, high, scratch + bytes * tc_thread_index()));
 }
 
 static void wide_rows(const product *g, const float *b, int64_t ldb, int threads) {
@@ -223,7 +221,7 @@ void tc_gemm(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const
         return;
     }
     threads = tc_threads_for(threads, 2.0 * (double)m * (double)n * (double)k);
-    if (m <= WIDE || (m <= FEW && !(m > 64 && lda % 256 == 0))) { /* rows on the same cache sets are better copied */
+    if (m <= WIDE || (m <= FEW && !copies(m, n, lda))) {
         const product g = {m, n, k, lda, 0, ldc, a, NULL, NULL, c, 0};
         if (m <= WIDE)
             wide_rows(&g, b, ldb, threads);
@@ -238,10 +236,11 @@ void tc_gemm(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const
     for (int64_t j = 0; j < n; j += columns)
         for (int64_t i = 0; i < k; i += rows) {
             const int64_t len = tc_min(rows, k - i), width = tc_min(columns, n - j), panels = tc_ceil_div(width, nr);
-#pragma omp parallel for num_threads(threads) schedule(static)
-            for (int64_t q = 0; q < panels; q += STRIP_PANELS)
-                pack_strip(len, tc_min(STRIP_PANELS * nr, width - q * nr), nr, b + i * ldb + j + q * nr, ldb,
-                           packed + q * len * nr, len * nr);
+            const float *from = b + i * ldb + j;
+            TC_RANGES(threads, panels, 1, low, high,
+                      for (int64_t q = low; q < high; q += STRIP_PANELS)
+                          pack_strip(len, tc_min(tc_min(STRIP_PANELS, high - q) * nr, width - q * nr), nr,
+                                     from + q * nr, ldb, packed + q * len * nr, len * nr));
             tc_gemm_packed(m, width, len, a + i, lda, packed, len * nr, NULL, i > 0, c + j, ldc, rest, threads);
         }
 }
