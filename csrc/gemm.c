@@ -7,7 +7,7 @@
 #include <string.h>
 
 enum {
-    CHUNK = 192,             /* rows of A a task takes at once: CHUNK x TC_REDUCTION floats stay in L2 */
+    CHUNK = 192,             /* rows of A a task takes, whole tiles: CHUNK x TC_REDUCTION floats stay in L2 */
     GROUP = 64,              /* panels between two passes over a chunk: their part of C stays in L2 too */
     SHARED = 2 * 1024 * 1024, /* floats of B packed at once for all threads: within L3 */
     COPIED = 64,             /* more rows of A and columns of B than this before rows of A are copied */
@@ -86,10 +86,13 @@ void tc_gemm_packed(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda
     const product g = {m, n, k, lda, panel_step, ldc, a, panels, finish, c, add};
     const int64_t panels_all = tc_ceil_div(n, isa->panel), bytes = tc_round_up(task_bytes(m, k), TC_ALIGN);
     threads = tc_threads_for(threads, 2.0 * (double)m * (double)n * (double)k);
-    /* Rows first: a chunk's copy of A serves all of its panels. Few tasks are of one size, as many for each thread. */
+    /* Tasks of one size, as many for each thread: of rows, or where B is the larger side, so that each thread reads
+     * only its own of it, of panels. */
     const int64_t tiles = tc_ceil_div(m, isa->rows);
-    const int64_t chunks = tc_min(tc_round_up(tc_max(tc_ceil_div(m, CHUNK), 1), threads), tc_max(tiles, 1));
-    const int64_t splits = chunks < threads ? tc_min(tc_ceil_div(threads, chunks), tc_max(panels_all, 1)) : 1;
+    const int by_panels = n > m && panels_all >= 8 * threads;
+    const int64_t least = tc_max(tc_ceil_div(m, CHUNK), 1);
+    const int64_t chunks = by_panels ? least : tc_min(tc_round_up(least, threads), tc_max(tiles, 1));
+    const int64_t splits = by_panels ? threads : tc_max(tc_min(threads / chunks, panels_all), 1);
     if (m <= 0 || n <= 0)
         return;
 #pragma omp parallel num_threads(threads)
