@@ -50,16 +50,19 @@ static double winograd_cost(const tc_igemm *g, int pass, int64_t m) {
     const double *transform = COST.transform[pass == TC_WEIGHT_GRAD][m == 4];
     tc_tiling t;
     tc_tiling_get(g, m, &t);
-    const double inputs = (double)(t.tiles * g->groups * tc_ceil_div(g->cg, width)) * transform[0];
+    const double inputs = (double)(t.tiles * t.depths * g->groups * tc_ceil_div(g->cg, width)) * transform[0];
     const double outputs = (double)(t.tiles * g->groups * tc_ceil_div(g->kg, width)) * transform[1];
     if (pass == TC_WEIGHT_GRAD) {
-        const double rows = (double)(t.points * g->groups * tc_round_up(g->kg, isa->rows) * tc_ceil_div(g->cg, nr));
+        const int64_t panels = t.depths * tc_ceil_div(g->cg, nr);
+        const double rows = (double)(t.points * g->groups * tc_round_up(g->kg, isa->rows) * panels);
         return inputs + outputs + COST.product * rows * ((double)t.tiles + COST.look[1]);
     }
     const double rows = (double)(t.points * g->groups * tc_round_up(t.tiles, isa->rows) * tc_ceil_div(g->kg, nr));
-    const double weights = weights_cost((double)(t.points * g->cg * g->k)), vectors = (double)(g->cg * g->k / width);
+    const int64_t reduction = t.depths * g->cg;
+    const double weights = weights_cost((double)(t.points * reduction * g->k));
+    const double vectors = (double)(reduction * g->k / width);
     const double packing = pass == TC_DATA_GRAD ? 2 * weights + vectors * COST.weights[m == 4] : 0;
-    return inputs + outputs + packing + larger(weights, COST.product * rows * ((double)g->cg + COST.look[0]));
+    return inputs + outputs + packing + larger(weights, COST.product * rows * ((double)reduction + COST.look[0]));
 }
 
 int64_t tc_winograd_chosen(const tc_conv_shape *s, int pass) {

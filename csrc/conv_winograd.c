@@ -17,8 +17,8 @@ enum {
 
 /* ------------------------------------------------------------------ tiles */
 int tc_winograd_fits(const tc_conv_shape *s) {
-    return s->kd == 1 && s->kh == 3 && s->kw == 3 && s->sd * s->sh * s->sw == 1 && s->dh * s->dw == 1 && !s->pd &&
-           s->id == s->od && s->n * s->id * s->ih * s->iw * s->c > 0 && s->oh * s->ow * s->k > 0;
+    return s->kh == 3 && s->kw == 3 && s->sd * s->sh * s->sw == 1 && s->dh * s->dw == 1 &&
+           s->n * s->id * s->ih * s->iw * s->c > 0 && s->kd * s->od * s->oh * s->ow * s->k > 0;
 }
 
 void tc_tiling_get(const tc_igemm *g, int64_t m, tc_tiling *t) {
@@ -26,79 +26,92 @@ void tc_tiling_get(const tc_igemm *g, int64_t m, tc_tiling *t) {
     t->m = m;
     t->n = m + 2;
     t->points = t->n * t->n;
-    for (int a = 0; a < 2; a++) {
-        t->in[a] = g->in[a + 1];
-        t->out[a] = g->out[a + 1];
-        t->p[a] = g->p[a + 1];
-    }
-    t->high = tc_ceil_div(t->out[0], m);
-    t->wide = tc_ceil_div(t->out[1], m);
-    t->tiles = g->n * g->in[0] * t->high * t->wide;
+    memcpy(t->in, g->in, sizeof t->in);
+    memcpy(t->out, g->out, sizeof t->out);
+    memcpy(t->p, g->p, sizeof t->p);
+    t->depths = g->taps[0];
+    t->dilation = g->d[0];
+    t->wide = tc_ceil_div(t->out[2], m);
+    t->tiles = g->n * t->out[0] * tc_ceil_div(t->out[1], m) * t->wide;
     t->c = g->c;
     t->k = g->k;
 }
 
-/* A square of pixels of one image of a map; parts of it may be outside. */
-typedef struct {
-    const float *image;
-    const int64_t *extent;
-    int64_t c, y, x, size;
-} square;
-
-static square square_of(const tc_tiling *t, int64_t tile, const float *map, int inputs) {
-    const int64_t image = tile / t->wide / t->high, y = tile / t->wide % t->high * t->m, x = tile % t->wide * t->m;
-    if (inputs)
-        return (square){map + image * t->in[0] * t->in[1] * t->c, t->in, t->c, y - t->p[0], x - t->p[1], t->n};
-    return (square){map + image * t->out[0] * t->out[1] * t->k, t->out, t->k, y, x, t->m};
+tc_tile tc_tile_at(const tc_tiling *t, int64_t index) {
+    const int64_t high = tc_ceil_div(t->out[1], t->m), map = index / (t->wide * high);
+    return (tc_tile){map / t->out[0], map % t->out[0], index / t->wide % high * t->m, index % t->wide * t->m};
 }
 
-static void square_pixels(square s, const float *outside, const float **at) {
-    for (int64_t y = s.y; y < s.y + s.size; y++) {
-        const int inside = y >= 0 && y < s.extent[0];
-        const float *row = s.image + (y * s.extent[1] + s.x) * s.c;
-        if (inside && s.x >= 0 && s.x + s.size <= s.extent[1])
-            for (int64_t x = 0; x < s.size; x++)
-                *at++ = row + x * s.c;
-        else
-            for (int64_t x = 0; x < s.size; x++)
-                *at++ = inside && s.x + x >= 0 && s.x + x < s.extent[1] ? row + x * s.c : outside;
-    }
+void tc_tile_next(const tc_tiling *t, tc_tile *at) {
+    if ((at->x += t->m) < t->out[2])
+        return;
+    at->x = 0;
+    if ((at->y += t->m) < t->out[1])
+        return;
+    at->y = 0;
+    if (++at->z < t->out[0])
+        return;
+    at->z = 0;
+    at->image++;
 }
 
-/* Channels [first, first + count) of the pixels inside, on their way into L2. */
-static void square_fetch(square s, int64_t first, int64_t count) {
-    const int64_t y1 = tc_min(s.y + s.size, s.extent[0]), x1 = tc_min(s.x + s.size, s.extent[1]);
-    for (int64_t y = tc_max(s.y, 0); y < y1; y++)
-        for (int64_t x = tc_max(s.x, 0); x < x1; x++)
-            for (int64_t i = first; i < first + count; i += 16)
-                __builtin_prefetch(s.image + (y * s.extent[1] + x) * s.c + i, 0, 2);
+void tc_tile_inputs(const tc_tiling *t, tc_tile at, int64_t depth, const float *x, const float *zeros,
+                    tc_patch *patch) {
+    const int64_t z = at.z - t->p[0] + depth * t->dilation, y = at.y - t->p[1], left = at.x - t->p[2];
+    const float *map = x + ((at.image * t->in[0] + z) * t->in[1] * t->in[2] + left) * t->c;
+    const int inside = z >= 0 && z < t->in[0];
+    for (int64_t i = 0; i < t->n; i++)
+        patch->row[i] = inside && y + i >= 0 && y + i < t->in[1] ? map + (y + i) * t->in[2] * t->c : zeros;
+    patch->pitch = t->c;
+    patch->first = -left;
+    patch->end = t->in[2] - left;
+}
+
+void tc_tile_gradients(const tc_tiling *t, tc_tile at, const float *dy, const float *zeros, tc_patch *patch) {
+    const float *map = dy + ((at.image * t->out[0] + at.z) * t->out[1] * t->out[2] + at.x) * t->k;
+    for (int64_t i = 0; i < t->m; i++)
+        patch->row[i] = at.y + i < t->out[1] ? map + (at.y + i) * t->out[2] * t->k : zeros;
+    patch->pitch = t->k;
+    patch->first = 0;
+    patch->end = t->out[2] - at.x;
+}
+
+void tc_tile_outputs(const tc_tiling *t, tc_tile at, float *y, float *outside, float **pixel) {
+    float *row = y + (((at.image * t->out[0] + at.z) * t->out[1] + at.y) * t->out[2] + at.x) * t->k;
+    const int64_t rows = t->out[1] - at.y, columns = t->out[2] - at.x;
+    for (int64_t i = 0; i < t->m; i++, row += t->out[2] * t->k)
+        for (int64_t j = 0; j < t->m; j++)
+            *pixel++ = i < rows && j < columns ? row + j * t->k : outside;
+}
+
+/* Channels [first, first + count) of the m x m pixels from (y, x) on, as far as inside, on their way into L2. */
+static void fetch_square(const float *map, int64_t height, int64_t width, int64_t c, int64_t m, int64_t y, int64_t x,
+                         int64_t first, int64_t count) {
+    const int64_t y1 = tc_min(y + m, height), x0 = tc_max(x, 0), columns = tc_min(x + m, width) - x0;
+    const int64_t pieces = count == c ? 1 : columns, floats = count == c ? columns * c : count; /* all: in one piece */
+    for (y = tc_max(y, 0); y < y1; y++)
+        for (int64_t j = 0; j < pieces; j++)
+            for (int64_t i = 0; i < floats; i += 16)
+                __builtin_prefetch(map + (y * width + x0 + j) * c + first + i, 0, 2);
     __asm__ volatile("" ::: "memory"); /* or it has no effect, and is left out */
 }
 
-void tc_tile_inputs(const tc_tiling *t, int64_t tile, const float *x, const float *outside, const float **at) {
-    square_pixels(square_of(t, tile, x, 1), outside, at);
+void tc_tile_fetch_inputs(const tc_tiling *t, tc_tile at, const float *x) {
+    const int64_t z = at.z - t->p[0] + (t->depths - 1) * t->dilation, seen = t->n - t->m;
+    if (z >= 0 && z < t->in[0])
+        fetch_square(x + (at.image * t->in[0] + z) * t->in[1] * t->in[2] * t->c, t->in[1], t->in[2], t->c, t->m,
+                     at.y - t->p[1] + seen, at.x - t->p[2] + seen, 0, t->c);
 }
 
-void tc_tile_outputs(const tc_tiling *t, int64_t tile, const float *y, const float *outside, const float **at) {
-    square_pixels(square_of(t, tile, y, 0), outside, at);
+void tc_tile_fetch_outputs(const tc_tiling *t, tc_tile at, const float *y, int64_t first, int64_t count) {
+    fetch_square(y + (at.image * t->out[0] + at.z) * t->out[1] * t->out[2] * t->k, t->out[1], t->out[2], t->k, t->m,
+                 at.y, at.x, first, count);
 }
 
-void tc_tile_fetch_inputs(const tc_tiling *t, int64_t tile, const float *x, int64_t first, int64_t count) {
-    square s = square_of(t, tile, x, 1);
-    s.y += t->n - t->m; /* the tiles above and before it have had the rest */
-    s.x += t->n - t->m;
-    s.size = t->m;
-    square_fetch(s, first, count);
-}
-
-void tc_tile_fetch_outputs(const tc_tiling *t, int64_t tile, const float *y, int64_t first, int64_t count) {
-    square_fetch(square_of(t, tile, y, 0), first, count);
-}
-
-/* ------------------------------------------------------------------ weights: U[e][panel][c][NR] */
+/* ------------------------------------------------------------------ weights: U[e][panel][depth][c][NR] */
 static int64_t weights_step(const tc_igemm *g) {
     const int64_t nr = tc_isa_now()->gemm.panel;
-    return tc_winograd_step(g->groups * tc_ceil_div(g->kg, nr) * g->cg * nr);
+    return tc_winograd_step(g->groups * tc_ceil_div(g->kg, nr) * g->taps[0] * g->cg * nr);
 }
 
 int64_t tc_winograd_packed(const tc_conv_shape *s, int pass, int64_t m) {
@@ -111,19 +124,22 @@ void tc_winograd_pack(const tc_conv_shape *s, int pass, int64_t m, const float *
     tc_igemm g;
     tc_igemm_get(s, pass, 0, &g);
     const int64_t nr = tc_isa_now()->gemm.panel, panels = tc_ceil_div(g.kg, nr), step = weights_step(&g);
+    const int64_t size = g.taps[0] * g.cg * nr; /* of a panel */
     const tc_winograd_isa *isa = &tc_isa_now()->winograd[m == 4];
 #pragma omp parallel num_threads(threads)
     {
         unsigned ftz = tc_ftz_set();
 #pragma omp for schedule(static)
         for (int64_t q = 0; q < g.groups * panels; q++) {
-            float *to = packed + q * g.cg * nr;
-            for (int64_t j = 0; j < 9; j++) { /* where the first points will be */
-                const int64_t row = g.tap_first[1] + j / 3 * g.tap_step[1];
-                const int64_t tap = row * 3 + g.tap_first[2] + j % 3 * g.tap_step[2];
-                tc_pack_tap(&g, pass == TC_DATA_GRAD, nr, q / panels, q % panels * nr, tap, 9, w, to + j * step);
+            float *to = packed + q * size;
+            for (int64_t j = 0; j < 9 * g.taps[0]; j++) { /* where the first points will be */
+                const int64_t depth = j / 9, row = g.tap_first[1] + j % 9 / 3 * g.tap_step[1];
+                const int64_t column = g.tap_first[2] + j % 3 * g.tap_step[2];
+                const int64_t tap = (g.tap_first[0] + depth * g.tap_step[0]) * 9 + row * 3 + column;
+                tc_pack_tap(&g, pass == TC_DATA_GRAD, nr, q / panels, q % panels * nr, tap, 9 * g.taps[0], w,
+                            to + depth * g.cg * nr + j % 9 * step);
             }
-            isa->weights(to, step, g.cg * nr);
+            isa->weights(to, step, size);
         }
         tc_ftz_restore(ftz);
     }
@@ -133,11 +149,12 @@ void tc_winograd_pack(const tc_conv_shape *s, int pass, int64_t m, const float *
 typedef struct {
     tc_igemm g;
     tc_tiling t;
+    int64_t reduction;                        /* channels of all of the kernel's depths */
     int64_t panels, group;                    /* panels of a group of channels; of those between two passes over V */
     int64_t splits;                           /* parts of the panels that threads share: such groups, or one */
     int64_t block, blocks;                    /* tiles of a block; blocks */
     int64_t v_pitch, v_step, m_pitch, m_step; /* floats from a tile to the next, from a point to the next */
-    int64_t m_at, outside_at, dump_at, row_at, out_at, bytes;
+    int64_t m_at, zeros_at, dump_at, row_at, out_at, bytes;
 } plan;
 
 static void make_plan(const tc_conv_shape *s, int pass, int64_t m, int threads, plan *p) {
@@ -147,9 +164,10 @@ static void make_plan(const tc_conv_shape *s, int pass, int64_t m, int threads, 
     tc_igemm_get(s, pass, 0, &p->g);
     tc_tiling_get(g, m, &p->t);
     p->panels = tc_ceil_div(g->kg, isa->panel);
-    p->v_pitch = tc_round_up(g->cg, isa->panel);
+    p->reduction = g->taps[0] * g->cg;
+    p->v_pitch = tc_round_up(p->reduction, isa->panel);
     const int64_t fit = V_FLOATS / (p->t.points * p->v_pitch);
-    const int64_t least = p->t.points * g->cg * g->kg > U_FLOATS ? TILES_FAR : TILES_NEAR;
+    const int64_t least = p->t.points * p->reduction * g->kg > U_FLOATS ? TILES_FAR : TILES_NEAR;
     const int64_t tiles = tc_min(tc_max(fit, least), TILES_MOST);
     p->blocks = tc_max((p->t.tiles + tiles / 2) / tiles, 1);
     p->block = tc_round_up(tc_ceil_div(p->t.tiles, p->blocks), isa->rows);
@@ -161,8 +179,8 @@ static void make_plan(const tc_conv_shape *s, int pass, int64_t m, int threads, 
     p->v_step = tc_winograd_step(p->block * p->v_pitch);
     p->m_step = tc_winograd_step(p->block * p->m_pitch);
     p->m_at = tc_round_up(p->t.points * p->v_step * f, TC_ALIGN);
-    p->outside_at = p->m_at + tc_round_up(p->t.points * p->m_step * f, TC_ALIGN);
-    p->dump_at = p->outside_at + tc_round_up(g->c * f, TC_ALIGN);
+    p->zeros_at = p->m_at + tc_round_up(p->t.points * p->m_step * f, TC_ALIGN);
+    p->dump_at = p->zeros_at + tc_round_up(p->t.n * g->c * f, TC_ALIGN);
     p->row_at = p->dump_at + tc_round_up(g->k * f, TC_ALIGN);
     p->out_at = p->row_at + tc_round_up(p->block * (int64_t)sizeof(float *), TC_ALIGN);
     p->bytes = p->out_at + tc_round_up(p->block * (int64_t)sizeof(float *), TC_ALIGN);
@@ -187,21 +205,29 @@ typedef struct {
 
 static void transform_inputs(const work *w) {
     const plan *p = w->p;
-    const float *pixel[36];
-    for (int64_t i = 0; i < w->count; i++) {
-        tc_tile_inputs(&p->t, w->first + i, w->x, (const float *)(w->own + p->outside_at), pixel);
-        p->t.isa->input(pixel, w->group * p->g.cg, p->g.cg, (float *)w->own + i * p->v_pitch, p->v_step);
-    }
+    const float *zeros = (const float *)(w->own + p->zeros_at);
+    tc_tile at = tc_tile_at(&p->t, w->first);
+    for (int64_t i = 0; i < w->count; i++, tc_tile_next(&p->t, &at))
+        for (int64_t depth = 0; depth < p->t.depths; depth++) {
+            tc_patch patch;
+            tc_tile_inputs(&p->t, at, depth, w->x, zeros, &patch);
+            p->t.isa->input(&patch, w->group * p->g.cg, p->g.cg, (float *)w->own + i * p->v_pitch + depth * p->g.cg,
+                            p->v_step);
+        }
 }
 
-/* A share of the memory that the next transforms need, at each point: the products leave it time to come. */
-static void fetch(const work *w, int64_t e, int64_t q0, int64_t q1) {
+/* Of the memory that the next transforms need, the share of point e: the products leave it time to come. *out, *in:
+ * where the shares before have ended. */
+static void fetch(const work *w, int64_t e, int64_t q0, int64_t q1, tc_tile *out, tc_tile *in) {
     const plan *p = w->p;
     const int64_t nr = tc_isa_now()->gemm.panel, points = p->t.points, channels = tc_min(q1 * nr, p->g.kg) - q0 * nr;
     for (int64_t i = w->count * e / points; i < w->count * (e + 1) / points; i++) {
-        tc_tile_fetch_outputs(&p->t, w->first + i, w->y, w->group * p->g.kg + q0 * nr, channels);
-        if (!q0 && w->then + i < p->t.tiles)
-            tc_tile_fetch_inputs(&p->t, w->then + i, w->x, 0, p->g.c);
+        tc_tile_fetch_outputs(&p->t, *out, w->y, w->group * p->g.kg + q0 * nr, channels);
+        tc_tile_next(&p->t, out);
+        if (!q0 && w->then + i < p->t.tiles) {
+            tc_tile_fetch_inputs(&p->t, *in, w->x);
+            tc_tile_next(&p->t, in);
+        }
     }
 }
 
@@ -209,12 +235,13 @@ static void fetch(const work *w, int64_t e, int64_t q0, int64_t q1) {
 static void multiply(const work *w, int64_t q0, int64_t q1) {
     const tc_gemm_isa *isa = &tc_isa_now()->gemm;
     const plan *p = w->p;
-    const int64_t c = p->g.cg, part = tc_reduction_part(c), step = weights_step(&p->g);
+    const int64_t c = p->reduction, part = tc_reduction_part(c), step = weights_step(&p->g);
     const float *const *row = (const float *const *)(w->own + p->row_at);
     float *const *out = (float *const *)(w->own + p->out_at);
     const float *u = w->packed + (w->group * p->panels + q0) * c * isa->panel;
+    tc_tile fetched_out = tc_tile_at(&p->t, w->first), fetched_in = tc_tile_at(&p->t, w->then);
     for (int64_t e = 0; e < p->t.points; e++, u += step) {
-        fetch(w, e, q0, q1);
+        fetch(w, e, q0, q1, &fetched_out, &fetched_in);
         for (int64_t i = 0; i < c; i += part) {
             const tc_run run = {e * p->v_step + i, i, tc_min(part, c - i)};
             const float *then = i + part < c ? u + (i + part) * isa->panel : u + step;
@@ -231,17 +258,20 @@ static void transform_outputs(const work *w, int64_t q0, int64_t q1) {
     const plan *p = w->p;
     const int64_t nr = tc_isa_now()->gemm.panel, channels = tc_min(q1 * nr, p->g.kg) - q0 * nr;
     const int64_t column = w->group * p->g.kg + q0 * nr;
-    const float *m = (const float *)(w->own + p->m_at), *dump = (const float *)(w->own + p->dump_at), *pixel[16];
+    const float *m = (const float *)(w->own + p->m_at);
+    float *const dump = (float *)(w->own + p->dump_at);
     const tc_finish *after = tc_finish_after(w->finish, 1);
-    for (int64_t i = 0; i < w->count; i++) {
-        tc_tile_outputs(&p->t, w->first + i, w->y, dump, pixel);
-        p->t.isa->output(m + i * p->m_pitch, p->m_step, w->finish->bias, column, channels, (float *const *)pixel);
+    tc_tile at = tc_tile_at(&p->t, w->first);
+    for (int64_t i = 0; i < w->count; i++, tc_tile_next(&p->t, &at)) {
+        float *pixel[16];
+        tc_tile_outputs(&p->t, at, w->y, dump, pixel);
+        p->t.isa->output(m + i * p->m_pitch, p->m_step, w->finish->bias, column, channels, pixel);
         if (after) {
             int64_t inside = 0;
             for (int64_t j = 0; j < p->t.m * p->t.m; j++)
                 if (pixel[j] != dump)
                     pixel[inside++] = pixel[j];
-            tc_isa_now()->gemm.finish(after, inside, channels, (float *const *)pixel, column);
+            tc_isa_now()->gemm.finish(after, inside, channels, pixel, column);
         }
     }
 }
@@ -251,14 +281,14 @@ void tc_winograd_run(const tc_conv_shape *s, int pass, int64_t m, const float *x
     plan p;
     make_plan(s, pass, m, threads > 1 ? threads : 1, &p);
     const int64_t parts = p.g.groups * p.splits;
-    const int team = tc_threads_for(threads, 2.0 * (double)(p.t.tiles * p.t.points) * (double)(p.g.cg * p.g.k));
+    const int team = tc_threads_for(threads, 2.0 * (double)(p.t.tiles * p.t.points) * (double)(p.reduction * p.g.k));
 #pragma omp parallel num_threads(team)
     {
         unsigned ftz = tc_ftz_set();
         work w = {.p = &p, .x = x, .packed = packed, .finish = finish, .y = y,
                   .own = scratch + p.bytes * tc_thread_index()};
         int64_t have = -1; /* the block and group whose V there is */
-        memset(w.own + p.outside_at, 0, (size_t)p.g.c * sizeof(float));
+        memset(w.own + p.zeros_at, 0, (size_t)(p.t.n * p.g.c) * sizeof(float));
         for (int64_t i = 0; i < p.block; i++) {
             ((float **)(w.own + p.row_at))[i] = (float *)w.own + i * p.v_pitch;
             ((float **)(w.own + p.out_at))[i] = (float *)(w.own + p.m_at) + i * p.m_pitch;

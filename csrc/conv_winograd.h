@@ -5,27 +5,37 @@
 #include "conv.h"
 #include "winograd_isa.h"
 
-/* The outputs of a convolution in tiles of m x m, in order of image, row, column; those at the far edges may stand
- * out over the map. A tile reads n x n inputs, n = m + 2, from its outputs' place less the padding. */
+/* The outputs of a convolution in tiles of m x m, in order of image, depth, row, column; those at the far edges may
+ * stand out over the map. A tile reads n x n inputs, n = m + 2, from its outputs' place less the padding, at each of the
+ * kernel's depths: a 3-D convolution is the sum of its depths' 2-D ones, so their channels are one long reduction. */
 typedef struct {
     const tc_winograd_isa *isa;
     int64_t m, n, points;            /* points: n x n */
-    int64_t high, wide, tiles;       /* tiles of a map; of all images */
-    int64_t in[2], out[2], p[2];     /* maps' heights and widths */
+    int64_t wide, tiles;             /* tiles of a map's row; of all images */
+    int64_t in[3], out[3], p[3];     /* depth, height, width */
+    int64_t depths, dilation;        /* of the kernel */
     int64_t c, k;                    /* channels of a pixel, of all groups */
 } tc_tiling;
 
 /* Room for `floats`, an odd number of cache lines: so far apart, things fall on different cache sets. */
 static inline int64_t tc_winograd_step(int64_t floats) { return tc_round_up(floats, 32) + 16; }
 
-int tc_winograd_fits(const tc_conv_shape *s); /* not empty, a kernel 1x3x3 of stride and dilation 1 */
+int tc_winograd_fits(const tc_conv_shape *s); /* not empty, 3x3 of stride and dilation 1 along h and w, stride 1 along d */
 void tc_tiling_get(const tc_igemm *g, int64_t m, tc_tiling *t);
-/* Pointers to the pixels of a tile; those outside the map point to `outside`. */
-void tc_tile_inputs(const tc_tiling *t, int64_t tile, const float *x, const float *outside, const float **at);
-void tc_tile_outputs(const tc_tiling *t, int64_t tile, const float *y, const float *outside, const float **at);
-/* Channels [first, first + count) of a tile's pixels (of its inputs, those no tile before has) on their way into L2. */
-void tc_tile_fetch_inputs(const tc_tiling *t, int64_t tile, const float *x, int64_t first, int64_t count);
-void tc_tile_fetch_outputs(const tc_tiling *t, int64_t tile, const float *y, int64_t first, int64_t count);
+/* A tile: its image and where its outputs begin. */
+typedef struct {
+    int64_t image, z, y, x;
+} tc_tile;
+tc_tile tc_tile_at(const tc_tiling *t, int64_t index);
+void tc_tile_next(const tc_tiling *t, tc_tile *at);
+/* Its inputs at one of the kernel's depths; its outputs' gradients. `zeros`: of n pixels. */
+void tc_tile_inputs(const tc_tiling *t, tc_tile at, int64_t depth, const float *x, const float *zeros, tc_patch *patch);
+void tc_tile_gradients(const tc_tiling *t, tc_tile at, const float *dy, const float *zeros, tc_patch *patch);
+/* Pointers to its outputs; those outside the map point to `outside`. */
+void tc_tile_outputs(const tc_tiling *t, tc_tile at, float *y, float *outside, float **pixel);
+/* Its inputs that no tile before has; channels [first, first + count) of its outputs: on their way into L2. */
+void tc_tile_fetch_inputs(const tc_tiling *t, tc_tile at, const float *x);
+void tc_tile_fetch_outputs(const tc_tiling *t, tc_tile at, const float *y, int64_t first, int64_t count);
 
 /* conv_winograd.c: forward and data gradient by tiles of m x m, the m of the choice */
 int64_t tc_winograd_packed(const tc_conv_shape *s, int pass, int64_t m); /* floats */

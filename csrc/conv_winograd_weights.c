@@ -21,13 +21,13 @@ typedef struct {
     tc_igemm g;
     tc_tiling t;
     int64_t batch, batches, part;                   /* tiles */
-    int64_t panels, k_pitch;                        /* of a group: panels of inputs, floats of a row of Z */
+    int64_t per_depth, panels, k_pitch;             /* of a group: panels of inputs, floats of a row of Z */
     int64_t v_step, z_pitch, z_step;                /* floats from a point to the next, from a tile to the next */
     int64_t rows, row_blocks, panel_blocks, blocks; /* of dU */
     int64_t cuts;                                   /* parts of dU's points, where blocks are few for the threads */
     int own;                                        /* a thread begins and ends a block of dU: it needs room for one */
     int64_t u_pitch, u_step, u_floats;              /* a row, a point and all of a block of dU */
-    int64_t z_at, u_at, zero_at, bytes;
+    int64_t z_at, u_at, zeros_at, bytes;
 } plan;
 
 /* V[e][panel][tile][NR], Z[e][tile][k], dU[block][e][k][c] */
@@ -37,10 +37,11 @@ static void make_plan(const tc_conv_shape *s, int64_t m, int threads, plan *p) {
     const int64_t f = sizeof(float);
     tc_igemm_get(s, TC_FORWARD, 0, &p->g);
     tc_tiling_get(g, m, &p->t);
-    p->panels = tc_ceil_div(g->cg, isa->panel);
+    p->per_depth = tc_ceil_div(g->cg, isa->panel);
+    p->panels = g->taps[0] * p->per_depth;
     p->k_pitch = tc_round_up(g->kg, isa->panel);
     const int64_t floats = p->t.points * g->groups * (p->panels * isa->panel + p->k_pitch);
-    const int64_t room = tc_max(tc_min(p->t.points * g->cg * g->k, BATCH_MOST), BATCH_FLOATS);
+    const int64_t room = tc_max(tc_min(p->t.points * g->taps[0] * g->cg * g->k, BATCH_MOST), BATCH_FLOATS);
     p->batches = tc_ceil_div(p->t.tiles, tc_max(room / floats, TILES_LEAST));
     p->batch = tc_ceil_div(p->t.tiles, p->batches);
     p->part = tc_ceil_div(p->batch, tc_max(tc_ceil_div(p->batch, PART), 1));
@@ -59,8 +60,8 @@ static void make_plan(const tc_conv_shape *s, int64_t m, int threads, plan *p) {
     p->u_floats = p->t.points * p->u_step; /* whole cache lines */
     p->z_at = tc_round_up(p->t.points * p->v_step * f, TC_ALIGN);
     p->u_at = p->z_at + tc_round_up(p->t.points * p->z_step * f, TC_ALIGN);
-    p->zero_at = p->u_at + (p->own ? threads : p->blocks) * p->u_floats * f;
-    p->bytes = p->zero_at + tc_round_up(tc_max(g->c, g->k) * f, TC_ALIGN);
+    p->zeros_at = p->u_at + (p->own ? threads : p->blocks) * p->u_floats * f;
+    p->bytes = p->zeros_at + tc_round_up(p->t.n * tc_max(g->c, g->k) * f, TC_ALIGN);
 }
 
 int64_t tc_winograd_grad_scratch(const tc_conv_shape *s, int64_t m, int threads) {
@@ -69,23 +70,30 @@ int64_t tc_winograd_grad_scratch(const tc_conv_shape *s, int64_t m, int threads)
     return p.bytes;
 }
 
-/* Tile number `tile`, the i-th of its batch, to V and Z. */
-static void transform(const plan *p, int64_t tile, int64_t i, const float *x, const float *dy, char *scratch) {
+/* The tile, the i-th of its batch, to V and Z. */
+static void transform(const plan *p, tc_tile at, int64_t i, const float *x, const float *dy, char *scratch) {
     const tc_igemm *g = &p->g;
-    const int64_t nr = tc_isa_now()->gemm.panel;
-    if (tile + 1 < p->t.tiles) {
-        tc_tile_fetch_inputs(&p->t, tile + 1, x, 0, g->c);
-        tc_tile_fetch_outputs(&p->t, tile + 1, dy, 0, g->k);
-    }
-    const float *zero = (const float *)(scratch + p->zero_at), *pixel[36];
+    const int64_t nr = tc_isa_now()->gemm.panel, panel = p->batch * nr;
+    const float *zeros = (const float *)(scratch + p->zeros_at);
     float *v = (float *)scratch + i * nr, *z = (float *)(scratch + p->z_at) + i * p->z_pitch;
-    tc_tile_inputs(&p->t, tile, x, zero, pixel);
+    tc_patch patch;
+    tc_tile next = at;
+    tc_tile_next(&p->t, &next);
+    if (next.image < g->n) {
+        tc_tile_fetch_inputs(&p->t, next, x);
+        tc_tile_fetch_outputs(&p->t, next, dy, 0, g->k);
+    }
+    for (int64_t depth = 0; depth < p->t.depths; depth++) {
+        tc_tile_inputs(&p->t, at, depth, x, zeros, &patch);
+        for (int64_t j = 0; j < g->groups * p->per_depth; j++) {
+            const int64_t group = j / p->per_depth, q = j % p->per_depth, c = q * nr;
+            p->t.isa->input(&patch, group * g->cg + c, tc_min(nr, g->cg - c),
+                            v + (group * p->panels + depth * p->per_depth + q) * panel, p->v_step);
+        }
+    }
+    tc_tile_gradients(&p->t, at, dy, zeros, &patch);
     for (int64_t group = 0; group < g->groups; group++)
-        for (int64_t c = 0; c < g->cg; c += nr, v += p->batch * nr)
-            p->t.isa->input(pixel, group * g->cg + c, tc_min(nr, g->cg - c), v, p->v_step);
-    tc_tile_outputs(&p->t, tile, dy, zero, pixel);
-    for (int64_t group = 0; group < g->groups; group++)
-        p->t.isa->output_grad(pixel, group * g->kg, g->kg, z + group * p->k_pitch, p->z_step);
+        p->t.isa->output_grad(&patch, group * g->kg, g->kg, z + group * p->k_pitch, p->z_step);
 }
 
 /* A block of dU: outputs [k0, k1) and panels [q0, q1) of a group. */
@@ -115,7 +123,7 @@ static void multiply_part(const plan *p, const block *b, int64_t count, const fl
     const int64_t rows = b->k1 - b->k0, tiles = tc_ceil_div(rows, isa->rows), all = b->q1 - b->q0;
     const int64_t panel_step = p->batch * isa->panel;
     for (int64_t q = 0; q < all; q++, v += panel_step, du += isa->panel) {
-        const int64_t columns = tc_min(isa->panel, p->g.cg - (b->q0 + q) * isa->panel);
+        const int64_t columns = tc_min(isa->panel, p->g.cg - (b->q0 + q) % p->per_depth * isa->panel);
         for (int64_t i = 0; i < tiles; i++) {
             const int64_t k = i * isa->rows;
             fetch(z_then, p->z_pitch, rows, count, q * tiles + i, all * tiles);
@@ -142,23 +150,28 @@ static void multiply(const plan *p, const block *b, int64_t first, int64_t last,
     }
 }
 
-/* Output k of a block of dU. */
+/* Output k of a block of dU, the panels of one depth at a time. */
 static void transform_back(const plan *p, const block *b, int64_t k, const float *du, float *dw) {
     const tc_igemm *g = &p->g;
-    const int64_t c = b->q0 * tc_isa_now()->gemm.panel, end = b->q1 * tc_isa_now()->gemm.panel;
-    float *tap[9];
-    for (int64_t j = 0; j < 9; j++)
-        tap[j] = dw + ((b->group * g->kg + k) * 9 + j) * g->cg + c;
-    p->t.isa->weights_grad(du + (k - b->k0) * p->u_pitch, p->u_step, tc_min(end, g->cg) - c, tap);
+    const int64_t nr = tc_isa_now()->gemm.panel;
+    du += (k - b->k0) * p->u_pitch;
+    for (int64_t q = b->q0, next; q < b->q1; q = next) {
+        const int64_t depth = q / p->per_depth, first = q - depth * p->per_depth;
+        next = tc_min((depth + 1) * p->per_depth, b->q1);
+        float *tap[9];
+        for (int64_t j = 0; j < 9; j++)
+            tap[j] = dw + (((b->group * g->kg + k) * g->taps[0] + depth) * 9 + j) * g->cg + first * nr;
+        p->t.isa->weights_grad(du + (q - b->q0) * nr, p->u_step, tc_min((first + next - q) * nr, g->cg) - first * nr, tap);
+    }
 }
 
 void tc_winograd_grad(const tc_conv_shape *s, int64_t m, const float *x, const float *dy, float *dw, char *scratch,
                       int threads) {
     plan p;
     make_plan(s, m, threads > 1 ? threads : 1, &p);
-    const int team = tc_threads_for(threads, 2.0 * (double)(p.t.tiles * p.t.points) * (double)(p.g.cg * p.g.k));
+    const int team = tc_threads_for(threads, 2.0 * (double)(p.t.tiles * p.t.points) * (double)(p.t.depths * p.g.cg * p.g.k));
     float *const sums = (float *)(scratch + p.u_at);
-    memset(scratch + p.zero_at, 0, (size_t)(p.bytes - p.zero_at));
+    memset(scratch + p.zeros_at, 0, (size_t)(p.bytes - p.zeros_at));
 #pragma omp parallel num_threads(team)
     {
         unsigned ftz = tc_ftz_set();
@@ -166,7 +179,7 @@ void tc_winograd_grad(const tc_conv_shape *s, int64_t m, const float *x, const f
             const int64_t first = n * p.batch, count = tc_min(p.batch, p.t.tiles - first);
 #pragma omp for schedule(static)
             for (int64_t i = 0; i < count; i++)
-                transform(&p, first + i, i, x, dy, scratch);
+                transform(&p, tc_tile_at(&p.t, first + i), i, x, dy, scratch);
 #pragma omp for schedule(dynamic)
             for (int64_t i = 0; i < p.blocks * p.cuts; i++) {
                 const int64_t cut = i % p.cuts, e0 = p.t.points * cut / p.cuts, e1 = p.t.points * (cut + 1) / p.cuts;

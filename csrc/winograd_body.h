@@ -119,14 +119,21 @@ TC_INLINE void weights_grad_2(const tc_vec *u, tc_vec *g) {
 }
 
 /* ------------------------------------------------------------------ two dimensions */
-/* Where the values of a transform stand: value i at at[i], or at base + i * step, in whole vectors. */
+/* Where the values of a transform stand, in whole vectors: value i at base + i * step, at at[i], or in a patch. */
 typedef struct {
-    float *const *at;
     float *base;
     int64_t step;
+    float *const *at;
+    const tc_patch *patch;
 } wino_side;
 
 TC_INLINE float *wino_place(wino_side s, int i) { return s.at ? s.at[i] : s.base + i * s.step; }
+
+TC_INLINE const float *wino_pixel(wino_side s, int y, int x, int n) {
+    return s.patch ? s.patch->row[y] + x * s.patch->pitch : wino_place(s, y * n + x);
+}
+
+TC_INLINE int wino_outside(wino_side s, int x) { return s.patch && (x < s.patch->first || x >= s.patch->end); }
 
 /* One vector of channels, `f` floats behind where they stand and `t` behind where they go: columns, then rows. */
 TC_INLINE void wino_vector(wino_1d *transform, const int in, const int out, wino_side from, int64_t f, wino_side to,
@@ -134,9 +141,15 @@ TC_INLINE void wino_vector(wino_1d *transform, const int in, const int out, wino
     tc_vec between[6][6], a[6], b[6];
 #pragma GCC unroll 1 /* the tile has more vectors than there are registers: less code is all there is to gain */
     for (int x = 0; x < in; x++) {
+        if (wino_outside(from, x)) {
+#pragma GCC unroll 6
+            for (int y = 0; y < out; y++)
+                between[y][x] = (tc_vec){0};
+            continue;
+        }
 #pragma GCC unroll 6
         for (int y = 0; y < in; y++)
-            a[y] = tc_load(wino_place(from, y * in + x) + f);
+            a[y] = tc_load(wino_pixel(from, y, x, in) + f);
         transform(a, b);
 #pragma GCC unroll 6
         for (int y = 0; y < out; y++)
@@ -161,8 +174,10 @@ TC_INLINE void wino_channels(wino_1d *transform, const int in, const int out, wi
         return;
     float x[36 * TC_WIDTH] __attribute__((aligned(64))) = {0}, y[36 * TC_WIDTH] __attribute__((aligned(64)));
     for (int i = 0; i < in * in; i++)
-        tc_copy_part(x + i * TC_WIDTH, wino_place(from, i) + f + j, count - j);
-    wino_vector(transform, in, out, (wino_side){NULL, x, TC_WIDTH}, 0, (wino_side){NULL, y, TC_WIDTH}, 0, NULL);
+        if (!wino_outside(from, i % in))
+            tc_copy_part(x + i * TC_WIDTH, wino_pixel(from, i / in, i % in, in) + f + j, count - j);
+    wino_vector(transform, in, out, (wino_side){x, TC_WIDTH, NULL, NULL}, 0, (wino_side){y, TC_WIDTH, NULL, NULL}, 0,
+                NULL);
     for (int i = 0; i < out * out; i++) {
         float *at = wino_place(to, i) + t + j;
         if (bias)
@@ -176,28 +191,28 @@ TC_INLINE void wino_channels(wino_1d *transform, const int in, const int out, wi
 }
 
 #define WINO_TRANSFORMS(M)                                                                                            \
-    static void wino_input_##M(const float *const *d, int64_t first, int64_t count, float *v, int64_t step) {         \
-        wino_channels(input_##M, M + 2, M + 2, (wino_side){(float *const *)d, NULL, 0}, first,                        \
-                      (wino_side){NULL, v, step}, 0, NULL, count);                                                    \
+    static void wino_input_##M(const tc_patch *d, int64_t first, int64_t count, float *v, int64_t step) {             \
+        wino_channels(input_##M, M + 2, M + 2, (wino_side){.patch = d}, first, (wino_side){v, step, NULL, NULL}, 0,   \
+                      NULL, count);                                                                                   \
     }                                                                                                                 \
     static void wino_output_##M(const float *m, int64_t step, const float *bias, int64_t first, int64_t count,        \
                                 float *const *y) {                                                                    \
-        const wino_side from = {NULL, (float *)m, step}, to = {y, NULL, 0};                                           \
+        const wino_side from = {(float *)m, step, NULL, NULL}, to = {.at = y};                                        \
         if (bias)                                                                                                     \
             wino_channels(output_##M, M + 2, M, from, 0, to, first, bias, count);                                     \
         else                                                                                                          \
             wino_channels(output_##M, M + 2, M, from, 0, to, first, NULL, count);                                     \
     }                                                                                                                 \
     static void wino_weights_##M(float *u, int64_t step, int64_t count) {                                             \
-        const wino_side side = {NULL, u, step};                                                                       \
+        const wino_side side = {u, step, NULL, NULL};                                                                 \
         wino_channels(weights_##M, 3, M + 2, side, 0, side, 0, NULL, count);                                          \
     }                                                                                                                 \
-    static void wino_output_grad_##M(const float *const *dy, int64_t first, int64_t count, float *z, int64_t step) {  \
-        wino_channels(output_grad_##M, M, M + 2, (wino_side){(float *const *)dy, NULL, 0}, first,                     \
-                      (wino_side){NULL, z, step}, 0, NULL, count);                                                    \
+    static void wino_output_grad_##M(const tc_patch *dy, int64_t first, int64_t count, float *z, int64_t step) {      \
+        wino_channels(output_grad_##M, M, M + 2, (wino_side){.patch = dy}, first, (wino_side){z, step, NULL, NULL}, 0,\
+                      NULL, count);                                                                                   \
     }                                                                                                                 \
     static void wino_weights_grad_##M(const float *du, int64_t step, int64_t count, float *const *dg) {               \
-        wino_channels(weights_grad_##M, M + 2, 3, (wino_side){NULL, (float *)du, step}, 0, (wino_side){dg, NULL, 0},  \
+        wino_channels(weights_grad_##M, M + 2, 3, (wino_side){(float *)du, step, NULL, NULL}, 0, (wino_side){.at = dg},\
                       0, NULL, count);                                                                                \
     }
 WINO_TRANSFORMS(4)

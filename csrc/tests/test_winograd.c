@@ -25,8 +25,14 @@ static void test_sweep(int cases, uint64_t seed) {
                                 check_integer(TC_WINOGRAD_2X2, TC_WINOGRAD_4X4));
         s.oh += check_integer(0, 3) ? 0 : check_integer(-1, 2); /* padding behind need not be that before */
         s.ow += check_integer(0, 3) ? 0 : check_integer(-1, 2);
-        s.id = s.od = check_integer(0, 9) ? 1 : 2;
-        if (s.oh < 1 || s.ow < 1 || s.n * s.id * s.oh * s.ow * 9 * (s.c / groups) * s.k > 3000000 ||
+        if (!check_integer(0, 3)) { /* 3-D */
+            s.kd = check_integer(1, 3);
+            s.dd = check_integer(1, 2);
+            s.pd = check_integer(0, 2);
+            s.id = check_integer(1, 4);
+            s.od = s.id + 2 * s.pd - (s.kd - 1) * s.dd;
+        }
+        if (s.od < 1 || s.oh < 1 || s.ow < 1 || s.n * s.od * s.oh * s.ow * s.kd * 9 * (s.c / groups) * s.k > 3000000 ||
             (groups > 1 && s.c == groups && s.k == groups))
             continue;
         i++;
@@ -99,7 +105,7 @@ static void test_choice(void) {
         for (int i = 0; i < 4; i++) { /* what it is not for, though asked for */
             tc_conv_shape s = large;
             s.algorithm = TC_WINOGRAD_4X4;
-            *(int64_t *[]){&s.sh, &s.dw, &s.kw, &s.pd}[i] = 2;
+            *(int64_t *[]){&s.sh, &s.dw, &s.kw, &s.sd}[i] = 2;
             describe(&s, pass, 1, name, sizeof name);
             check_true(!strcmp(tc_conv_algorithm(&s, pass), "igemm"), "%s: taken", name);
         }
