@@ -7,9 +7,9 @@
 #include <string.h>
 
 enum {
-    V_FLOATS = 64 * 1024,    /* of a block's V that are wanted: part of L2 */
-    U_FLOATS = 256 * 1024,   /* up to so many, all of U stays in L2 too, and */
-    TILES_NEAR = 36,         /* so many tiles of a block at least use each panel of U; else */
+    V_FLOATS = 48 * 1024,    /* of a block's V that are wanted: with M no more than half of L2 */
+    U_FLOATS = 1024 * 1024,  /* up to so many, all of U is near enough that */
+    TILES_NEAR = 15,         /* so many tiles of a block at least use each panel of U; else */
     TILES_FAR = 48,
     TILES_MOST = 96,
     GROUP = 4                /* panels between two passes over V: so much of M stays in L2 too */
