@@ -13,7 +13,7 @@ from .errors import NetError
 from .graph import Graph, build
 from .runtime.backend import backend
 from .runtime.losses import as_losses, measuring
-from .runtime.plan import Request
+from .runtime.plan import Request, prediction
 from .runtime.session import Sessions
 from .runtime.store import Store
 from .runtime.trainer import Trainer, mean_loss
@@ -106,7 +106,7 @@ class Net:
         """The name of the backend: "cpu" or "numpy"."""
         return self.backend.name
 
-    @property
+    @cached_property
     def input_shape(self) -> tuple[int | None, ...]:
         """(*spatial, channels) of one sample; None for an axis of free size."""
         return (*self.graph.input.spatial, self.graph.input.channels)
@@ -151,9 +151,11 @@ class Net:
         if not len(x):
             shape = self.graph.output
             return np.empty((0, *(n or 0 for n in shape.spatial), shape.channels), np.float32)
-        with self.sessions.session(self.request("predict", x)) as session:
-            session.run(0, len(session.plan.steps), x)
-            return session.read(session.plan.output)
+        session = self.sessions.take(self.request("predict", x))
+        session.run(0, len(session.plan.steps), x)
+        y = session.read(session.plan.output)
+        self.sessions.give_back(session)
+        return y
 
     def evaluate(self, x, labels, layout: str = "NHWC") -> tuple[float, np.ndarray]:
         """(mean loss in nats, output) in inference mode."""
@@ -205,6 +207,8 @@ class Net:
     def batch(self, x, layout: str = "NHWC") -> np.ndarray:
         """x as a C-contiguous channels-last batch, or an error that says what to do."""
         x = np.asarray(x)
+        if layout == "NHWC" and x.shape[1:] == self.input_shape and x.dtype == np.float32 and x.flags.c_contiguous:
+            return x
         if layout not in ("NHWC", "NCHW"):
             raise ValueError(f"layout is NHWC or NCHW, not {layout!r}")
         if x.dtype not in (np.uint8, np.float32):
@@ -238,7 +242,7 @@ class Net:
     def request(self, mode: str, x: np.ndarray, labels: np.ndarray | None = None, optimizer: tuple = ()) -> Request:
         """The plan that a batch needs."""
         if labels is None:
-            return Request(mode, len(x), x.shape[1:-1], x.dtype.name)
+            return prediction(len(x), x.shape[1:-1], "uint8" if x.dtype == np.uint8 else "float32")
         if not len(x):
             raise NetError("an empty batch has no loss")
         numbers = labels.dtype.kind in "iub" and not self._ends_in_sigmoid

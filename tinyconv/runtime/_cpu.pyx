@@ -4,6 +4,7 @@
 Addresses come as integers; tinyconv.runtime.cpu owns the arrays behind them.
 """
 
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int32_t, int64_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 
@@ -57,6 +58,7 @@ cdef class Program:
     """Steps for C. Each is `(kernel name, [(base, byte offset), …], ints, floats)`; base -1: operand left out."""
 
     cdef tc_step *steps
+    cdef char **addresses
     cdef readonly Py_ssize_t count
     cdef readonly int bases
 
@@ -82,35 +84,42 @@ cdef class Program:
                 step.i[j] = value
             for j, value in enumerate(floats):
                 step.f[j] = value
+        self.addresses = <char **> calloc(max(self.bases, 1), sizeof(char *))
+        if self.addresses == NULL:
+            raise MemoryError()
 
     def __dealloc__(self):
         free(self.steps)
+        free(self.addresses)
 
     def scratch(self, int threads):
         """Bytes of scratch memory a run with that many threads needs."""
         return tc_program_scratch(self.steps, self.count, threads)
 
-    def run(self, Py_ssize_t first, Py_ssize_t last, bases, uintptr_t scratch, int threads,
+    def run(self, Py_ssize_t first, Py_ssize_t last, list bases, uintptr_t scratch, int threads,
             float lr=0, uint64_t seed=0, uint64_t step=0):
-        """Runs steps first to last (exclusive) on the memory at the addresses `bases`."""
+        """Runs steps first to last (exclusive) on the memory at the addresses `bases`. One run at a time."""
         if not 0 <= first <= last <= self.count:
             raise IndexError(f"steps {first} to {last} of {self.count}")
         if len(bases) < self.bases:
             raise ValueError(f"{self.bases} base addresses are needed, {len(bases)} were given")
-        cdef char **addresses = <char **> calloc(max(len(bases), 1), sizeof(char *))
-        if addresses == NULL:
-            raise MemoryError()
-        cdef Py_ssize_t j
+        cdef int j
         cdef tc_context how
-        try:
-            for j, address in enumerate(bases):
-                addresses[j] = <char *> <uintptr_t> address
-            how.base, how.scratch, how.threads = addresses, <void *> scratch, threads
-            how.lr, how.seed, how.step = lr, seed, step
-            with nogil:
-                tc_program_run(self.steps, first, last, &how)
-        finally:
-            free(addresses)
+        for j in range(self.bases):
+            self.addresses[j] = <char *> <uintptr_t> bases[j]
+        how.base, how.scratch, how.threads = self.addresses, <void *> scratch, threads
+        how.lr, how.seed, how.step = lr, seed, step
+        with nogil:
+            tc_program_run(self.steps, first, last, &how)
+
+
+def address(array):
+    """Where the memory of a C-contiguous array begins. The caller keeps the array alive."""
+    cdef Py_buffer view
+    PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)
+    cdef uintptr_t begin = <uintptr_t> view.buf
+    PyBuffer_Release(&view)
+    return begin
 
 
 cdef tc_conv_shape *_shape(list ints, int64_t *room):

@@ -14,6 +14,8 @@ from .plan import Plan
 from .store import Block, Store, aligned, layout
 from .tape import Buffer, Step
 
+address = _cpu.address
+
 ARENA, WEIGHTS, X, LABELS, MOMENTS, CONSTANTS = range(6)  # bases; packed weights follow
 # the numbers of tinyconv.h; a shape has one direct algorithm
 ALGORITHMS = {None: 0, "igemm": 1, "gemm": 1, "dwconv": 1, "groupconv": 1, "winograd2x2": 2, "winograd4x4": 3}
@@ -212,7 +214,9 @@ class CpuSession:
         self.states, _ = layout(state_specs(store.specs, plan.request.optimizer))
         self.scratch: dict[int, np.ndarray] = {}  # by number of threads
         self.packs: list[tuple[Step, tuple]] = []
+        self._views: dict[int, np.ndarray] = {}  # by number of the buffer
         self.program = _cpu.Program([self._lowered(s) for s in plan.steps])
+        self._prepared: tuple[int, int] | None = None  # threads and version of the weights that the addresses are for
 
     def _operand(self, b: Buffer | None) -> tuple[int, int]:
         if b is None:
@@ -252,19 +256,32 @@ class CpuSession:
 
     def run(self, first: int, last: int, x, labels=None, moments=None, *, lr=0.0, seed=0, step=0) -> None:
         """Runs steps; x, labels: C-contiguous arrays of the plan's types; moments: the optimiser's block of memory."""
-        count = threads.get()
+        count, version = threads.get(), self.store.version
+        if self._prepared != (count, version):
+            self._bases, self._scratch = self._addresses(count), address(self.scratch[count])
+            self._prepared = count, version
+        bases = self._bases
+        bases[X] = address(x)
+        bases[LABELS] = 0 if labels is None else address(labels)
+        bases[MOMENTS] = 0 if moments is None else address(moments.memory)
+        self.program.run(first, last, bases, self._scratch, count, lr, seed, step)
+
+    def _addresses(self, count: int) -> list[int]:
+        """Of all bases but the caller's, with the weights packed as they are now."""
         if count not in self.scratch:
             self.scratch[count] = aligned(self.program.scratch(count))
-        packed = [self.store.packed(key, lambda p=pack: self._pack(p, count)) for pack, key in self.packs]
-        bases = [address(self.arena), address(self.store.memory), address(x), 0 if labels is None else address(labels),
-                 0 if moments is None else address(moments.memory), address(self.constants.memory),
-                 *map(address, packed)]
-        self.program.run(first, last, bases, address(self.scratch[count]), count, lr, seed, step)
+        self._packed = [self.store.packed(key, lambda p=pack: self._pack(p, count)) for pack, key in self.packs]
+        return [*map(address, (self.arena, self.store.memory)), 0, 0, 0, address(self.constants.memory),
+                *map(address, self._packed)]
 
     def read(self, buffer: Buffer) -> np.ndarray:
         """A copy of a buffer's values."""
-        at = self.plan.offsets[buffer.id]
-        return self.arena[at:at + buffer.bytes].view(buffer.dtype).reshape(buffer.shape).copy()
+        view = self._views.get(buffer.id)
+        if view is None:
+            at = self.plan.offsets[buffer.id]
+            view = self.arena[at:at + buffer.bytes].view(buffer.dtype).reshape(buffer.shape)
+            self._views[buffer.id] = view
+        return view.copy()
 
 
 def constants(plan: Plan) -> Block:
@@ -273,7 +290,3 @@ def constants(plan: Plan) -> Block:
     for key, values in plan.constants.items():
         block.view(key)[...] = values
     return block
-
-
-def address(array: np.ndarray) -> int:
-    return array.__array_interface__["data"][0]

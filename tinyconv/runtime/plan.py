@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from ..errors import NetError
 from ..graph import Graph
@@ -36,6 +37,12 @@ class Request:
     @property
     def training(self) -> bool:
         return self.mode in ("gradients", "train")
+
+
+@lru_cache(maxsize=256)
+def prediction(batch: int, spatial: tuple[int, ...], dtype: str) -> Request:
+    """The request of a call in inference; the same object for the same arguments, which makes looking it up cheap."""
+    return Request("predict", batch, spatial, dtype)
 
 
 @dataclass(frozen=True)

@@ -33,17 +33,26 @@ class Sessions:
                 self._plans[request] = entry
                 if len(self._plans) > PLANS:
                     self._plans.popitem(last=False)
-            self._plans.move_to_end(request)
+            else:
+                self._plans.move_to_end(request)
             return entry
+
+    def take(self, request: Request):
+        """A session, until it is given back."""
+        plan, idle = self._entry(request)
+        try:
+            return idle.pop()
+        except IndexError:
+            return self.backend.prepare(plan, self.store)
+
+    def give_back(self, session) -> None:
+        entry = self._plans.get(session.plan.request)
+        if entry is not None and entry[0] is session.plan and len(entry[1]) < IDLE:
+            entry[1].append(session)
 
     @contextmanager
     def session(self, request: Request):
-        """A session for the duration of the block."""
-        plan, idle = self._entry(request)
-        try:
-            session = idle.pop()
-        except IndexError:
-            session = self.backend.prepare(plan, self.store)
+        """A session for the duration of the block; one whose block fails is dropped."""
+        session = self.take(request)
         yield session
-        if len(idle) < IDLE:
-            idle.append(session)
+        self.give_back(session)
