@@ -24,7 +24,7 @@ def load(source, *, seed: int = 0, device: str | None = None, input: str | None 
          **lets) -> "Net":
     """A net from a `.net` file, a name of the zoo, or a `.safetensors` file written by `save` (then with its weights).
 
-    seed: of the initial weights. device: "cpu" or "numpy" (None: the fastest there is). input: "32x32 x3", for a file
+    seed: of the initial weights. device: "cpu", "numpy" or "gpu" (None: cpu, or numpy where it is not built). input: "32x32 x3", for a file
     without one or in place of its own. set: settings of its sections, {"train.batch": 32}. Keywords replace `let`s:
     load("resnet50", classes=10). Raises NetError.
     """
@@ -60,7 +60,7 @@ class Weights(MutableMapping):
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self._store.specs or self._store.specs[name].fixed:
             raise KeyError(name)
-        return self._store.view(name).copy()
+        return self._store.read(name)
 
     def __setitem__(self, name: str, value) -> None:
         self._store.write(name, value)
@@ -93,7 +93,7 @@ class Net:
 
     def _start(self, seed, device) -> None:
         self.seed, self.backend = seed, backend(device)
-        self.store = Store(self.graph, seed)
+        self.store = Store(self.graph, seed, self.backend.device)
         self.sessions = Sessions(self.graph, self.store, self.backend)
         self._unmeasured = {n for n, w in self.store.specs.items()
                             if n.startswith("input") and n.endswith((".mean", ".std")) and not w.fixed}
@@ -103,7 +103,7 @@ class Net:
 
     @property
     def device(self) -> str:
-        """The name of the backend: "cpu" or "numpy"."""
+        """The name of the backend: "cpu", "numpy" or "gpu"."""
         return self.backend.name
 
     @cached_property

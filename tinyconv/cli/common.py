@@ -67,8 +67,9 @@ define = click.option("-D", "define", metavar="NAME=VALUE", multiple=True, callb
 settings = click.option("--set", "settings", metavar="SECTION.KEY=VALUE", multiple=True, callback=_settings,
                         help="Replace a setting: train.batch=64, train.optimizer.lr=0.1.")
 input_option = click.option("--input", "input_", metavar="SHAPE", help="Input of a net without one: '32x32 x3'.")
-device = click.option("--device", type=click.Choice(["cpu", "numpy"]),
-                      help="cpu: the compiled kernels; numpy: the reference.  [default: cpu where it was built]")
+device = click.option("--device", type=click.Choice(["cpu", "numpy", "gpu"]),
+                      help="cpu: the compiled kernels; numpy: the reference; gpu: CUDA, by CuPy.  "
+                           "[default: cpu where it was built]")
 threads = click.option("--threads", type=click.IntRange(1), callback=lambda c, p, n: set_threads(n),
                        expose_value=False,
                        help="Threads to compute with.  [default: OMP_NUM_THREADS, or the CPUs allowed]")
@@ -171,10 +172,13 @@ def require_layers(graph, file: str) -> None:
 
 
 def use_device(device: str | None) -> str:
-    """The backend asked for, or the fastest there is; where that is NumPy, a warning with the line that mends it."""
-    from ..runtime.backend import compiled
+    """The backend asked for, or the compiled one; where that is missing NumPy, with a warning and the line that mends
+    it. NetError for a GPU that is not there."""
+    from ..runtime.backend import backend, compiled
 
     if device is not None:
+        if device == "gpu":
+            backend(device)  # before anything is read or written
         return device
     if compiled():
         return "cpu"

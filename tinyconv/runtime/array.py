@@ -16,6 +16,7 @@ from . import array_optim
 from .array_optim import adam, ema, rmsprop, sgd, square_sum  # noqa: F401
 from .array_pool import avgpool, avgpool_grad, maxpool, maxpool_grad  # noqa: F401
 from .array_resize import resize, resize_grad  # noqa: F401
+from .host import HOST
 from .plan import Plan
 from .store import Store
 from .tape import Step
@@ -31,7 +32,7 @@ def bias_add(xp, a, x, bias):
     return x + bias
 
 
-_erf = np.vectorize(math.erf, otypes=[np.float64])
+_erf = np.vectorize(math.erf, otypes=[np.float64])  # neither namespace has it: on a GPU a kernel stands for `act`
 
 
 def _sigmoid(xp, x):
@@ -169,46 +170,82 @@ RUN_TIME = dict.fromkeys(("dropout", "droppath", "dropblock"), ("seed", "step"))
 
 
 class ArrayBackend:
-    """`--device numpy`: readable, single calls of NumPy an operation."""
+    """`--device numpy`, readable, single calls of NumPy an operation; `--device gpu`, the same calls of CuPy, and a
+    kernel here and there."""
 
-    name = "numpy"
-    xp = np
+    def __init__(self, device=HOST):
+        self.device, self.name = device, device.name
 
     def lower(self, steps, tape, training):
         return steps
 
     def prepare(self, plan: Plan, store: Store):
-        return ArraySession(self.xp, plan, store)
+        return ArraySession(self.device, plan, store)
 
     def kernel(self, step: Step) -> str:
-        return "array"
+        return "CUDA" if step.op in self.device.ops else "array"
 
 
 class ArraySession:
-    """A plan's arrays while it runs. Weights are the store's own memory."""
+    """A plan's arrays while it runs: each from the step that writes it to the last that reads it. Weights are the
+    store's own memory."""
 
-    def __init__(self, xp, plan: Plan, store: Store):
-        self.xp, self.plan, self.store = xp, plan, store
+    def __init__(self, device, plan: Plan, store: Store):
+        self.device, self.plan, self.store = device, plan, store
         self.arrays: dict[int, object] = {}
-        self.constants = {key: xp.asarray(values, "float32") for key, values in plan.constants.items()}
+        self.constants = {key: device.xp.asarray(values, "float32") for key, values in plan.constants.items()}
+        self.feed = device.feeder()
+        self.dead = last_readers(plan)
 
     def run(self, first: int, last: int, x, labels=None, moments=None, *, lr=0.0, seed=0, step=0) -> None:
-        arrays, values = self.arrays, {"lr": np.float32(lr), "seed": seed, "step": step}
-        for s in self.plan.steps[first:last]:
-            for b in s.inputs:
-                if b is None or b.role == "temp":
-                    continue
-                arrays[b.id] = (self.store.view(b.name) if b.role == "weight" else moments.view(b.name)
-                                if b.role == "state" else self.constants[b.id] if b.role == "constant"
-                                else x if b.name == "x" else labels)
-            operands = [None if b is None else arrays[b.id] for b in s.inputs]
-            extra = {k: values[k] for k in RUN_TIME.get(s.op, ())}
-            with np.errstate(all="ignore"):
-                results = globals()[s.op](self.xp, s.attrs, *operands, **extra)
-            for b, result in zip(s.outputs, results if isinstance(results, tuple) else (results,)):
-                if b is not None:
-                    arrays[b.id] = result.astype(b.dtype, copy=False)
+        values = {"lr": float(lr), "seed": seed, "step": step}
+        steps = self.plan.steps[first:last]
+        given = {"x": x, "labels": labels}
+        read = {b.name for s in steps for b in s.inputs if b is not None and b.role == "input"}
+        with self.feed({name: given[name] for name in read}) as inputs, np.errstate(all="ignore"):
+            for i, s in enumerate(steps, first):
+                self._step(s, inputs, moments, values)
+                for buffer in self.dead[i]:
+                    self.arrays.pop(buffer, None)
+
+    def _step(self, s: Step, inputs, moments, values) -> None:
+        operands = [None if b is None else self._operand(b, inputs, moments) for b in s.inputs]
+        op = self.device.ops.get(s.op) or globals()[s.op]
+        results = op(self.device.xp, s.attrs, *operands, **{k: values[k] for k in RUN_TIME.get(s.op, ())})
+        for b, result in zip(s.outputs, results if isinstance(results, tuple) else (results,)):
+            if b is not None:
+                self.arrays[b.id] = result.astype(b.dtype, copy=False)
+
+    def _operand(self, b, inputs, moments):
+        if b.role == "temp":
+            return self.arrays[b.id]
+        if b.role == "constant":
+            return self.constants[b.id]
+        return inputs[b.name] if b.role == "input" else (moments if b.role == "state" else self.store).view(b.name)
 
     def read(self, buffer) -> np.ndarray:
         """A copy of a buffer's values."""
-        return np.array(self.arrays[buffer.id])
+        return self.device.read(self.arrays[buffer.id])
+
+    def numbers(self, buffers) -> list[float]:
+        """The values of buffers of one number each, in one transfer."""
+        xp = self.device.xp
+        return self.device.read(xp.concatenate([self.arrays[b.id].astype("float64") for b in buffers])).tolist()
+
+    def wait(self) -> None:
+        """Returns when the steps that were started are done."""
+        self.device.wait()
+
+
+def last_readers(plan: Plan) -> list[tuple[int, ...]]:
+    """For each step the buffers that nobody reads after it, but for those that make up the result."""
+    kept = [plan.output, plan.squares, *(loss for _, loss in plan.losses)]
+    if plan.request.mode == "gradients":
+        kept += plan.gradients.values()
+    results = {b.id for b in kept if b is not None}
+    last = {b.id: i for i, s in enumerate(plan.steps) for b in s.inputs if b is not None and b.role == "temp"}
+    dead: list[list[int]] = [[] for _ in plan.steps]
+    for buffer, i in last.items():
+        if buffer not in results:
+            dead[i].append(buffer)
+    return [tuple(buffers) for buffers in dead]

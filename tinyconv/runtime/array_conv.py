@@ -31,7 +31,8 @@ def conv_dx(xp, a, dy, w):
         wide = wide.reshape(g, -1, *out, *kernel, w.shape[-1])
         for tap, where in taps(kernel, out, a):
             seen = xp.moveaxis(wide[(..., *tap, slice(None))], 0, -2)  # (n, *out, g, c/g)
-            dxs[part][where] += seen.reshape(*seen.shape[:-2], -1)
+            there = dxs[part][where]
+            there += seen.reshape(there.shape)
     return dxs[(slice(None), *(slice(p, p + n) for p, n in zip(a["padding"], a["shape"][1:-1])))]
 
 

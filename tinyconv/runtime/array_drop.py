@@ -7,15 +7,24 @@ import math
 import numpy as np
 
 
-def hash32(index, seed: int, step: int, layer: int):
-    """tc_dropout's hash of a uint64 array of positions: splitmix64's finaliser over a stream per seed, step, layer."""
+def stream(seed: int, step: int, layer: int) -> int:
+    """Where the draws of a layer in a step begin, as tc_dropout's: 64 bits."""
     mask = (1 << 64) - 1
 
     def rotl(v, r):
         return ((v << r) | (v >> (64 - r))) & mask
 
-    stream = (0x9E3779B97F4A7C15 * ((seed ^ rotl(step & mask, 20) ^ rotl(layer, 44)) & mask)) & mask
-    z = index + np.uint64(stream)
+    return (0x9E3779B97F4A7C15 * ((seed ^ rotl(step & mask, 20) ^ rotl(layer, 44)) & mask)) & mask
+
+
+def bound(rate: float) -> np.uint32:
+    """A share `rate` of all 32-bit numbers lies below it."""
+    return np.uint32(float(np.float32(rate)) * 2.0**32)
+
+
+def hash32(index, seed: int, step: int, layer: int):
+    """tc_dropout's hash of a uint64 array of positions: splitmix64's finaliser over a stream per seed, step, layer."""
+    z = index + np.uint64(stream(seed, step, layer))
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return ((z ^ (z >> np.uint64(31))) >> np.uint64(32)).astype("uint32")
@@ -24,7 +33,7 @@ def hash32(index, seed: int, step: int, layer: int):
 def _drawn(xp, shape, rate, a, seed, step):
     """True at a share `rate` of the positions."""
     index = xp.arange(math.prod(shape), dtype="uint64").reshape(shape)
-    return hash32(index, seed, step, a["layer"]) < np.uint32(float(np.float32(rate)) * 2.0**32)
+    return hash32(index, seed, step, a["layer"]) < bound(rate)
 
 
 def _without(xp, dropped, p, x):

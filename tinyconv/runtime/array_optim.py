@@ -13,15 +13,15 @@ def square_sum(xp, a, before, g):
     return total if before is None else before + total
 
 
-def _clipped(xp, a, w, g, squares, decay):
-    """The gradient as the optimiser takes it."""
-    if squares is not None:
-        g = g * (a["clip"] / xp.maximum(xp.sqrt(squares[0]), a["clip"])).astype(g.dtype)
-    return g + decay * w
+def clipped(xp, a, g, squares):
+    """The gradient times clip / max(norm, clip), where the sum of all gradients' squares is given."""
+    if squares is None:
+        return g
+    return g * (a["clip"] / xp.maximum(xp.sqrt(squares), a["clip"])).astype(g.dtype)
 
 
 def sgd(xp, a, w, g, v, squares=None, *, lr):
-    g = _clipped(xp, a, w, g, squares, a["decay"])
+    g = clipped(xp, a, g, squares) + a["decay"] * w
     v *= a["momentum"]
     v += g
     w -= lr * (g + a["momentum"] * v if a["nesterov"] else v)
@@ -29,7 +29,9 @@ def sgd(xp, a, w, g, v, squares=None, *, lr):
 
 def adam(xp, a, w, g, m, v, squares=None, *, lr, step):
     t = step + 1
-    g = _clipped(xp, a, w, g, squares, 0 if a["decoupled"] else a["decay"])
+    g = clipped(xp, a, g, squares)
+    if not a["decoupled"]:
+        g = g + a["decay"] * w
     m += (1 - a["beta1"]) * (g - m)
     v += (1 - a["beta2"]) * (g * g - v)
     if a["decoupled"]:
@@ -38,7 +40,7 @@ def adam(xp, a, w, g, m, v, squares=None, *, lr, step):
 
 
 def rmsprop(xp, a, w, g, s, v, squares=None, *, lr):
-    g = _clipped(xp, a, w, g, squares, a["decay"])
+    g = clipped(xp, a, g, squares) + a["decay"] * w
     s += (1 - a["rho"]) * (g * g - s)
     v *= a["momentum"]
     v += lr * g / xp.sqrt(s + a["eps"])

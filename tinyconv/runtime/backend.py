@@ -1,4 +1,5 @@
-"""Which backend runs a net: the C kernels ("cpu"), or NumPy ("numpy") where they are not built or when asked for."""
+"""Which backend runs a net: the C kernels ("cpu"), NumPy ("numpy") where they are not built or when asked for, or a GPU
+through CuPy ("gpu"), only when asked for."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import warnings
 
 from ..errors import NetError
 
-DEVICES = ("cpu", "numpy")
+DEVICES = ("cpu", "numpy", "gpu")
 MEND = "sudo apt-get install python3-dev build-essential && pip install --force-reinstall --no-cache-dir tinyconv"
 
 
@@ -23,6 +24,11 @@ def backend(device: str | None = None):
     """The backend of that name; None: the fastest there is, with a warning where that is NumPy."""
     if device not in (None, *DEVICES):
         raise NetError(f"there is no device {device!r}", help=f"use one of {', '.join(DEVICES)}")
+    if device == "gpu":
+        from . import cupy_device
+        from .array import ArrayBackend
+
+        return ArrayBackend(cupy_device.device())
     if device != "numpy" and compiled():
         from .cpu import CpuBackend
 

@@ -11,6 +11,7 @@ from ..ops import ACTIVATIONS
 from . import _cpu, threads
 from .optimizers import state_specs
 from .plan import Plan
+from .host import HOST
 from .store import Block, Store, aligned, layout
 from .tape import Buffer, Step
 
@@ -172,6 +173,7 @@ class CpuBackend:
     """`--device cpu`: the kernels of csrc/."""
 
     name = "cpu"
+    device = HOST
 
     def lower(self, steps: list[Step], tape, training: bool) -> list[Step]:
         """Convolutions read packed weights: packed by a step in training, kept by the store otherwise."""
@@ -282,6 +284,13 @@ class CpuSession:
             view = self.arena[at:at + buffer.bytes].view(buffer.dtype).reshape(buffer.shape)
             self._views[buffer.id] = view
         return view.copy()
+
+    def numbers(self, buffers) -> list[float]:
+        """The values of buffers of one number each."""
+        return [float(self.read(b)[0]) for b in buffers]
+
+    def wait(self) -> None:
+        """Returns when the steps that were started are done: here they are."""
 
 
 def constants(plan: Plan) -> Block:

@@ -11,18 +11,7 @@ import numpy as np
 from ..errors import NetError
 from ..graph import Graph
 from ..layers import Weight
-
-ALIGN = 64
-
-
-def aligned(nbytes: int) -> np.ndarray:
-    """A zeroed (so, touched) uint8 array whose data begins at a multiple of 64 bytes."""
-    raw = np.empty(nbytes + ALIGN, np.uint8)
-    begin = -raw.__array_interface__["data"][0] % ALIGN
-    out = raw[begin:begin + nbytes]
-    out.fill(0)
-    return out
-
+from .host import ALIGN, HOST, aligned  # noqa: F401
 
 def layout(specs: dict[str, Weight]) -> tuple[dict[str, int], int]:
     """(where each array of a block begins, size of the block), in bytes."""
@@ -34,15 +23,23 @@ def layout(specs: dict[str, Weight]) -> tuple[dict[str, int], int]:
 
 
 class Block:
-    """Named float32 arrays in one piece of memory, zero at first. `offsets` are in bytes."""
+    """Named float32 arrays in one piece of memory of a device, zero at first. `offsets` are in bytes."""
 
-    def __init__(self, specs: dict[str, Weight]):
-        self.specs = specs
+    def __init__(self, specs: dict[str, Weight], device=HOST):
+        self.specs, self.device = specs, device
         self.offsets, nbytes = layout(specs)
-        self.memory = aligned(nbytes)
+        self.memory = device.zeros(nbytes)
 
-    def view(self, name: str) -> np.ndarray:
-        """The array itself, no copy."""
+    def read(self, name: str) -> np.ndarray:
+        """A copy of the array, in the host's memory."""
+        return self.device.read(self.view(name))
+
+    def put(self, name: str, value) -> None:
+        """Overwrites the array with values of the host."""
+        self.device.write(self.view(name), value)
+
+    def view(self, name: str):
+        """The array itself, where it lies, no copy."""
         weight, at = self.specs[name], self.offsets[name]
         return self.memory[at:at + 4 * weight.size].view(np.float32).reshape(weight.shape)
 
@@ -50,13 +47,14 @@ class Block:
 class Store(Block):
     """A net's weights. `version` counts their changes: who writes to a view calls `changed`."""
 
-    def __init__(self, graph: Graph, seed: int):
-        super().__init__({f"{node.owner}.{weight.name}": weight for node in graph.nodes for weight in node.params})
+    def __init__(self, graph: Graph, seed: int, device=HOST):
+        specs = {f"{node.owner}.{weight.name}": weight for node in graph.nodes for weight in node.params}
+        super().__init__(specs, device)
         self.version = 0
         self.lock = threading.Lock()
         self._packed: dict[tuple, tuple[int, np.ndarray]] = {}
         for name, weight in self.specs.items():
-            self.view(name)[...] = initial_value(name, weight, seed)
+            self.put(name, initial_value(name, weight, seed))
 
     def names(self) -> list[str]:
         """Those a user sees: not what is written in the `.net` file."""
@@ -72,7 +70,7 @@ class Store(Block):
         if value.shape != weight.shape:
             raise NetError(f"{name} has shape {weight.shape}, not {value.shape}")
         with self.lock:
-            self.view(name)[...] = value
+            self.put(name, value)
             self.version += 1
 
     def changed(self) -> None:

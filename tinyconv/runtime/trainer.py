@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -26,7 +27,7 @@ class Trainer:
         self.lr, self.optimizer = make_optimizer(optimizer, options)
         self.seed, self.steps = int(seed), 0
         self.averages = bool(dict(self.optimizer[1])[AVERAGE])
-        self.moments = Block(state_specs(sessions.store.specs, self.optimizer))
+        self.moments = Block(state_specs(sessions.store.specs, self.optimizer), sessions.store.device)
 
     def step(self, x, labels, layout: str = "NHWC") -> float:
         """Trains on one batch; the mean loss before the update (nats), heads counted by their weights, without decay.
@@ -44,8 +45,7 @@ class Trainer:
             labels = self.net.labels(labels, plan.labels, layout)
             how = dict(lr=self.lr, seed=self.seed, step=self.steps)
             session.run(0, plan.first_update, x, labels, self.moments, **how)
-            loss = mean_loss(session, plan)
-            norm = 0.0 if plan.squares is None else float(np.sqrt(session.read(plan.squares)[0]))
+            loss, norm = loss_and_norm(session, plan)
             if not np.isfinite(loss + norm):
                 what = "norm of the gradients" if np.isfinite(loss) else "loss"
                 where = first_not_finite(session, plan, x, labels, self.moments, how)
@@ -58,7 +58,7 @@ class Trainer:
 
     def state(self) -> dict[str, np.ndarray]:
         """What has to be kept, beside the weights, to go on exactly: copies by name."""
-        state = {f"optimizer.{name}": self.moments.view(name).copy() for name in self.moments.specs}
+        state = {f"optimizer.{name}": self.moments.read(name) for name in self.moments.specs}
         state["state.step"] = np.asarray(self.steps, np.int64)
         state["state.seed"] = np.asarray(self.seed, np.int64)
         return state
@@ -70,7 +70,7 @@ class Trainer:
             if value is None or value.shape != w.shape:
                 found = "missing" if value is None else f"of shape {value.shape}"
                 raise NetError(f"the state of the optimiser does not fit: optimizer.{name} is {found}, not {w.shape}")
-            self.moments.view(name)[...] = value
+            self.moments.put(name, value)
         self.steps, self.seed = int(state["state.step"]), int(state["state.seed"])
 
     # -- averaged weights
@@ -115,7 +115,15 @@ class Trainer:
 
 def mean_loss(session, plan: Plan) -> float:
     """The plan's losses by their weights."""
-    return float(sum(weight * float(session.read(loss)[0]) for weight, loss in plan.losses))
+    return loss_and_norm(session, plan)[0]
+
+
+def loss_and_norm(session, plan: Plan) -> tuple[float, float]:
+    """The mean loss and the norm of the gradients, 0 where that is not asked for, at one look at the device."""
+    asked = [loss for _, loss in plan.losses] + [plan.squares] * (plan.squares is not None)
+    values = session.numbers(asked)
+    loss = sum(weight * value for (weight, _), value in zip(plan.losses, values))
+    return loss, 0.0 if plan.squares is None else math.sqrt(values[-1])
 
 
 def first_not_finite(session, plan: Plan, x, labels, moments, how) -> str:
@@ -125,7 +133,7 @@ def first_not_finite(session, plan: Plan, x, labels, moments, how) -> str:
     for i, step in enumerate(plan.steps[:plan.first_update]):
         for b in step.inputs:
             if b is not None and b.role == "weight":
-                if not np.isfinite(session.store.view(b.name)).all():
+                if not np.isfinite(session.store.read(b.name)).all():
                     return f"the weight {b.name} is not finite"
         session.run(i, i + 1, x, labels, moments, **how)
         for b in step.outputs:

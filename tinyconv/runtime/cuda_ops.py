@@ -1,0 +1,154 @@
+"""Operations in CUDA C: where the array backend takes several passes over memory, a kernel takes one.
+
+Each kernel is the body of a loop over the elements of its output (CuPy's ElementwiseKernel): `i` is the element's
+number in C order, names without `raw` are its values, those with `raw` whole arrays. The same text runs in the tests,
+compiled as C++. Names and formulas are those of the functions of the same name in array*.py. Nothing is added up by
+atomics: equal runs give equal bits.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from .array_drop import bound, stream
+from .array_optim import clipped
+
+
+class Kernel(NamedTuple):
+    takes: str
+    gives: str
+    body: str
+
+
+# kind -> (value of x, slope at v: the output for those of ops.SAVES_OUTPUT, else the input); NaN stays NaN
+ACTIVATIONS = {
+    "relu": ("x < 0 ? 0 : x", "v > 0 ? 1 : 0"),
+    "relu6": ("x < 0 ? 0 : x > 6 ? 6 : x", "v > 0 && v < 6 ? 1 : 0"),
+    "leaky": ("x > 0 ? x : a * x", "v > 0 ? 1 : a"),
+    "elu": ("x > 0 ? x : a * expm1f(x)", "v > 0 ? 1 : v + a"),
+    "gelu": ("x * 0.5f * erfcf(-x * 0.70710678f)",
+             "0.5f * erfcf(-v * 0.70710678f) + v * expf(-0.5f * v * v) * 0.39894228f"),
+    "silu": ("x / (1 + expf(-x))", "(1 + v * (1 - 1 / (1 + expf(-v)))) / (1 + expf(-v))"),
+    "hswish": ("x * fminf(fmaxf(x / 6 + 0.5f, 0), 1)", "v <= -3 ? 0 : v >= 3 ? 1 : v / 3 + 0.5f"),
+    "sigmoid": ("1 / (1 + expf(-x))", "v * (1 - v)"),
+    "hsigmoid": ("x != x ? x : fminf(fmaxf(x / 6 + 0.5f, 0), 1)", "v > 0 && v < 1 ? 1 / 6.f : 0"),
+    "tanh": ("tanhf(x)", "1 - v * v"),
+}
+
+# Sums over the rows of an (rows, c) array: element (part, channel) adds up every parts-th row, from row `part` on, so
+# that neighbouring threads read neighbouring values.
+_ROWS = "const int channel = i % c; for (long long r = i / c; r < rows; r += parts) { const long long at = r * c + channel;"
+_SHAPE = "int64 rows, int32 c, int32 parts"
+
+KERNELS = {
+    "bn_apply": Kernel("float32 x, float32 mean, float32 var, float32 gamma, float32 beta, float32 eps", "float32 y",
+                       "y = (x - mean) * (gamma / sqrtf(var + eps)) + beta"),
+    "bn_grad": Kernel("float32 x, float32 dy, float32 mean, float32 var, float32 gamma, float32 dgamma, float32 dbeta, "
+                      "float32 eps, float32 share", "float32 dx",
+                      "const float inverse = 1 / sqrtf(var + eps);"
+                      "dx = gamma * inverse * (dy - dbeta * share - (x - mean) * inverse * (dgamma * share))"),
+    "row_sums": Kernel(f"raw T x, {_SHAPE}", "float64 sum", f"sum = 0; {_ROWS} sum += x[at]; }}"),
+    "square_sums": Kernel(f"raw float32 x, raw float64 mean, {_SHAPE}", "float64 sum",
+                          f"sum = 0; {_ROWS} const double d = x[at] - mean[channel]; sum += d * d; }}"),
+    "bn_grad_sums": Kernel(f"raw float32 x, raw float32 dy, raw float32 mean, {_SHAPE}", "float64 sum, float64 product",
+                           f"sum = 0; product = 0; {_ROWS} const double g = dy[at]; sum += g; "
+                           "product += g * (x[at] - mean[channel]); }"),
+    # splitmix64's finaliser over position and stream, as in array_drop.py; `each` values share a draw
+    "dropout": Kernel("float32 x, uint64 stream, uint32 bound, float32 factor, int64 each", "float32 y",
+                      "unsigned long long z = (unsigned long long)(i / each) + stream;"
+                      "z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ULL; z = (z ^ (z >> 27)) * 0x94D049BB133111EBULL;"
+                      "y = (unsigned int)((z ^ (z >> 31)) >> 32) < bound ? 0 : x * factor"),
+    "sgd": Kernel("float32 g, float32 lr, float32 momentum, float32 decay, bool nesterov", "float32 w, float32 v",
+                  "const float whole = g + decay * w; v = momentum * v + whole;"
+                  "w -= lr * (nesterov ? whole + momentum * v : v)"),
+    # rate = lr / (1 - beta1^t), root = sqrt(1 - beta2^t); shrink = lr decay where that stands apart
+    "adam": Kernel("float32 g, float32 rate, float32 root, float32 eps, float32 rest1, float32 rest2, float32 decay, "
+                   "float32 shrink", "float32 w, float32 m, float32 v",
+                   "const float whole = g + decay * w; m += rest1 * (whole - m); v += rest2 * (whole * whole - v);"
+                   "w -= shrink * w; w -= rate * m / (sqrtf(v) / root + eps)"),
+}
+for _kind, (_value, _slope) in ACTIVATIONS.items():
+    KERNELS[f"act_{_kind}"] = Kernel("float32 x, float32 a", "float32 y", f"y = {_value}")
+    KERNELS[f"act_grad_{_kind}"] = Kernel("float32 v, float32 dy, float32 a", "float32 dx", f"dx = dy * ({_slope})")
+
+THREADS = 1 << 18  # that read rows at the same time
+PARTS = 64  # so few that one block of threads adds them up
+
+
+class CudaOps:
+    """`ops`: the operations that stand here in place of the array backend's, with the same arguments."""
+
+    def __init__(self, cupy):
+        self.xp = cupy
+        self.kernels = {name: cupy.ElementwiseKernel(*kernel, f"tinyconv_{name}") for name, kernel in KERNELS.items()}
+        self.ops = {op.__name__: op for op in (
+            self.act, self.act_grad, self.bias_grad, self.bn_stats, self.bn_apply, self.bn_grad, self.dropout,
+            self.droppath, self.sgd, self.adam)}
+
+    # -- elementwise
+
+    def act(self, xp, a, x):
+        return self.kernels["act_" + a["kind"]](x, a["a"])
+
+    def act_grad(self, xp, a, v, dy):
+        return self.kernels["act_grad_" + a["kind"]](v, dy, a["a"])
+
+    def dropout(self, xp, a, x, *, seed, step):
+        return self._without(x, a, seed, step, 1)
+
+    def droppath(self, xp, a, x, *, seed, step):
+        return self._without(x, a, seed, step, math.prod(x.shape[1:]))
+
+    def _without(self, x, a, seed, step, each):
+        p = np.float32(a["p"])
+        return self.kernels["dropout"](x, np.uint64(stream(seed, step, a["layer"])), bound(p),
+                                       np.float32(1) / (np.float32(1) - p), each)
+
+    # -- sums over all positions
+
+    def _sum(self, name, arrays, others=()):
+        """The kernel's sums for each channel, in double; arrays are (…, c). Every stage has a fixed order."""
+        rows, c = math.prod(arrays[0].shape[:-1]), arrays[0].shape[-1]
+        kernel = self.kernels[name]
+        parts = min(rows, max(PARTS, THREADS // c))
+        arrays = [self.xp.ascontiguousarray(x) for x in arrays]  # raw arrays are read by their number
+        sums = [self.xp.empty((parts, c), np.float64) for _ in range(kernel.nout)]
+        kernel(*arrays, *others, rows, c, parts, *sums)
+        if parts > PARTS:
+            return [self._sum("row_sums", [s])[0] for s in sums]
+        return [s.sum(axis=0) for s in sums]
+
+    def bias_grad(self, xp, a, dy):
+        return self._sum("row_sums", [dy])[0].astype(dy.dtype)
+
+    def bn_stats(self, xp, a, x):
+        rows = math.prod(x.shape[:-1])
+        mean = self._sum("row_sums", [x])[0] / rows
+        var = self._sum("square_sums", [x], [mean])[0] / rows
+        return mean.astype(x.dtype), var.astype(x.dtype)
+
+    def bn_apply(self, xp, a, x, mean, var, gamma, beta):
+        return self.kernels["bn_apply"](x, mean, var, gamma, beta, a["eps"])
+
+    def bn_grad(self, xp, a, x, dy, mean, var, gamma):
+        dbeta, product = self._sum("bn_grad_sums", [x, dy], [mean])
+        dgamma = (product / xp.sqrt(var + a["eps"])).astype(x.dtype)
+        dbeta = dbeta.astype(x.dtype)
+        share = 1 / math.prod(x.shape[:-1])
+        dx = self.kernels["bn_grad"](x, dy, mean, var, gamma, dgamma, dbeta, a["eps"], share)
+        return dx, dgamma, dbeta
+
+    # -- optimisers
+
+    def sgd(self, xp, a, w, g, v, squares=None, *, lr):
+        g = clipped(xp, a, g, squares)
+        self.kernels["sgd"](g, lr, a["momentum"], a["decay"], a["nesterov"], w, v)
+
+    def adam(self, xp, a, w, g, m, v, squares=None, *, lr, step):
+        g, t = clipped(xp, a, g, squares), step + 1
+        decay, shrink = (0, lr * a["decay"]) if a["decoupled"] else (a["decay"], 0)
+        self.kernels["adam"](g, lr / (1 - a["beta1"] ** t), math.sqrt(1 - a["beta2"] ** t), a["eps"], 1 - a["beta1"],
+                             1 - a["beta2"], decay, shrink, w, m, v)

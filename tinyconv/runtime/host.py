@@ -1,0 +1,49 @@
+"""The machine's own memory, where NumPy and the C kernels work. A device says what differs between kinds of memory;
+cupy_device.py has the same methods for a GPU."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import numpy as np
+
+ALIGN = 64
+
+
+def aligned(nbytes: int) -> np.ndarray:
+    """A zeroed (so, touched) uint8 array whose data begins at a multiple of 64 bytes."""
+    raw = np.empty(nbytes + ALIGN, np.uint8)
+    begin = -raw.__array_interface__["data"][0] % ALIGN
+    out = raw[begin:begin + nbytes]
+    out.fill(0)
+    return out
+
+
+class Host:
+    """Memory that NumPy reads and writes in place: nothing has to be brought anywhere."""
+
+    name = "numpy"
+    xp = np
+    ops: dict = {}  # operations with code of their own for this device, by name
+
+    def zeros(self, nbytes: int) -> np.ndarray:
+        """A zeroed uint8 array."""
+        return aligned(nbytes)
+
+    def write(self, array: np.ndarray, values) -> None:
+        """Puts the host's values into an array of the device."""
+        array[...] = values
+
+    def read(self, array: np.ndarray) -> np.ndarray:
+        """A copy in the host's memory."""
+        return np.array(array)
+
+    def feeder(self):
+        """What brings a session's batches to the device: `with feed(arrays) as arrays_there`."""
+        return nullcontext
+
+    def wait(self) -> None:
+        """Returns when all that was started is done: here it always is."""
+
+
+HOST = Host()
