@@ -111,15 +111,16 @@ class CudaOps:
 
     def _sum(self, name, arrays, others=()):
         """The kernel's sums for each channel, in double; arrays are (…, c). Every stage has a fixed order."""
-        rows, c = math.prod(arrays[0].shape[:-1]), arrays[0].shape[-1]
-        kernel = self.kernels[name]
-        parts = min(rows, max(PARTS, THREADS // c))
-        arrays = [self.xp.ascontiguousarray(x) for x in arrays]  # raw arrays are read by their number
-        sums = [self.xp.empty((parts, c), np.float64) for _ in range(kernel.nout)]
-        kernel(*arrays, *others, rows, c, parts, *sums)
-        if parts > PARTS:
-            return [self._sum("row_sums", [s])[0] for s in sums]
-        return [s.sum(axis=0) for s in sums]
+        arrays = [self.xp.ascontiguousarray(x).reshape(-1, x.shape[-1]) for x in arrays]
+        sums = self._parts(name, arrays, others, max(PARTS, THREADS // arrays[0].shape[-1]))
+        return [self._parts("row_sums", [s], (), PARTS)[0].sum(axis=0) for s in sums]
+
+    def _parts(self, name, arrays, others, parts):
+        """At most so many sums of rows for each channel."""
+        (rows, c), kernel = arrays[0].shape, self.kernels[name]
+        sums = [self.xp.empty((min(rows, parts), c), np.float64) for _ in range(kernel.nout)]
+        kernel(*arrays, *others, rows, c, len(sums[0]), *sums)
+        return sums
 
     def bias_grad(self, xp, a, dy):
         return self._sum("row_sums", [dy])[0].astype(dy.dtype)
