@@ -29,6 +29,7 @@ X86_64 = ("x86_64", "AMD64")
 ISA_FLAGS = {
     "isa_generic.c": (None, []),
     "isa_avx2.c": (X86_64, ["-mavx2", "-mfma"]),
+    "isa_avx512.c": (X86_64, ["-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx512bw", "-mfma"]),
 }
 
 PYTHON_PROBE = "#include <Python.h>\n#include <math.h>\nint tc_probe(void) { return PY_MAJOR_VERSION; }\n"

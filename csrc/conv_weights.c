@@ -76,6 +76,9 @@ static void pack_dy(int64_t count, int64_t rows, const float *const *dy, int64_t
         else if (r == 4)
             for (int64_t p = 0; p < count; p++, to += 4)
                 memcpy(to, dy[p] + k, 16);
+        else if (r == 12)
+            for (int64_t p = 0; p < count; p++, to += 12)
+                memcpy(to, dy[p] + k, 48);
         else
             for (int64_t p = 0; p < count; p++, to += r)
                 for (int64_t i = 0; i < r; i++)

@@ -20,6 +20,7 @@
 extern const struct tc_isa tc_isa_generic;
 #if defined(__x86_64__)
 extern const struct tc_isa tc_isa_avx2 __attribute__((weak));
+extern const struct tc_isa tc_isa_avx512 __attribute__((weak));
 #endif
 
 enum { MAX_ISAS = 4 };
@@ -35,6 +36,10 @@ __attribute__((constructor)) static void start(void) {
     __builtin_cpu_init();
     if (&tc_isa_avx2 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
         isas[isa_count++] = &tc_isa_avx2;
+    /* these look at whether the system keeps the registers, too */
+    if (&tc_isa_avx512 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw"))
+        isas[isa_count++] = &tc_isa_avx512;
 #endif
     isas[isa_count++] = &tc_isa_generic;
     isa_chosen = isas[0];

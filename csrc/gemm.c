@@ -120,6 +120,12 @@ static void pack_strip(int64_t k, int64_t columns, int64_t nr, const float *b, i
                 __builtin_prefetch(ahead + q * 16);
                 memcpy(to + q * step, b + q * 16, 64);
             }
+        else if (nr == 32)
+            for (int64_t q = 0; q < whole; q++) {
+                __builtin_prefetch(ahead + q * 32);
+                __builtin_prefetch(ahead + q * 32 + 16);
+                memcpy(to + q * step, b + q * 32, 128);
+            }
         else
             for (int64_t q = 0; q < whole; q++)
                 memcpy(to + q * step, b + q * nr, (size_t)nr * sizeof(float));

@@ -1,6 +1,6 @@
 /* Included once by each isa_*.c, compiled with that ISA's flags: the functions of tc_gemm_isa.
- * TC_WIDTH floats make a vector, a panel is two vectors, TC_ROWS rows a full tile: 6 x 2 accumulators, two vectors of B
- * and one broadcast fit the 16 registers of AVX2 and need 8 loads under 12 FMAs. */
+ * TC_WIDTH floats make a vector, TC_VECTORS vectors a panel, TC_ROWS rows a full tile. On AVX2 6 x 2 accumulators, two
+ * vectors of B and one broadcast fit the 16 registers and need 8 loads under 12 FMAs; 32 registers hold 24 sums. */
 #ifndef TINYCONV_GEMM_BODY_H
 #define TINYCONV_GEMM_BODY_H
 
@@ -9,8 +9,31 @@
 
 #include <string.h>
 
-#define TC_PANEL (2 * TC_WIDTH)
+#ifndef TC_VECTORS
+#define TC_VECTORS 2
+#endif
+#define TC_PANEL (TC_VECTORS * TC_WIDTH)
+_Static_assert(TC_PANEL <= 32, "tc_copy_part and TC_SLACK know no wider panel");
 #define TC_INLINE static inline __attribute__((always_inline))
+
+/* TC_TILES(MACRO): MACRO(R, V) for all heights R and widths V of a tile; TC_TILE_TABLE: lists of them by V. */
+#define TC_HEIGHTS_4(MACRO, V) MACRO(1, V) MACRO(2, V) MACRO(3, V) MACRO(4, V)
+#define TC_HEIGHTS_6(MACRO, V) TC_HEIGHTS_4(MACRO, V) MACRO(5, V) MACRO(6, V)
+#define TC_HEIGHTS_12(MACRO, V)                                                                                       \
+    TC_HEIGHTS_6(MACRO, V) MACRO(7, V) MACRO(8, V) MACRO(9, V) MACRO(10, V) MACRO(11, V) MACRO(12, V)
+#define TC_HEIGHTS_OF(ROWS) TC_HEIGHTS_##ROWS
+#define TC_HEIGHTS(ROWS) TC_HEIGHTS_OF(ROWS)
+#if TC_VECTORS == 2
+#define TC_TILES(MACRO) TC_HEIGHTS(TC_ROWS)(MACRO, 1) TC_HEIGHTS(TC_ROWS)(MACRO, 2)
+#define TC_TILE_TABLE(MACRO) {{TC_HEIGHTS(TC_ROWS)(MACRO, 1)}, {TC_HEIGHTS(TC_ROWS)(MACRO, 2)}}
+#else
+#define TC_TILES(MACRO)                                                                                               \
+    TC_HEIGHTS(TC_ROWS)(MACRO, 1) TC_HEIGHTS(TC_ROWS)(MACRO, 2)                                                       \
+    TC_HEIGHTS(TC_ROWS)(MACRO, 3) TC_HEIGHTS(TC_ROWS)(MACRO, 4)
+#define TC_TILE_TABLE(MACRO)                                                                                          \
+    {{TC_HEIGHTS(TC_ROWS)(MACRO, 1)}, {TC_HEIGHTS(TC_ROWS)(MACRO, 2)},                                                \
+     {TC_HEIGHTS(TC_ROWS)(MACRO, 3)}, {TC_HEIGHTS(TC_ROWS)(MACRO, 4)}}
+#endif
 
 typedef float tc_vec __attribute__((vector_size(4 * TC_WIDTH)));
 typedef float tc_vec_any __attribute__((vector_size(4 * TC_WIDTH), aligned(4), may_alias));
@@ -47,25 +70,28 @@ TC_INLINE void tc_copy_part(float *to, const float *from, int64_t n) {
 /* Four steps a turn below: 12 FMAs, 8 loads and a loop's own instructions would be more than half of what the core
  * takes in, and half is all it gets while its other thread is busy. */
 TC_INLINE void rows_step(const int R, const int V, const float *const *a, int64_t i, const float *p,
-                         tc_vec acc[TC_ROWS][2]) {
-    const tc_vec b0 = tc_load(p), b1 = V > 1 ? tc_load(p + TC_WIDTH) : b0;
+                         tc_vec acc[TC_ROWS][TC_VECTORS]) {
+    tc_vec columns[TC_VECTORS];
+#pragma GCC unroll 4
+    for (int v = 0; v < V; v++)
+        columns[v] = tc_load(p + v * TC_WIDTH);
 #pragma GCC unroll 16
     for (int r = 0; r < R; r++) {
         const tc_vec x = tc_splat(a[r][i]);
-        TC_FMA(acc[r][0], x, b0);
-        if (V > 1)
-            TC_FMA(acc[r][1], x, b1);
+#pragma GCC unroll 4
+        for (int v = 0; v < V; v++)
+            TC_FMA(acc[r][v], x, columns[v]);
     }
     TC_STEP_END();
 }
 
-/* V vectors of a panel (1 where n <= TC_WIDTH), R rows. */
+/* V vectors of a panel, as many as hold n columns, R rows. */
 TC_INLINE void rows_tile(const int R, const int V, int64_t n, const float *const *row, int64_t runs, const tc_run *run,
                          const float *b, const float *init, int add, float *const *out, int64_t column) {
-    tc_vec acc[TC_ROWS][2];
+    tc_vec acc[TC_ROWS][TC_VECTORS];
 #pragma GCC unroll 16
     for (int r = 0; r < R; r++)
-#pragma GCC unroll 2
+#pragma GCC unroll 4
         for (int v = 0; v < V; v++)
             acc[r][v] = init ? tc_load(init + v * TC_WIDTH) : (tc_vec){0};
     if (add)
@@ -91,7 +117,7 @@ TC_INLINE void rows_tile(const int R, const int V, int64_t n, const float *const
     if (n == V * TC_WIDTH) {
 #pragma GCC unroll 16
         for (int r = 0; r < R; r++)
-#pragma GCC unroll 2
+#pragma GCC unroll 4
             for (int v = 0; v < V; v++) {
                 float *c = out[r] + column + v * TC_WIDTH;
                 tc_store(c, add ? acc[r][v] + tc_load(c) : acc[r][v]);
@@ -104,11 +130,11 @@ TC_INLINE void rows_tile(const int R, const int V, int64_t n, const float *const
         if (add) {
             memset(part, 0, sizeof part);
             tc_copy_part(part, out[r] + column, n);
-#pragma GCC unroll 2
+#pragma GCC unroll 4
             for (int v = 0; v < V; v++)
                 acc[r][v] += tc_load(part + v * TC_WIDTH);
         }
-#pragma GCC unroll 2
+#pragma GCC unroll 4
         for (int v = 0; v < V; v++)
             tc_store(part + v * TC_WIDTH, acc[r][v]);
         tc_copy_part(out[r] + column, part, n);
@@ -121,23 +147,12 @@ TC_INLINE void rows_tile(const int R, const int V, int64_t n, const float *const
                                                          int add, float *const *out, int64_t column) {                \
         rows_tile(R, V, n, row, runs, run, b, init, add, out, column);                                                \
     }
-ROWS_TILE(1, 1) ROWS_TILE(2, 1) ROWS_TILE(3, 1) ROWS_TILE(4, 1)
-ROWS_TILE(1, 2) ROWS_TILE(2, 2) ROWS_TILE(3, 2) ROWS_TILE(4, 2)
-#if TC_ROWS > 4
-ROWS_TILE(5, 1) ROWS_TILE(6, 1) ROWS_TILE(5, 2) ROWS_TILE(6, 2)
-#endif
+TC_TILES(ROWS_TILE)
 
 typedef void rows_function(int64_t, const float *const *, int64_t, const tc_run *, const float *, const float *, int,
                            float *const *, int64_t);
-static rows_function *const rows_table[2][TC_ROWS] = {
-#if TC_ROWS > 4
-    {rows_1_1, rows_2_1, rows_3_1, rows_4_1, rows_5_1, rows_6_1},
-    {rows_1_2, rows_2_2, rows_3_2, rows_4_2, rows_5_2, rows_6_2},
-#else
-    {rows_1_1, rows_2_1, rows_3_1, rows_4_1},
-    {rows_1_2, rows_2_2, rows_3_2, rows_4_2},
-#endif
-};
+#define ROWS_NAME(R, V) rows_##R##_##V,
+static rows_function *const rows_table[TC_VECTORS][TC_ROWS] = TC_TILE_TABLE(ROWS_NAME);
 
 static void gemm_rows(int64_t m, int64_t n, const float *const *row, int64_t runs, const tc_run *run, const float *b,
                       const float *init, int add, float *const *out, int64_t column, const float *next,
@@ -148,7 +163,7 @@ static void gemm_rows(int64_t m, int64_t n, const float *const *row, int64_t run
         tc_copy_part(first, init, n);
         init = first;
     }
-    rows_function *const *table = rows_table[n > TC_WIDTH];
+    rows_function *const *table = rows_table[(n - 1) / TC_WIDTH];
     /* As long a part of a panel as this one, from afar: a share with every tile, if there are enough of them. */
     const int64_t lines = runs ? (run[runs - 1].b + run[runs - 1].len - run[0].b) * TC_PANEL / 16 : 0;
     const int64_t share = next && m >= 4 * TC_ROWS ? lines / (m / TC_ROWS) + 1 : 0;
@@ -167,14 +182,17 @@ static void gemm_rows(int64_t m, int64_t n, const float *const *row, int64_t run
 }
 
 /* ------------------------------------------------------------------ cols: A contiguous per step of the reduction */
-TC_INLINE void cols_step(const int R, const int V, const float *a, const float *b, tc_vec acc[TC_ROWS][2]) {
-    const tc_vec b0 = tc_load(b), b1 = V > 1 ? tc_load(b + TC_WIDTH) : b0;
+TC_INLINE void cols_step(const int R, const int V, const float *a, const float *b, tc_vec acc[TC_ROWS][TC_VECTORS]) {
+    tc_vec columns[TC_VECTORS];
+#pragma GCC unroll 4
+    for (int v = 0; v < V; v++)
+        columns[v] = tc_load(b + v * TC_WIDTH);
 #pragma GCC unroll 16
     for (int r = 0; r < R; r++) {
         const tc_vec x = tc_splat(a[r]);
-        TC_FMA(acc[r][0], x, b0);
-        if (V > 1)
-            TC_FMA(acc[r][1], x, b1);
+#pragma GCC unroll 4
+        for (int v = 0; v < V; v++)
+            TC_FMA(acc[r][v], x, columns[v]);
     }
     TC_STEP_END();
 }
@@ -182,10 +200,10 @@ TC_INLINE void cols_step(const int R, const int V, const float *a, const float *
 TC_INLINE void cols_tile(const int R, const int V, const int pointers, int64_t n, int64_t count, const float *a,
                          int64_t lda, const float *b, const float *const *brow, int64_t boff, int add, float *c,
                          int64_t ldc) {
-    tc_vec acc[TC_ROWS][2];
+    tc_vec acc[TC_ROWS][TC_VECTORS];
 #pragma GCC unroll 16
     for (int r = 0; r < R; r++)
-#pragma GCC unroll 2
+#pragma GCC unroll 4
         for (int v = 0; v < V; v++)
             acc[r][v] = (tc_vec){0};
     if (add)
@@ -204,7 +222,7 @@ TC_INLINE void cols_tile(const int R, const int V, const int pointers, int64_t n
 #pragma GCC unroll 16
     for (int r = 0; r < R; r++, c += ldc) {
         if (n == V * TC_WIDTH) {
-#pragma GCC unroll 2
+#pragma GCC unroll 4
             for (int v = 0; v < V; v++)
                 tc_store(c + v * TC_WIDTH, add ? acc[r][v] + tc_load(c + v * TC_WIDTH) : acc[r][v]);
             continue;
@@ -212,11 +230,11 @@ TC_INLINE void cols_tile(const int R, const int V, const int pointers, int64_t n
         if (add) {
             memset(part, 0, sizeof part);
             tc_copy_part(part, c, n);
-#pragma GCC unroll 2
+#pragma GCC unroll 4
             for (int v = 0; v < V; v++)
                 acc[r][v] += tc_load(part + v * TC_WIDTH);
         }
-#pragma GCC unroll 2
+#pragma GCC unroll 4
         for (int v = 0; v < V; v++)
             tc_store(part + v * TC_WIDTH, acc[r][v]);
         tc_copy_part(c, part, n);
@@ -234,52 +252,46 @@ TC_INLINE void cols_tile(const int R, const int V, const int pointers, int64_t n
         else                                                                                                          \
             cols_tile(R, V, 0, n, count, a, lda, b, brow, boff, add, c, ldc);                                         \
     }
-COLS_TILE(1, 1) COLS_TILE(2, 1) COLS_TILE(3, 1) COLS_TILE(4, 1)
-COLS_TILE(1, 2) COLS_TILE(2, 2) COLS_TILE(3, 2) COLS_TILE(4, 2)
-#if TC_ROWS > 4
-COLS_TILE(5, 1) COLS_TILE(6, 1) COLS_TILE(5, 2) COLS_TILE(6, 2)
-#endif
+TC_TILES(COLS_TILE)
 
 typedef void cols_function(int64_t, int64_t, const float *, int64_t, const float *, const float *const *, int64_t, int,
                            float *, int64_t);
-static cols_function *const cols_table[2][TC_ROWS] = {
-#if TC_ROWS > 4
-    {cols_1_1, cols_2_1, cols_3_1, cols_4_1, cols_5_1, cols_6_1},
-    {cols_1_2, cols_2_2, cols_3_2, cols_4_2, cols_5_2, cols_6_2},
-#else
-    {cols_1_1, cols_2_1, cols_3_1, cols_4_1},
-    {cols_1_2, cols_2_2, cols_3_2, cols_4_2},
-#endif
-};
+#define COLS_NAME(R, V) cols_##R##_##V,
+static cols_function *const cols_table[TC_VECTORS][TC_ROWS] = TC_TILE_TABLE(COLS_NAME);
 
 static void gemm_cols(int64_t m, int64_t n, int64_t count, const float *a, int64_t lda, const float *b,
                       const float *const *brow, int64_t boff, int add, float *c, int64_t ldc) {
-    cols_table[n > TC_WIDTH][m - 1](n, count, a, lda, b, brow, boff, add, c, ldc);
+    cols_table[(n - 1) / TC_WIDTH][m - 1](n, count, a, lda, b, brow, boff, add, c, ldc);
 }
 
 /* ------------------------------------------------------------------ wide: few rows, B as it stands */
-/* K rows of B added to m rows of C: K times two vectors of B in registers serve all of them. */
+/* K rows of B added to m rows of C: K times a panel's vectors of B in registers serve all of them. */
 TC_INLINE void wide_rows(const int K, int64_t m, int64_t n, const float *a, int64_t lda, const float *b, int64_t ldb,
                          int add, float *c, int64_t ldc) {
     int64_t j = 0;
     for (; j + TC_PANEL <= n; j += TC_PANEL) {
-        tc_vec b0[4], b1[4];
+        tc_vec columns[4][TC_VECTORS];
 #pragma GCC unroll 4
-        for (int i = 0; i < K; i++) {
-            b0[i] = tc_load(b + i * ldb + j);
-            b1[i] = tc_load(b + i * ldb + j + TC_WIDTH);
-        }
+        for (int i = 0; i < K; i++)
+#pragma GCC unroll 4
+            for (int v = 0; v < TC_VECTORS; v++)
+                columns[i][v] = tc_load(b + i * ldb + j + v * TC_WIDTH);
         for (int64_t r = 0; r < m; r++) {
             float *to = c + r * ldc + j;
-            tc_vec c0 = add ? tc_load(to) : (tc_vec){0}, c1 = add ? tc_load(to + TC_WIDTH) : (tc_vec){0};
+            tc_vec sum[TC_VECTORS];
+#pragma GCC unroll 4
+            for (int v = 0; v < TC_VECTORS; v++)
+                sum[v] = add ? tc_load(to + v * TC_WIDTH) : (tc_vec){0};
 #pragma GCC unroll 4
             for (int i = 0; i < K; i++) {
                 const tc_vec x = tc_splat(a[r * lda + i]);
-                c0 += x * b0[i];
-                c1 += x * b1[i];
+#pragma GCC unroll 4
+                for (int v = 0; v < TC_VECTORS; v++)
+                    sum[v] += x * columns[i][v];
             }
-            tc_store(to, c0);
-            tc_store(to + TC_WIDTH, c1);
+#pragma GCC unroll 4
+            for (int v = 0; v < TC_VECTORS; v++)
+                tc_store(to + v * TC_WIDTH, sum[v]);
         }
     }
     for (; j < n; j++)
@@ -300,43 +312,47 @@ static void gemm_wide(int64_t m, int64_t n, int64_t k, const float *a, int64_t l
         wide_rows(1, m, n, a + i, lda, b + i * ldb, ldb, i > 0, c, ldc);
 }
 
+TC_INLINE void gather_panel(const float *from, float *to) {
+    tc_vec panel[TC_VECTORS];
+#pragma GCC unroll 4
+    for (int v = 0; v < TC_VECTORS; v++)
+        panel[v] = tc_load(from + v * TC_WIDTH);
+#pragma GCC unroll 4
+    for (int v = 0; v < TC_VECTORS; v++)
+        tc_store(to + v * TC_WIDTH, panel[v]);
+}
+
 static void gemm_gather(int64_t count, const float *const *row, int64_t pieces, const tc_piece *piece, float *packed) {
     if (pieces == 1) {
         const int64_t src = piece->src;
-        for (int64_t p = 0; p < count; p++, packed += TC_PANEL) {
-            tc_vec x = tc_load(row[p] + src), y = tc_load(row[p] + src + TC_WIDTH);
-            tc_store(packed, x);
-            tc_store(packed + TC_WIDTH, y);
-        }
+        for (int64_t p = 0; p < count; p++, packed += TC_PANEL)
+            gather_panel(row[p] + src, packed);
         return;
     }
     for (int64_t p = 0; p < count; p++, packed += TC_PANEL)
-        for (int64_t q = 0; q < pieces; q++) {
-            const float *from = row[p] + piece[q].src;
-            tc_vec x = tc_load(from), y = tc_load(from + TC_WIDTH);
-            tc_store(packed + piece[q].dst, x);
-            tc_store(packed + piece[q].dst + TC_WIDTH, y);
-        }
+        for (int64_t q = 0; q < pieces; q++)
+            gather_panel(row[p] + piece[q].src, packed + piece[q].dst);
 }
 
 /* ------------------------------------------------------------------ the peak: FMAs that touch no memory */
 static double gemm_peak(int64_t loops, float *sink) {
-    tc_vec acc[12], x = tc_splat(0.5f), y = tc_splat(0.25f); /* no acc starts at the fixed point: it would fold */
-#pragma GCC unroll 12
-    for (int i = 0; i < 12; i++)
+    enum { SUMS = TC_ROWS * TC_VECTORS };
+    tc_vec acc[SUMS], x = tc_splat(0.5f), y = tc_splat(0.25f); /* no acc starts at the fixed point: it would fold */
+#pragma GCC unroll 24
+    for (int i = 0; i < SUMS; i++)
         acc[i] = tc_splat((float)(i + 1));
     for (int64_t n = 0; n < loops; n++) {
-#pragma GCC unroll 12
-        for (int i = 0; i < 12; i++) {
+#pragma GCC unroll 24
+        for (int i = 0; i < SUMS; i++) {
             acc[i] = acc[i] * x + y;
             __asm__ volatile("" : "+m"(*sink)); /* keeps the loop from being summed up */
         }
     }
-#pragma GCC unroll 12
-    for (int i = 1; i < 12; i++)
+#pragma GCC unroll 24
+    for (int i = 1; i < SUMS; i++)
         acc[0] += acc[i];
     tc_store(sink, acc[0]);
-    return 2.0 * 12 * TC_WIDTH * (double)loops;
+    return 2.0 * SUMS * TC_WIDTH * (double)loops;
 }
 
 #define TC_GEMM_TABLE                                                                                                 \

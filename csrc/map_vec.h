@@ -1,6 +1,6 @@
 /* Vectors of MV float lanes in GCC's vector types, and the functions the maps need on them.
  *
- * MV follows the ISA this file is compiled for. The same operations run on every lane, so an element's
+ * MV is the width of the ISA this file is compiled for. The same operations run on every lane, so an element's
  * value does not depend on where in a vector it lies, nor on how a range was cut. */
 #ifndef TINYCONV_MAP_VEC_H
 #define TINYCONV_MAP_VEC_H
@@ -8,13 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#if defined(__AVX512F__)
-#define MV 16
-#elif defined(__AVX2__)
-#define MV 8
-#else
-#define MV 4
-#endif
+#define MV TC_WIDTH
 
 typedef float mvf __attribute__((vector_size(4 * MV)));
 typedef int32_t mvi __attribute__((vector_size(4 * MV)));

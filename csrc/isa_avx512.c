@@ -1,0 +1,13 @@
+/* AVX-512: compiled with -mavx512f -mavx512vl -mavx512dq -mavx512bw -mfma. Of 32 registers 24 hold sums. */
+#if defined(__AVX512F__) && defined(__AVX512VL__) && defined(__AVX512DQ__) && defined(__AVX512BW__)
+#define TC_ISA avx512
+#define TC_WIDTH 16
+#define TC_ROWS 12
+#define TC_FMA(acc, a, b) __asm__("vfmadd231ps %2, %1, %0" : "+v"(acc) : "v"(a), "v"(b)) /* as in isa_avx2.c */
+#include "isa.h"
+#include "depthwise_body.h"
+#include "gemm_body.h"
+#include "map_body.h"
+#include "winograd_body.h"
+const struct tc_isa tc_isa_avx512 = {"avx512", TC_GEMM_TABLE, TC_WINOGRAD_TABLE, TC_DEPTHWISE_TABLE, TC_MAP_TABLE};
+#endif
