@@ -16,11 +16,11 @@
 _Static_assert(TC_PANEL <= 32, "tc_copy_part and TC_SLACK know no wider panel");
 #define TC_INLINE static inline __attribute__((always_inline))
 
-/* TC_TILES(MACRO): MACRO(R, V) for all heights R and widths V of a tile; TC_TILE_TABLE: lists of them by V. */
+/* TC_TILES(MACRO): MACRO(R, V) for the heights R and widths V of tiles; TC_TILE_TABLE(MACRO): lists of them by V.
+ * Heights are 1 to 6 and TC_ROWS: 7 to 11 rows are as fast as two tiles, which keep enough sums under way, too. */
 #define TC_HEIGHTS_4(MACRO, V) MACRO(1, V) MACRO(2, V) MACRO(3, V) MACRO(4, V)
 #define TC_HEIGHTS_6(MACRO, V) TC_HEIGHTS_4(MACRO, V) MACRO(5, V) MACRO(6, V)
-#define TC_HEIGHTS_12(MACRO, V)                                                                                       \
-    TC_HEIGHTS_6(MACRO, V) MACRO(7, V) MACRO(8, V) MACRO(9, V) MACRO(10, V) MACRO(11, V) MACRO(12, V)
+#define TC_HEIGHTS_12(MACRO, V) TC_HEIGHTS_6(MACRO, V) MACRO(12, V)
 #define TC_HEIGHTS_OF(ROWS) TC_HEIGHTS_##ROWS
 #define TC_HEIGHTS(ROWS) TC_HEIGHTS_OF(ROWS)
 #if TC_VECTORS == 2
@@ -34,6 +34,9 @@ _Static_assert(TC_PANEL <= 32, "tc_copy_part and TC_SLACK know no wider panel");
     {{TC_HEIGHTS(TC_ROWS)(MACRO, 1)}, {TC_HEIGHTS(TC_ROWS)(MACRO, 2)},                                                \
      {TC_HEIGHTS(TC_ROWS)(MACRO, 3)}, {TC_HEIGHTS(TC_ROWS)(MACRO, 4)}}
 #endif
+
+/* Rows of the first tile of m. */
+static inline int64_t tc_tile_rows(int64_t m) { return m >= TC_ROWS ? TC_ROWS : m > 6 ? (m + 1) / 2 : m; }
 
 typedef float tc_vec __attribute__((vector_size(4 * TC_WIDTH)));
 typedef float tc_vec_any __attribute__((vector_size(4 * TC_WIDTH), aligned(4), may_alias));
@@ -60,6 +63,41 @@ TC_INLINE void tc_copy_part(float *to, const float *from, int64_t n) {
 }
 
 /* ------------------------------------------------------------------ rows: A through row pointers */
+/* out[r][column + j] (+)= the sums of column j, j < n. Rows of less than whole vectors go by way of a copy. */
+TC_INLINE void store_tile(const int R, const int V, int64_t n, int add, tc_vec acc[TC_ROWS][TC_VECTORS],
+                          float *const *out, int64_t column) {
+    if (n == V * TC_WIDTH) {
+#pragma GCC unroll 16
+        for (int r = 0; r < R; r++)
+#pragma GCC unroll 4
+            for (int v = 0; v < V; v++) {
+                float *c = out[r] + column + v * TC_WIDTH;
+                tc_store(c, add ? acc[r][v] + tc_load(c) : acc[r][v]);
+            }
+        return;
+    }
+    float part[TC_ROWS * TC_PANEL] __attribute__((aligned(64)));
+    if (add) {
+        memset(part, 0, sizeof part);
+#pragma GCC unroll 1 /* less code: this is rare */
+        for (int r = 0; r < R; r++)
+            tc_copy_part(part + r * TC_PANEL, out[r] + column, n);
+#pragma GCC unroll 16
+        for (int r = 0; r < R; r++)
+#pragma GCC unroll 4
+            for (int v = 0; v < V; v++)
+                acc[r][v] += tc_load(part + r * TC_PANEL + v * TC_WIDTH);
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < R; r++)
+#pragma GCC unroll 4
+        for (int v = 0; v < V; v++)
+            tc_store(part + r * TC_PANEL + v * TC_WIDTH, acc[r][v]);
+#pragma GCC unroll 1
+    for (int r = 0; r < R; r++)
+        tc_copy_part(out[r] + column, part + r * TC_PANEL, n);
+}
+
 #ifndef TC_FMA
 #define TC_FMA(acc, a, b) ((acc) += (a) * (b))
 #endif
@@ -114,31 +152,7 @@ TC_INLINE void rows_tile(const int R, const int V, int64_t n, const float *const
         for (; i < len; i++, p += TC_PANEL)
             rows_step(R, V, a, i, p, acc);
     }
-    if (n == V * TC_WIDTH) {
-#pragma GCC unroll 16
-        for (int r = 0; r < R; r++)
-#pragma GCC unroll 4
-            for (int v = 0; v < V; v++) {
-                float *c = out[r] + column + v * TC_WIDTH;
-                tc_store(c, add ? acc[r][v] + tc_load(c) : acc[r][v]);
-            }
-        return;
-    }
-    float part[TC_PANEL] __attribute__((aligned(64)));
-#pragma GCC unroll 16
-    for (int r = 0; r < R; r++) {
-        if (add) {
-            memset(part, 0, sizeof part);
-            tc_copy_part(part, out[r] + column, n);
-#pragma GCC unroll 4
-            for (int v = 0; v < V; v++)
-                acc[r][v] += tc_load(part + v * TC_WIDTH);
-        }
-#pragma GCC unroll 4
-        for (int v = 0; v < V; v++)
-            tc_store(part + v * TC_WIDTH, acc[r][v]);
-        tc_copy_part(out[r] + column, part, n);
-    }
+    store_tile(R, V, n, add, acc, out, column);
 }
 
 #define ROWS_TILE(R, V)                                                                                               \
@@ -151,7 +165,7 @@ TC_TILES(ROWS_TILE)
 
 typedef void rows_function(int64_t, const float *const *, int64_t, const tc_run *, const float *, const float *, int,
                            float *const *, int64_t);
-#define ROWS_NAME(R, V) rows_##R##_##V,
+#define ROWS_NAME(R, V) [R - 1] = rows_##R##_##V,
 static rows_function *const rows_table[TC_VECTORS][TC_ROWS] = TC_TILE_TABLE(ROWS_NAME);
 
 static void gemm_rows(int64_t m, int64_t n, const float *const *row, int64_t runs, const tc_run *run, const float *b,
@@ -167,17 +181,13 @@ static void gemm_rows(int64_t m, int64_t n, const float *const *row, int64_t run
     /* As long a part of a panel as this one, from afar: a share with every tile, if there are enough of them. */
     const int64_t lines = runs ? (run[runs - 1].b + run[runs - 1].len - run[0].b) * TC_PANEL / 16 : 0;
     const int64_t share = next && m >= 4 * TC_ROWS ? lines / (m / TC_ROWS) + 1 : 0;
-    for (; m >= TC_ROWS; m -= TC_ROWS, row += TC_ROWS, out += TC_ROWS) {
-        for (int64_t i = 0; i < share; i++, next += 16)
+    for (int64_t rows; m; m -= rows, row += rows, out += rows) {
+        rows = tc_tile_rows(m);
+        for (int64_t i = 0; i < share && rows == TC_ROWS; i++, next += 16)
             __builtin_prefetch(next, 0, 2);
-        table[TC_ROWS - 1](n, row, runs, run, b, init, add, out, column);
+        table[rows - 1](n, row, runs, run, b, init, add, out, column);
         if (finish)
-            tc_finish_rows(finish, TC_ROWS, n, out, column);
-    }
-    if (m) {
-        table[m - 1](n, row, runs, run, b, init, add, out, column);
-        if (finish)
-            tc_finish_rows(finish, m, n, out, column);
+            tc_finish_rows(finish, rows, n, out, column);
     }
 }
 
@@ -218,27 +228,11 @@ TC_INLINE void cols_tile(const int R, const int V, const int pointers, int64_t n
     }
     for (; p < count; p++, a += lda, b += TC_PANEL)
         cols_step(R, V, a, pointers ? brow[p] + boff : b, acc);
-    float part[TC_PANEL] __attribute__((aligned(64)));
+    float *out[TC_ROWS];
 #pragma GCC unroll 16
-    for (int r = 0; r < R; r++, c += ldc) {
-        if (n == V * TC_WIDTH) {
-#pragma GCC unroll 4
-            for (int v = 0; v < V; v++)
-                tc_store(c + v * TC_WIDTH, add ? acc[r][v] + tc_load(c + v * TC_WIDTH) : acc[r][v]);
-            continue;
-        }
-        if (add) {
-            memset(part, 0, sizeof part);
-            tc_copy_part(part, c, n);
-#pragma GCC unroll 4
-            for (int v = 0; v < V; v++)
-                acc[r][v] += tc_load(part + v * TC_WIDTH);
-        }
-#pragma GCC unroll 4
-        for (int v = 0; v < V; v++)
-            tc_store(part + v * TC_WIDTH, acc[r][v]);
-        tc_copy_part(c, part, n);
-    }
+    for (int r = 0; r < R; r++)
+        out[r] = c + r * ldc;
+    store_tile(R, V, n, add, acc, out, 0);
 }
 
 #define COLS_TILE(R, V)                                                                                               \
@@ -256,12 +250,15 @@ TC_TILES(COLS_TILE)
 
 typedef void cols_function(int64_t, int64_t, const float *, int64_t, const float *, const float *const *, int64_t, int,
                            float *, int64_t);
-#define COLS_NAME(R, V) cols_##R##_##V,
+#define COLS_NAME(R, V) [R - 1] = cols_##R##_##V,
 static cols_function *const cols_table[TC_VECTORS][TC_ROWS] = TC_TILE_TABLE(COLS_NAME);
 
 static void gemm_cols(int64_t m, int64_t n, int64_t count, const float *a, int64_t lda, const float *b,
                       const float *const *brow, int64_t boff, int add, float *c, int64_t ldc) {
-    cols_table[(n - 1) / TC_WIDTH][m - 1](n, count, a, lda, b, brow, boff, add, c, ldc);
+    for (int64_t rows; m; m -= rows, a += rows, c += rows * ldc) {
+        rows = tc_tile_rows(m);
+        cols_table[(n - 1) / TC_WIDTH][rows - 1](n, count, a, lda, b, brow, boff, add, c, ldc);
+    }
 }
 
 /* ------------------------------------------------------------------ wide: few rows, B as it stands */
