@@ -21,6 +21,7 @@ static inline int64_t tc_reduction_part(int64_t k) { return tc_ceil_div(k, tc_ma
  * panel_step floats from a panel to the next. */
 int64_t tc_gemm_packed_scratch(int64_t m, int64_t k, int threads); /* bytes */
 void tc_gemm_packed(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *panels,
-                    int64_t panel_step, const tc_finish *finish, int add, float *c, int64_t ldc, void *scratch, int threads);
+                    int64_t panel_step, const tc_finish *finish, int add, float *c, int64_t ldc, void *scratch,
+                    int threads);
 
 #endif

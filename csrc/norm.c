@@ -36,6 +36,16 @@ void tc_bn_running(int64_t rows, int64_t c, float momentum, const float *mean, c
     }
 }
 
+void tc_bn_fold(int64_t k, int64_t n, double eps, const float *w, const float *bias, const float *mean,
+                const float *var, const float *gamma, const float *beta, float *folded, float *shift) {
+    for (int64_t i = 0; i < k; i++) {
+        const double factor = gamma[i] / sqrt(var[i] + eps);
+        for (int64_t j = 0; j < n; j++)
+            folded[i * n + j] = (float)(factor * w[i * n + j]);
+        shift[i] = (float)(((bias ? bias[i] : 0.0) - mean[i]) * factor + beta[i]);
+    }
+}
+
 void tc_bn_apply(int64_t rows, int64_t c, float eps, const float *x, const float *mean, const float *var,
                  const float *gamma, const float *beta, float *y, int threads) {
     const struct tc_isa *isa = tc_isa_now();

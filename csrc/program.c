@@ -46,6 +46,10 @@ KERNEL(resize_grad) { tc_resize_grad(SHAPE(tc_resize_shape), P(0), P(1), r->thre
 /* normalisation and sums: rows, channels */
 static int64_t scratch_rows(const tc_step *s, int t) { (void)t; return tc_bn_scratch(I(0), I(1)); }
 KERNEL(bn_stats) { tc_bn_stats(I(0), I(1), P(0), P(1), P(2), r->scratch, r->threads); }
+KERNEL(bn_fold) {     /* output channels, weights of each */
+    tc_bn_fold(I(0), I(1), s->f[0], P(0), P(1), P(2), P(3), P(4), P(5), P(6), P(7));
+    (void)r;
+}
 KERNEL(bn_running) { tc_bn_running(I(0), I(1), F(0), P(0), P(1), P(2), P(3)); (void)r; }
 KERNEL(bn_apply) { tc_bn_apply(I(0), I(1), F(0), P(0), P(1), P(2), P(3), P(4), P(5), r->threads); }
 KERNEL(bn_grad) {
@@ -145,7 +149,7 @@ static const tc_kernel kernels[] = {
     ROW(conv, scratch_conv), ROW(conv_post, scratch_conv), ROW(conv_dx, scratch_conv_dx), ROW(conv_dw, scratch_conv_dw), ROW(pack, NULL),
     ROW(maxpool, NULL), ROW(maxpool_grad, NULL), ROW(avgpool, NULL), ROW(avgpool_grad, NULL),
     ROW(resize, NULL), ROW(resize_grad, NULL), ROW(bias_add, NULL),
-    ROW(bn_stats, scratch_rows), ROW(bn_running, NULL), ROW(bn_apply, NULL), ROW(bn_grad, scratch_rows),
+    ROW(bn_stats, scratch_rows), ROW(bn_fold, NULL), ROW(bn_running, NULL), ROW(bn_apply, NULL), ROW(bn_grad, scratch_rows),
     ROW(ln, NULL), ROW(ln_grad, scratch_ln), ROW(gn, scratch_gn), ROW(gn_grad, scratch_gn),
     ROW(scale, NULL), ROW(scale_grad, scratch_rows), ROW(lrn, NULL), ROW(lrn_grad, NULL), ROW(bias_grad, scratch_rows),
     ROW(act, NULL), ROW(act_grad, NULL), ROW(prelu, NULL), ROW(prelu_grad, scratch_rows),

@@ -94,6 +94,10 @@ int64_t tc_bn_scratch(int64_t rows, int64_t c);          /* bytes, for stats, gr
 /* running = (1 - momentum) running + momentum batch; the kept variance is unbiased (rows / (rows - 1)) */
 void tc_bn_running(int64_t rows, int64_t c, float momentum, const float *mean, const float *var,
                    float *running_mean, float *running_var);
+/* Weights w (k, n) and a bias (k, or NULL) of a convolution, so that its outputs are normalised:
+ * folded = w f, shift = (bias - mean) f + beta with f = gamma / sqrt(var + eps) */
+void tc_bn_fold(int64_t k, int64_t n, double eps, const float *w, const float *bias, const float *mean,
+                const float *var, const float *gamma, const float *beta, float *folded, float *shift);
 void tc_bn_apply(int64_t rows, int64_t c, float eps, const float *x, const float *mean, const float *var,
                  const float *gamma, const float *beta, float *y, int threads);
 void tc_bn_grad(int64_t rows, int64_t c, float eps, const float *x, const float *dy, const float *mean, const float *var,

@@ -89,7 +89,7 @@ def flops(step) -> int | None:
     """Two for each multiply-add of the direct convolution, whatever the algorithm does; None for other operations."""
     from math import prod
 
-    if step.op == "conv":
+    if step.op in ("conv", "conv_post"):
         y, w = step.outputs[0].shape, step.attrs.get("weight", step.inputs[1].shape)
     elif step.op == "conv_dx":
         y, w = step.inputs[0].shape, step.attrs.get("weight", step.inputs[1].shape)

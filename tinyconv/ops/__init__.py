@@ -104,6 +104,12 @@ OPS: dict[str, Op] = {
         Op("input", ("x", "mean", "std"), ("y",), _same),
         # convolution; fully connected is a 1x1 convolution without spatial axes
         Op("conv", ("x", "w", "bias?"), ("y",), _conv, _CONV),
+        # fused, so never recorded: act(bn_apply(conv(x, w, bias), mean, var, gamma, beta) + add); kind None: no activation
+        Op("conv_post", ("x", "w", "bias?", "add?", "mean?", "var?", "gamma?", "beta?"), ("y",), _conv,
+           (*_CONV, "eps", "kind", "a")),
+        # conv(x, folded, shift) = bn_apply(conv(x, w, bias), mean, var, gamma, beta); inserted by a backend
+        Op("bn_fold", ("w", "bias?", "mean", "var", "gamma", "beta"), ("folded", "shift"),
+           lambda i, a: (i[0], i[-1]), ("eps",)),
         Op("conv_dx", ("dy", "w"), ("dx",), _given, (*_CONV, "shape")),
         Op("conv_dw", ("x", "dy"), ("dw",), _given, (*_CONV, "shape")),
         Op("bias_add", ("x", "bias"), ("y",), _same, alias={0: (0,)}),

@@ -20,6 +20,7 @@ from .host import HOST
 from .plan import Plan
 from .store import Store
 from .tape import Step
+from .uses import unfused
 
 # ---------------------------------------------------------------- elementwise
 
@@ -177,7 +178,7 @@ class ArrayBackend:
         self.device, self.name = device, device.name
 
     def lower(self, steps, tape, training):
-        return steps
+        return unfused(steps)
 
     def prepare(self, plan: Plan, store: Store):
         return ArraySession(self.device, plan, store)

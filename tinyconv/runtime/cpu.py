@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -20,7 +21,7 @@ address = _cpu.address
 ARENA, WEIGHTS, X, LABELS, MOMENTS, CONSTANTS = range(6)  # bases; packed weights follow
 # the numbers of tinyconv.h; a shape has one direct algorithm
 ALGORITHMS = {None: 0, "igemm": 1, "gemm": 1, "dwconv": 1, "groupconv": 1, "winograd2x2": 2, "winograd4x4": 3}
-PASSES = {"conv": _cpu.FORWARD, "conv_dx": _cpu.DATA_GRAD, "conv_dw": _cpu.WEIGHT_GRAD}
+PASSES = {"conv": _cpu.FORWARD, "conv_post": _cpu.FORWARD, "conv_dx": _cpu.DATA_GRAD, "conv_dw": _cpu.WEIGHT_GRAD}
 
 
 def three(size, fill: int = 1) -> tuple[int, ...]:
@@ -36,7 +37,7 @@ def conv_shape(x, y, kernel, a, algorithm=None) -> list[int]:
 
 def _conv_of(step: Step) -> list[int]:
     a = step.attrs
-    if step.op == "conv":
+    if step.op in ("conv", "conv_post"):
         return conv_shape(step.inputs[0].shape, step.outputs[0].shape, _kernel(step), a)
     if step.op == "conv_dx":
         return conv_shape(a["shape"], step.inputs[0].shape, _kernel(step), a)
@@ -86,6 +87,10 @@ def _conv_pass(step):
     return _conv_of(step), []
 
 
+def _conv_post(step):
+    return [*_conv_of(step), _act_kind(step)], [step.attrs["a"]]
+
+
 def _pool(step):
     return _pool_of(step), []
 
@@ -115,7 +120,12 @@ def _dropblock(step):
 
 def _act(step):
     a = step.attrs
-    return [ACTIVATIONS.index(a["kind"]), prod(step.inputs[0].shape)], [a["a"]]
+    return [_act_kind(step), prod(step.inputs[0].shape)], [a["a"]]
+
+
+def _act_kind(step):
+    kind = step.attrs["kind"]
+    return -1 if kind is None else ACTIVATIONS.index(kind)
 
 
 def _values(step):
@@ -132,12 +142,13 @@ def _update(*floats, switch=None):
 
 # op -> (integers, floats), in the order in which csrc/program.c reads them
 ATTRIBUTES = {
-    "conv": _conv_pass, "conv_dx": _conv_pass, "conv_dw": _conv_pass,
+    "conv": _conv_pass, "conv_post": _conv_post, "conv_dx": _conv_pass, "conv_dw": _conv_pass,
     "pack": lambda s: ([*_conv_of(s), PASSES[s.attrs["pass_"]]], []),
     "maxpool": _pool, "maxpool_grad": _pool, "avgpool": _pool, "avgpool_grad": _pool,
     "resize": _resize, "resize_grad": _resize,
     "bias_add": _normed,
     "bn_stats": _normed, "bn_apply": _normed, "bn_grad": _normed, "bias_grad": _normed,
+    "bn_fold": lambda s: ([s.inputs[0].shape[0], prod(s.inputs[0].shape[1:])], [s.attrs["eps"]]),
     "bn_running": lambda s: ([s.attrs["rows"], s.inputs[0].shape[0]], [s.attrs["momentum"]]),
     "ln": _normed, "ln_grad": _normed, "gn": _groups, "gn_grad": _groups,
     "scale": _normed, "scale_grad": _normed,
@@ -176,26 +187,32 @@ class CpuBackend:
     device = HOST
 
     def lower(self, steps: list[Step], tape, training: bool) -> list[Step]:
-        """Convolutions read packed weights: packed by a step in training, kept by the store otherwise."""
+        """Convolutions read packed weights: packed by a step in training, kept by the store otherwise. A normalisation
+        by running statistics goes into the weights and the bias before."""
         out: list[Step] = []
         for step in steps:
-            if step.op not in ("conv", "conv_dx"):
+            if step.op not in ("conv", "conv_post", "conv_dx"):
                 out.append(step)
                 continue
-            weight = step.inputs[1]
+            x, weight, *rest = step.inputs
+            unpacked = weight
+            if step.op == "conv_post":
+                bias, add, *moments = rest
+                if moments[0] is not None:
+                    unpacked = tape.buffer(weight.shape, role="packed", name=weight.name)
+                    shift = tape.buffer(weight.shape[:1], role="packed", name=weight.name)
+                    out.append(Step("bn_fold", (weight, bias, *moments), (unpacked, shift), {"eps": step.attrs["eps"]},
+                                    step.node, step.pass_))
+                    bias = shift
+                rest = bias, add
             floats = _cpu.conv_packed(_conv_of(step), PASSES[step.op])
-            x, y = ((step.inputs[0].shape, step.outputs[0].shape) if step.op == "conv"
-                    else (step.outputs[0].shape, step.inputs[0].shape))
+            shapes = step.inputs[0].shape, step.outputs[0].shape
             packed = tape.buffer((floats,), role="temp" if training else "packed", name=weight.name)
             geometry = {k: step.attrs[k] for k in ("stride", "padding", "dilation", "groups")}
-            attrs = dict(geometry, shape=packed.shape, pass_=step.op, x=x, y=y)
-            pack = Step("pack", (weight,), (packed,), attrs, step.node, step.pass_)
-            if training:
-                out.append(pack)
-            parts = () if training else (pack,)
-            inputs = (step.inputs[0], packed, *step.inputs[2:])
-            attrs = {**step.attrs, "weight": weight.shape}
-            out.append(Step(step.op, inputs, step.outputs, attrs, step.node, step.pass_, parts))
+            attrs = dict(geometry, shape=packed.shape, pass_=step.op,
+                         **dict(zip("yx" if step.op == "conv_dx" else "xy", shapes)))
+            out.append(Step("pack", (unpacked,), (packed,), attrs, step.node, step.pass_))
+            out.append(replace(step, inputs=(x, packed, *rest), attrs={**step.attrs, "weight": weight.shape}))
         return out
 
     def prepare(self, plan: Plan, store: Store) -> "CpuSession":
@@ -215,9 +232,11 @@ class CpuSession:
         self.constants = constants(plan)
         self.states, _ = layout(state_specs(store.specs, plan.request.optimizer))
         self.scratch: dict[int, np.ndarray] = {}  # by number of threads
-        self.packs: list[tuple[Step, tuple]] = []
+        self.makers = {b.id: step for step in plan.derived for b in step.outputs}
+        self.packed: dict[int, Buffer] = {}  # those that the steps read
         self._views: dict[int, np.ndarray] = {}  # by number of the buffer
         self.program = _cpu.Program([self._lowered(s) for s in plan.steps])
+        self.keys = [(b, self._key(b)) for b in self.packed.values()]
         self._prepared: tuple[int, int] | None = None  # threads and version of the weights that the addresses are for
 
     def _operand(self, b: Buffer | None) -> tuple[int, int]:
@@ -236,25 +255,44 @@ class CpuSession:
         return (X, 0) if b.name == "x" else (LABELS, 0)
 
     def _packed_base(self, b: Buffer) -> int:
-        return next(CONSTANTS + 1 + i for i, (pack, _) in enumerate(self.packs) if pack.outputs[0] is b)
+        self.packed[b.id] = b
+        return CONSTANTS + 1 + list(self.packed).index(b.id)
 
     def _lowered(self, step: Step):
-        for part in step.parts:
-            if part.op == "pack":
-                ints, _ = ATTRIBUTES["pack"](part)
-                # packed weights do not depend on batch or map size, but for the algorithm chosen by them
-                algorithm = _cpu.conv_algorithm(ints[:-1], ints[-1])
-                key = (part.inputs[0].name, algorithm, part.outputs[0].shape, tuple(ints[9:]))
-                self.packs.append((part, key))
         ints, floats = ATTRIBUTES[step.op](step)
         return step.op, [self._operand(b) for b in (*step.inputs, *step.outputs)], ints, floats
 
-    def _pack(self, pack: Step, count: int) -> np.ndarray:
-        out = aligned(4 * pack.outputs[0].shape[0])
-        program = _cpu.Program([("pack", [(0, self.store.offsets[pack.inputs[0].name]), (1, 0)],
-                                 *ATTRIBUTES["pack"](pack))])
-        program.run(0, 1, [address(self.store.memory), address(out)], 0, count)
-        return out
+    def _key(self, b: Buffer | None):
+        """What tells packed weights from others in all plans: the weights' names and what was done to them."""
+        if b is None or b.role != "packed":
+            return b and b.name
+        step = self.makers[b.id]
+        ints, floats = ATTRIBUTES[step.op](step)
+        if step.op == "pack":  # does not depend on batch or map size, but for the algorithm chosen by them
+            ints = [_cpu.conv_algorithm(ints[:-1], ints[-1]), *b.shape, *ints[9:]]
+        return step.op, step.outputs.index(b), tuple(map(self._key, step.inputs)), tuple(ints), tuple(floats)
+
+    def _chain(self, b: Buffer | None) -> list[Step]:
+        """The steps that make packed weights, in order."""
+        if b is None or b.role != "packed":
+            return []
+        step = self.makers[b.id]
+        return [*(before for i in step.inputs for before in self._chain(i)), step]
+
+    def _make(self, b: Buffer, count: int) -> np.ndarray:
+        steps = self._chain(b)
+        arrays = {out.id: aligned(out.bytes) for step in steps for out in step.outputs}
+        bases = {key: 1 + i for i, key in enumerate(arrays)}
+
+        def operand(b):
+            if b is None:
+                return -1, 0
+            return (bases[b.id], 0) if b.role == "packed" else (0, self.store.offsets[b.name])
+
+        program = _cpu.Program([(step.op, [operand(b) for b in (*step.inputs, *step.outputs)],
+                                 *ATTRIBUTES[step.op](step)) for step in steps])
+        program.run(0, len(steps), [address(self.store.memory), *map(address, arrays.values())], 0, count)
+        return arrays[b.id]
 
     def run(self, first: int, last: int, x, labels=None, moments=None, *, lr=0.0, seed=0, step=0) -> None:
         """Runs steps; x, labels: C-contiguous arrays of the plan's types; moments: the optimiser's block of memory."""
@@ -272,7 +310,7 @@ class CpuSession:
         """Of all bases but the caller's, with the weights packed as they are now."""
         if count not in self.scratch:
             self.scratch[count] = aligned(self.program.scratch(count))
-        self._packed = [self.store.packed(key, lambda p=pack: self._pack(p, count)) for pack, key in self.packs]
+        self._packed = [self.store.packed(key, lambda b=b: self._make(b, count)) for b, key in self.keys]
         return [*map(address, (self.arena, self.store.memory)), 0, 0, 0, address(self.constants.memory),
                 *map(address, self._packed)]
 

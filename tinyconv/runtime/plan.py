@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -10,7 +10,7 @@ from ..errors import NetError
 from ..graph import Graph
 from ..layers import LAYERS, LayerError
 from ..layers.base import Shape
-from .fuse import fuse
+from .fuse import FUSIONS, Rewrite, fuse
 from .memory import arrange
 from .losses import Term, default_loss, terms
 from .optimizers import record_norm, record_update
@@ -49,6 +49,7 @@ def prediction(batch: int, spatial: tuple[int, ...], dtype: str) -> Request:
 class Plan:
     request: Request
     steps: tuple[Step, ...]
+    derived: tuple[Step, ...]  # what makes packed weights, run when weights have changed
     x: Buffer
     labels: Buffer | None
     output: Buffer | None
@@ -61,7 +62,8 @@ class Plan:
     arena_bytes: int
 
 
-def make_plan(graph: Graph, request: Request, lower: Callable[[list[Step], Tape, bool], list[Step]]) -> Plan:
+def make_plan(graph: Graph, request: Request, lower: Callable[[list[Step], Tape, bool], list[Step]],
+              rewrites: Sequence[Rewrite] = FUSIONS) -> Plan:
     """Records, fuses, lets the backend insert what it needs (`lower`), and lays out the memory."""
     recording = _Recording(graph, request)
     recording.forward()
@@ -72,10 +74,13 @@ def make_plan(graph: Graph, request: Request, lower: Callable[[list[Step], Tape,
         if request.mode == "train":
             recording.update()
     tape = recording.tape
-    steps = lower(fuse(tape.steps), tape, request.training)
-    steps, offsets, size = arrange(_drop_unread(steps, recording.keep), {b.id for b in recording.keep})
+    keep = {b.id for b in recording.keep}
+    steps = lower(fuse(tape.steps, keep, rewrites), tape, request.training)
+    derived = tuple(s for s in steps if _is_derived(s))
+    steps = [s for s in steps if not _is_derived(s)]
+    steps, offsets, size = arrange(_drop_unread(steps, recording.keep), keep)
     first_update = next((i for i, s in enumerate(steps) if s.pass_ == "update"), len(steps))
-    return Plan(request, tuple(steps), recording.x, recording.labels, recording.output, tuple(recording.found),
+    return Plan(request, tuple(steps), derived, recording.x, recording.labels, recording.output, tuple(recording.found),
                 dict(tape.gradients), tape.constants, recording.squares, first_update, offsets, size)
 
 
@@ -214,6 +219,10 @@ class _Recording:
         self.tape.pass_ = "update"
         self.tape.release()
         record_update(self.tape, self.request.optimizer, self.weights, decays, self.squares)
+
+
+def _is_derived(step: Step) -> bool:
+    return bool(step.outputs) and step.outputs[0] is not None and step.outputs[0].role == "packed"
 
 
 def _drop_unread(steps: list[Step], keep: list[Buffer]) -> list[Step]:

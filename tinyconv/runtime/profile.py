@@ -13,14 +13,14 @@ from . import threads
 from .store import Block
 from .tape import Step
 
-PRODUCTS = ("conv", "conv_dx", "conv_dw")
+PRODUCTS = ("conv", "conv_post", "conv_dx", "conv_dw")
 
 
 def flops(step: Step) -> int:
     """Floating-point operations of a convolution step, two a multiply-add; 0 for others."""
     if step.op not in PRODUCTS:
         return 0
-    if step.op == "conv":
+    if step.op in ("conv", "conv_post"):
         y, weight = step.outputs[0].shape, step.attrs.get("weight", step.inputs[1].shape)
     elif step.op == "conv_dx":
         y, weight = step.inputs[0].shape, step.attrs.get("weight", step.inputs[1].shape)
