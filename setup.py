@@ -24,12 +24,13 @@ from setuptools.errors import CompileError, LinkError
 
 CFLAGS = ["-std=gnu11", "-O3", "-g0", "-ffp-contract=fast", "-fvisibility=hidden"]
 OPENMP = ["-fopenmp"]
-X86_64 = ("x86_64", "AMD64")
+X86_64, AARCH64 = ("x86_64", "AMD64"), ("aarch64", "arm64")
 # file -> (machines it is compiled on, None for all; its flags)
 ISA_FLAGS = {
     "isa_generic.c": (None, []),
     "isa_avx2.c": (X86_64, ["-mavx2", "-mfma"]),
     "isa_avx512.c": (X86_64, ["-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx512bw", "-mfma"]),
+    "isa_neon.c": (AARCH64, ["-fno-schedule-insns"]),  # which would load too much ahead and spill sums
 }
 
 PYTHON_PROBE = "#include <Python.h>\n#include <math.h>\nint tc_probe(void) { return PY_MAJOR_VERSION; }\n"

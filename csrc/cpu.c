@@ -21,6 +21,9 @@ extern const struct tc_isa tc_isa_generic;
 #if defined(__x86_64__)
 extern const struct tc_isa tc_isa_avx2 __attribute__((weak));
 extern const struct tc_isa tc_isa_avx512 __attribute__((weak));
+extern const struct tc_isa tc_isa_wide __attribute__((weak)); /* of the C tests */
+#elif defined(__aarch64__)
+extern const struct tc_isa tc_isa_neon __attribute__((weak));
 #endif
 
 enum { MAX_ISAS = 4 };
@@ -40,8 +43,15 @@ __attribute__((constructor)) static void start(void) {
     if (&tc_isa_avx512 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw"))
         isas[isa_count++] = &tc_isa_avx512;
+#elif defined(__aarch64__)
+    if (&tc_isa_neon)
+        isas[isa_count++] = &tc_isa_neon;
 #endif
     isas[isa_count++] = &tc_isa_generic;
+#if defined(__x86_64__)
+    if (&tc_isa_wide && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        isas[isa_count++] = &tc_isa_wide;
+#endif
     isa_chosen = isas[0];
     const char *name = getenv("TINYCONV_ISA");
     if (name && *name && !tc_isa_force(name))

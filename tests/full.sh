@@ -1,6 +1,6 @@
 #!/bin/bash
-# Everything that takes longer than .ci/run may: the whole sweeps of the C tests, also under sanitizers and without
-# OpenMP; the Python tests on every instruction set of this machine, with 1 and 3 threads, on a build without OpenMP,
+# Everything that takes longer than .ci/run may: the whole sweeps of the C tests, also under sanitizers, without
+# OpenMP and for NEON (tests/neon.sh says what that takes); the Python tests on every instruction set of this machine, with 1 and 3 threads, on a build without OpenMP,
 # and with many more random examples.
 #   PYTHON=.venv/bin/python tests/full.sh
 set -eu
@@ -14,6 +14,10 @@ echo "== C tests, sanitizers"
 make -s -C csrc/tests check SANITIZE=1
 echo "== C tests, no OpenMP"
 make -s -C csrc/tests check NO_OPENMP=1
+if command -v aarch64-linux-gnu-gcc qemu-aarch64 >/dev/null; then
+    echo "== C tests, NEON"
+    tests/neon.sh
+fi
 
 isas=$("$python" -c 'from tinyconv.runtime import _cpu; print(*_cpu.isas())')
 for isa in $isas; do
