@@ -84,28 +84,44 @@ void tc_tile_outputs(const tc_tiling *t, tc_tile at, float *y, float *outside, f
             *pixel++ = i < rows && j < columns ? row + j * t->k : outside;
 }
 
-/* Channels [first, first + count) of the m x m pixels from (y, x) on, as far as inside, on their way into L2. */
-static void fetch_square(const float *map, int64_t height, int64_t width, int64_t c, int64_t m, int64_t y, int64_t x,
-                         int64_t first, int64_t count) {
-    const int64_t y1 = tc_min(y + m, height), x0 = tc_max(x, 0), columns = tc_min(x + m, width) - x0;
+tc_fetch tc_fetch_begin(const tc_tiling *t, int64_t first, int64_t count) {
+    return (tc_fetch){tc_tile_at(t, first), 0, count * t->m};
+}
+
+/* Channels [first, first + count) of pixels [x, x + m) of row y of a map of `extent`, as far as inside. */
+static void fetch_row(const float *map, const int64_t *extent, int64_t c, int64_t y, int64_t x, int64_t m,
+                      int64_t first, int64_t count) {
+    const int64_t x0 = tc_max(x, 0), columns = tc_min(x + m, extent[1]) - x0;
     const int64_t pieces = count == c ? 1 : columns, floats = count == c ? columns * c : count; /* all: in one piece */
-    for (y = tc_max(y, 0); y < y1; y++)
-        for (int64_t j = 0; j < pieces; j++)
-            for (int64_t i = 0; i < floats; i += 16)
-                __builtin_prefetch(map + (y * width + x0 + j) * c + first + i, 0, 2);
+    for (int64_t j = 0; j < pieces && y >= 0 && y < extent[0]; j++)
+        for (int64_t i = 0; i < floats; i += 16)
+            __builtin_prefetch(map + (y * extent[1] + x0 + j) * c + first + i, 0, 2);
     __asm__ volatile("" ::: "memory"); /* or it has no effect, and is left out */
 }
 
-void tc_tile_fetch_inputs(const tc_tiling *t, tc_tile at, const float *x) {
-    const int64_t z = at.z - t->p[0] + (t->depths - 1) * t->dilation, seen = t->n - t->m;
-    if (z >= 0 && z < t->in[0])
-        fetch_square(x + (at.image * t->in[0] + z) * t->in[1] * t->in[2] * t->c, t->in[1], t->in[2], t->c, t->m,
-                     at.y - t->p[1] + seen, at.x - t->p[2] + seen, 0, t->c);
+static void fetch_step(const tc_tiling *t, tc_fetch *f) {
+    f->rows--;
+    if (++f->row < t->m)
+        return;
+    f->row = 0;
+    tc_tile_next(t, &f->at);
 }
 
-void tc_tile_fetch_outputs(const tc_tiling *t, tc_tile at, const float *y, int64_t first, int64_t count) {
-    fetch_square(y + (at.image * t->out[0] + at.z) * t->out[1] * t->out[2] * t->k, t->out[1], t->out[2], t->k, t->m,
-                 at.y, at.x, first, count);
+void tc_fetch_inputs(const tc_tiling *t, tc_fetch *f, int64_t slot, int64_t slots, const float *x) {
+    const int64_t seen = t->n - t->m;
+    for (int64_t i = f->rows / (slots - slot); i > 0; i--, fetch_step(t, f)) {
+        const int64_t z = f->at.z - t->p[0] + (t->depths - 1) * t->dilation;
+        if (z >= 0 && z < t->in[0])
+            fetch_row(x + (f->at.image * t->in[0] + z) * t->in[1] * t->in[2] * t->c, t->in + 1, t->c,
+                      f->at.y - t->p[1] + seen + f->row, f->at.x - t->p[2] + seen, t->m, 0, t->c);
+    }
+}
+
+void tc_fetch_outputs(const tc_tiling *t, tc_fetch *f, int64_t slot, int64_t slots, const float *y, int64_t first,
+                      int64_t count) {
+    for (int64_t i = f->rows / (slots - slot); i > 0; i--, fetch_step(t, f))
+        fetch_row(y + (f->at.image * t->out[0] + f->at.z) * t->out[1] * t->out[2] * t->k, t->out + 1, t->k,
+                  f->at.y + f->row, f->at.x, t->m, first, count);
 }
 
 /* ------------------------------------------------------------------ weights: U[e][panel][depth][c][NR] */
@@ -212,46 +228,36 @@ static void transform_inputs(const work *w) {
             tc_patch patch;
             tc_tile_inputs(&p->t, at, depth, w->x, zeros, &patch);
             p->t.isa->input(&patch, w->group * p->g.cg, p->g.cg, (float *)w->own + i * p->v_pitch + depth * p->g.cg,
-                            p->v_step);
+                            tc_isa_now()->gemm.panel, p->v_step);
         }
 }
 
-/* Of the memory that the next transforms need, the share of point e: the products leave it time to come. *out, *in:
- * where the shares before have ended. */
-static void fetch(const work *w, int64_t e, int64_t q0, int64_t q1, tc_tile *out, tc_tile *in) {
-    const plan *p = w->p;
-    const int64_t nr = tc_isa_now()->gemm.panel, points = p->t.points, channels = tc_min(q1 * nr, p->g.kg) - q0 * nr;
-    for (int64_t i = w->count * e / points; i < w->count * (e + 1) / points; i++) {
-        tc_tile_fetch_outputs(&p->t, *out, w->y, w->group * p->g.kg + q0 * nr, channels);
-        tc_tile_next(&p->t, out);
-        if (!q0 && w->then + i < p->t.tiles) {
-            tc_tile_fetch_inputs(&p->t, *in, w->x);
-            tc_tile_next(&p->t, in);
-        }
-    }
-}
-
-/* M[e] = V[e] U[e], panels [q0, q1). */
+/* M[e] = V[e] U[e], panels [q0, q1). Meanwhile the memory that the next transforms need comes into L2. */
 static void multiply(const work *w, int64_t q0, int64_t q1) {
     const tc_gemm_isa *isa = &tc_isa_now()->gemm;
     const plan *p = w->p;
     const int64_t c = p->reduction, part = tc_reduction_part(c), step = weights_step(&p->g);
+    const int64_t slots = p->t.points * (q1 - q0), channels = tc_min(q1 * isa->panel, p->g.kg) - q0 * isa->panel;
+    const int64_t column = w->group * p->g.kg + q0 * isa->panel;
     const float *const *row = (const float *const *)(w->own + p->row_at);
     float *const *out = (float *const *)(w->own + p->out_at);
     const float *u = w->packed + (w->group * p->panels + q0) * c * isa->panel;
-    tc_tile fetched_out = tc_tile_at(&p->t, w->first), fetched_in = tc_tile_at(&p->t, w->then);
-    for (int64_t e = 0; e < p->t.points; e++, u += step) {
-        fetch(w, e, q0, q1, &fetched_out, &fetched_in);
+    tc_fetch outputs = tc_fetch_begin(&p->t, w->first, w->count);
+    tc_fetch inputs = tc_fetch_begin(&p->t, w->then, q0 ? 0 : tc_max(tc_min(w->count, p->t.tiles - w->then), 0));
+    for (int64_t e = 0; e < p->t.points; e++, u += step)
         for (int64_t i = 0; i < c; i += part) {
             const tc_run run = {e * p->v_step + i, i, tc_min(part, c - i)};
             const float *then = i + part < c ? u + (i + part) * isa->panel : u + step;
             for (int64_t q = 0; q < q1 - q0; q++) {
                 const float *panel = u + q * c * isa->panel, *next = panel + (c + i) * isa->panel;
+                if (!i) {
+                    tc_fetch_outputs(&p->t, &outputs, e * (q1 - q0) + q, slots, w->y, column, channels);
+                    tc_fetch_inputs(&p->t, &inputs, e * (q1 - q0) + q, slots, w->x);
+                }
                 isa->rows_form(w->count, isa->panel, row, 1, &run, panel, NULL, i > 0, out,
                                e * p->m_step + q * isa->panel, q + 1 < q1 - q0 ? next : then, NULL);
             }
         }
-    }
 }
 
 static void transform_outputs(const work *w, int64_t q0, int64_t q1) {

@@ -6,8 +6,8 @@
 #include "winograd_isa.h"
 
 /* The outputs of a convolution in tiles of m x m, in order of image, depth, row, column; those at the far edges may
- * stand out over the map. A tile reads n x n inputs, n = m + 2, from its outputs' place less the padding, at each of the
- * kernel's depths: a 3-D convolution is the sum of its depths' 2-D ones, so their channels are one long reduction. */
+ * stand out over the map. A tile reads n x n inputs, n = m + 2, from its outputs' place less the padding, at each of
+ * the kernel's depths: a 3-D convolution is the sum of its depths' 2-D ones, so their channels are one reduction. */
 typedef struct {
     const tc_winograd_isa *isa;
     int64_t m, n, points;            /* points: n x n */
@@ -20,7 +20,8 @@ typedef struct {
 /* Room for `floats`, an odd number of cache lines: so far apart, things fall on different cache sets. */
 static inline int64_t tc_winograd_step(int64_t floats) { return tc_round_up(floats, 32) + 16; }
 
-int tc_winograd_fits(const tc_conv_shape *s); /* not empty, 3x3 of stride and dilation 1 along h and w, stride 1 along d */
+/* Not empty, 3 x 3 of stride and dilation 1 along h and w, stride 1 along d. */
+int tc_winograd_fits(const tc_conv_shape *s);
 void tc_tiling_get(const tc_igemm *g, int64_t m, tc_tiling *t);
 /* A tile: its image and where its outputs begin. */
 typedef struct {
@@ -33,9 +34,17 @@ void tc_tile_inputs(const tc_tiling *t, tc_tile at, int64_t depth, const float *
 void tc_tile_gradients(const tc_tiling *t, tc_tile at, const float *dy, const float *zeros, tc_patch *patch);
 /* Pointers to its outputs; those outside the map point to `outside`. */
 void tc_tile_outputs(const tc_tiling *t, tc_tile at, float *y, float *outside, float **pixel);
-/* Its inputs that no tile before has; channels [first, first + count) of its outputs: on their way into L2. */
-void tc_tile_fetch_inputs(const tc_tiling *t, tc_tile at, const float *x);
-void tc_tile_fetch_outputs(const tc_tiling *t, tc_tile at, const float *y, int64_t first, int64_t count);
+/* What a core will read, on its way into L2 while it multiplies: rows of tiles' pixels, a few at a time. */
+typedef struct {
+    tc_tile at;
+    int64_t row, rows;               /* of the tile; all that are left */
+} tc_fetch;
+tc_fetch tc_fetch_begin(const tc_tiling *t, int64_t first, int64_t count);
+/* The next rows, such that all have been asked for with the last of `slots` calls, numbered by `slot`: of the inputs
+ * those that no tile before has, of the outputs channels [first, first + count). */
+void tc_fetch_inputs(const tc_tiling *t, tc_fetch *f, int64_t slot, int64_t slots, const float *x);
+void tc_fetch_outputs(const tc_tiling *t, tc_fetch *f, int64_t slot, int64_t slots, const float *y, int64_t first,
+                      int64_t count);
 
 /* conv_winograd.c: forward and data gradient by tiles of m x m, the m of the choice */
 int64_t tc_winograd_packed(const tc_conv_shape *s, int pass, int64_t m); /* floats */

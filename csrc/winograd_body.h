@@ -119,10 +119,11 @@ TC_INLINE void weights_grad_2(const tc_vec *u, tc_vec *g) {
 }
 
 /* ------------------------------------------------------------------ two dimensions */
-/* Where the values of a transform stand, in whole vectors: value i at base + i * step, at at[i], or in a patch. */
+/* Where the values of a transform stand, in whole vectors: value i at base + i * step, at at[i], or in a patch. Vectors
+ * of channels follow each other, or in pairs, `panel` floats from one pair to the next. */
 typedef struct {
     float *base;
-    int64_t step;
+    int64_t step, panel;
     float *const *at;
     const tc_patch *patch;
 } wino_side;
@@ -164,22 +165,27 @@ TC_INLINE void wino_vector(wino_1d *transform, const int in, const int out, wino
     }
 }
 
+/* Floats from where a transformed row begins to its channel j. */
+TC_INLINE int64_t wino_channel(wino_side s, int64_t j) {
+    return s.panel ? j / TC_PANEL * s.panel + j % TC_PANEL : j;
+}
+
 /* All vectors; what is left of less than one is copied into one and out of it. */
 TC_INLINE void wino_channels(wino_1d *transform, const int in, const int out, wino_side from, int64_t f, wino_side to,
                              int64_t t, const float *bias, int64_t count) {
     int64_t j = 0;
     for (; j + TC_WIDTH <= count; j += TC_WIDTH)
-        wino_vector(transform, in, out, from, f + j, to, t + j, bias);
+        wino_vector(transform, in, out, from, f + j, to, t + wino_channel(to, j), bias);
     if (j == count)
         return;
     float x[36 * TC_WIDTH] __attribute__((aligned(64))) = {0}, y[36 * TC_WIDTH] __attribute__((aligned(64)));
     for (int i = 0; i < in * in; i++)
         if (!wino_outside(from, i % in))
             tc_copy_part(x + i * TC_WIDTH, wino_pixel(from, i / in, i % in, in) + f + j, count - j);
-    wino_vector(transform, in, out, (wino_side){x, TC_WIDTH, NULL, NULL}, 0, (wino_side){y, TC_WIDTH, NULL, NULL}, 0,
-                NULL);
+    wino_vector(transform, in, out, (wino_side){.base = x, .step = TC_WIDTH}, 0,
+                (wino_side){.base = y, .step = TC_WIDTH}, 0, NULL);
     for (int i = 0; i < out * out; i++) {
-        float *at = wino_place(to, i) + t + j;
+        float *at = wino_place(to, i) + t + wino_channel(to, j);
         if (bias)
             for (int64_t l = 0; l < count - j; l++)
                 y[i * TC_WIDTH + l] += bias[t + j + l];
@@ -191,29 +197,30 @@ TC_INLINE void wino_channels(wino_1d *transform, const int in, const int out, wi
 }
 
 #define WINO_TRANSFORMS(M)                                                                                            \
-    static void wino_input_##M(const tc_patch *d, int64_t first, int64_t count, float *v, int64_t step) {             \
-        wino_channels(input_##M, M + 2, M + 2, (wino_side){.patch = d}, first, (wino_side){v, step, NULL, NULL}, 0,   \
-                      NULL, count);                                                                                   \
+    static void wino_input_##M(const tc_patch *d, int64_t first, int64_t count, float *v, int64_t panel,              \
+                               int64_t step) {                                                                        \
+        const wino_side to = {.base = v, .step = step, .panel = panel};                                               \
+        wino_channels(input_##M, M + 2, M + 2, (wino_side){.patch = d}, first, to, 0, NULL, count);                   \
     }                                                                                                                 \
     static void wino_output_##M(const float *m, int64_t step, const float *bias, int64_t first, int64_t count,        \
                                 float *const *y) {                                                                    \
-        const wino_side from = {(float *)m, step, NULL, NULL}, to = {.at = y};                                        \
+        const wino_side from = {.base = (float *)m, .step = step}, to = {.at = y};                                    \
         if (bias)                                                                                                     \
             wino_channels(output_##M, M + 2, M, from, 0, to, first, bias, count);                                     \
         else                                                                                                          \
             wino_channels(output_##M, M + 2, M, from, 0, to, first, NULL, count);                                     \
     }                                                                                                                 \
     static void wino_weights_##M(float *u, int64_t step, int64_t count) {                                             \
-        const wino_side side = {u, step, NULL, NULL};                                                                 \
+        const wino_side side = {.base = u, .step = step};                                                             \
         wino_channels(weights_##M, 3, M + 2, side, 0, side, 0, NULL, count);                                          \
     }                                                                                                                 \
     static void wino_output_grad_##M(const tc_patch *dy, int64_t first, int64_t count, float *z, int64_t step) {      \
-        wino_channels(output_grad_##M, M, M + 2, (wino_side){.patch = dy}, first, (wino_side){z, step, NULL, NULL}, 0,\
-                      NULL, count);                                                                                   \
+        const wino_side to = {.base = z, .step = step};                                                               \
+        wino_channels(output_grad_##M, M, M + 2, (wino_side){.patch = dy}, first, to, 0, NULL, count);                \
     }                                                                                                                 \
     static void wino_weights_grad_##M(const float *du, int64_t step, int64_t count, float *const *dg) {               \
-        wino_channels(weights_grad_##M, M + 2, 3, (wino_side){(float *)du, step, NULL, NULL}, 0, (wino_side){.at = dg},\
-                      0, NULL, count);                                                                                \
+        const wino_side from = {.base = (float *)du, .step = step};                                                   \
+        wino_channels(weights_grad_##M, M + 2, 3, from, 0, (wino_side){.at = dg}, 0, NULL, count);                    \
     }
 WINO_TRANSFORMS(4)
 WINO_TRANSFORMS(2)

@@ -16,8 +16,9 @@ typedef struct {
  * Point e of the transformed tile stands at base + e * step. A transformed row of j channels is written, and may be
  * read, in whole vectors; pixels are not touched beyond their channels. */
 typedef struct {
-    /* v[e][j] = (Bt d B)[e][first + j], j < count; d: n x n pixels */
-    void (*input)(const tc_patch *d, int64_t first, int64_t count, float *v, int64_t step);
+    /* v[e][j] = (Bt d B)[e][first + j], j < count; d: n x n pixels. `panel`: floats from a gemm's panel of channels to
+     * the next in v */
+    void (*input)(const tc_patch *d, int64_t first, int64_t count, float *v, int64_t panel, int64_t step);
     /* y[i][first + j] = (At m A)[i][j] + bias[first + j], j < count; y: m x m pixels; bias or NULL */
     void (*output)(const float *m, int64_t step, const float *bias, int64_t first, int64_t count, float *const *y);
     /* u[e][j] = (G g Gt)[e][j], j < count, a multiple of vectors; the taps of g stand in u's first nine points */

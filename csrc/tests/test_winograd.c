@@ -41,13 +41,13 @@ static void test_sweep(int cases, uint64_t seed) {
     }
 }
 
-/* Several blocks of tiles, parts of the reduction, groups of panels. */
+/* Several blocks of tiles, parts of the reduction and of the tiles, groups of panels. */
 static void test_large(void) {
     const tc_conv_shape shapes[] = {
         shape(2, 28, 28, 64, 64, 1, 1, 1, TC_WINOGRAD_4X4), shape(1, 57, 50, 20, 40, 1, 1, 1, TC_WINOGRAD_4X4),
         shape(1, 6, 7, 700, 50, 1, 1, 1, TC_WINOGRAD_4X4),  shape(1, 7, 5, 50, 400, 1, 1, 1, TC_WINOGRAD_2X2),
         shape(90, 4, 4, 24, 30, 1, 1, 1, TC_WINOGRAD_4X4),  shape(70, 5, 6, 24, 30, 1, 1, 1, TC_WINOGRAD_2X2),
-        shape(2, 9, 9, 120, 80, 1, 1, 2, TC_WINOGRAD_4X4)};
+        shape(2, 9, 9, 120, 80, 1, 1, 2, TC_WINOGRAD_4X4),  shape(50, 9, 13, 9, 7, 1, 1, 1, TC_WINOGRAD_4X4)};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         check_seed(1000 + i);
         if (check_pick())
