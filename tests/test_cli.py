@@ -86,7 +86,8 @@ def test_train_without_a_terminal_prints_one_line_an_epoch_on_stderr(folder, cap
     assert main(["train", "net.net", "--data", "data.npz"]) == 0
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 1 and "best.safetensors" in out
-    assert [line.split("  ")[0] for line in err.splitlines()[1:]] == ["epoch 1/2", "epoch 2/2"]
+    _, memory, *epochs = err.splitlines()
+    assert memory.startswith("memory: about ") and [e.split("  ")[0] for e in epochs] == ["epoch 1/2", "epoch 2/2"]
     assert "\x1b" not in out + err and "\r" not in out + err
 
 

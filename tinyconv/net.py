@@ -177,19 +177,21 @@ class Net:
             return mean_loss(session, plan), {n: session.read(plan.gradients[n])
                                               for n in self.store.names() if n in plan.gradients}
 
-    def trainer(self, optimizer: str = "sgd", *, seed: int = 0, **options) -> Trainer:
+    def trainer(self, optimizer: str = "sgd", *, seed: int = 0, memory: int | str | None = None,
+                **options) -> Trainer:
         """A trainer of this net: `trainer.step(x, labels)`.
 
         optimizer: "sgd", "adam", "adamw" or "rmsprop". options: those of the `optimizer` setting (lr, momentum, decay,
-        clip, …), with its defaults. seed: of dropout.
+        clip, …), with its defaults. seed: of dropout. memory: "1.5G", the most that the process should take.
         """
-        return Trainer(self, self.sessions, optimizer=optimizer, seed=seed, **options)
+        return Trainer(self, self.sessions, optimizer=optimizer, seed=seed, memory=memory, **options)
 
     def fit(self, x, labels=None, *, epochs: int | None = None, batch: int | None = None, validation=None,
-            seed: int | None = None, layout: str = "NHWC", **optimizer) -> list[dict]:
+            seed: int | None = None, layout: str = "NHWC", memory: int | str | None = None,
+            **optimizer) -> list[dict]:
         """Trains on arrays, or without `labels` on what gives pairs (x, label) when iterated or indexed; validation is
-        (x, labels), or such pairs. Returns the epoch events, as dicts. Absent settings come from the net's `train`
-        section."""
+        (x, labels), or such pairs. memory: "1.5G", the most that the process should take, at the cost of time. Returns
+        the epoch events, as dicts. Absent settings come from the net's `train` section."""
         from .data import pairs
         from .train import fit
 
@@ -200,7 +202,8 @@ class Net:
 
         if validation is not None:
             validation = arrays(*validation) if isinstance(validation, tuple) else arrays(validation, None)
-        return fit(self, *arrays(x, labels), epochs=epochs, batch=batch, validation=validation, seed=seed, **optimizer)
+        return fit(self, *arrays(x, labels), epochs=epochs, batch=batch, validation=validation, seed=seed,
+                   memory=memory, **optimizer)
 
     # -- checking what comes in
 

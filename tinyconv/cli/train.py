@@ -17,10 +17,11 @@ from .common import (BadInput, data_option, define, device, input_option, json_o
 @click.option("--epochs", type=click.IntRange(1), help="In place of the net's `epochs`.")
 @click.option("--seed", type=click.IntRange(0), help="In place of the net's `seed`.")
 @options(threads, device)
+@click.option("--memory", metavar="LIMIT", help="The most memory to take, such as 900M or 1.5G, at the cost of time.")
 @click.option("--out", metavar="DIR", help="The run folder.  [default: runs/<name of the net>]")
 @click.option("--resume", metavar="DIR", help="Go on with the run in this folder; NET may then be left out.")
 @options(skip_bad, define, settings, input_option, json_option)
-def train(net, data, epochs, seed, device, out, resume, skip_bad, define, settings, input_, as_json):
+def train(net, data, epochs, seed, device, memory, out, resume, skip_bad, define, settings, input_, as_json):
     """Train a net; Ctrl-C saves, and --resume goes on from there.
 
     The run folder holds net.net, config.json, log.jsonl, best.safetensors and last.safetensors.
@@ -33,7 +34,7 @@ def train(net, data, epochs, seed, device, out, resume, skip_bad, define, settin
             _no_changes({"-D": define or None, "--set": settings or None, "--input": input_})
     from .. import train as training
 
-    device = use_device(device)
+    device, limit = use_device(device), None if memory is None else amount(memory)
     try:
         if resume is None:
             model, dataset, run = begin(net, data, epochs, seed, device, out, skip_bad, define, settings, input_)
@@ -46,7 +47,7 @@ def train(net, data, epochs, seed, device, out, resume, skip_bad, define, settin
             if run.settings.ensemble > 1:
                 loop, what = training.train_ensemble, model.fresh
             done = loop(what, dataset, run, on_event=lambda event: show(event, shown, as_json),
-                        on_batch=shown.on_batch, on_note=shown.note)
+                        on_batch=shown.on_batch, on_note=shown.note, memory=limit)
     except training.UsageError as error:
         raise BadInput(error) from error
     except training.Interrupted as stop:
@@ -55,6 +56,17 @@ def train(net, data, epochs, seed, device, out, resume, skip_bad, define, settin
     if not as_json:
         click.echo(result(done))
     return 0
+
+
+def amount(text: str) -> int:
+    """Bytes."""
+    from ..errors import NetError
+    from ..runtime import budget
+
+    try:
+        return budget.parse(text)
+    except NetError as error:
+        raise click.BadParameter(f"{error.message}; {error.help}", param_hint="--memory") from error
 
 
 def _no_changes(given: dict) -> None:

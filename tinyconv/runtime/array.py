@@ -191,12 +191,24 @@ class ArraySession:
     """A plan's arrays while it runs: each from the step that writes it to the last that reads it. Weights are the
     store's own memory."""
 
+    block = None  # arrays are allocated one by one
+
     def __init__(self, device, plan: Plan, store: Store):
         self.device, self.plan, self.store = device, plan, store
         self.arrays: dict[int, object] = {}
         self.constants = {key: device.xp.asarray(values, "float32") for key, values in plan.constants.items()}
         self.feed = device.feeder()
         self.dead = last_readers(plan)
+
+    def bytes(self, count: int) -> int:
+        return 0
+
+    def other_bytes(self) -> int:
+        """About what its arrays take of the host's memory."""
+        return self.plan.arena_bytes if self.device.xp is np else 0
+
+    def use(self, block, count: int) -> None:
+        """It needs no block."""
 
     def run(self, first: int, last: int, x, labels=None, moments=None, *, lr=0.0, seed=0, step=0) -> None:
         values = {"lr": float(lr), "seed": seed, "step": step}

@@ -224,20 +224,37 @@ class CpuBackend:
 
 
 class CpuSession:
-    """An arena for a plan, and the program over it."""
+    """A plan's program, and the memory it runs in: `use` brings a block for the arena and the kernels' scratch."""
 
     def __init__(self, plan: Plan, store: Store):
         self.plan, self.store = plan, store
-        self.arena = aligned(plan.arena_bytes)
         self.constants = constants(plan)
         self.states, _ = layout(state_specs(store.specs, plan.request.optimizer))
-        self.scratch: dict[int, np.ndarray] = {}  # by number of threads
         self.makers = {b.id: step for step in plan.derived for b in step.outputs}
         self.packed: dict[int, Buffer] = {}  # those that the steps read
-        self._views: dict[int, np.ndarray] = {}  # by number of the buffer
         self.program = _cpu.Program([self._lowered(s) for s in plan.steps])
         self.keys = [(b, self._key(b)) for b in self.packed.values()]
-        self._prepared: tuple[int, int] | None = None  # threads and version of the weights that the addresses are for
+        self.block: np.ndarray | None = None
+        self.count = 0
+        self._bytes: dict[int, int] = {}  # by number of threads
+        self._views: dict[int, np.ndarray] = {}  # by number of the buffer
+        self._version: int | None = None  # of the weights that the addresses are for
+
+    def bytes(self, count: int) -> int:
+        """Of a block, with so many threads."""
+        if count not in self._bytes:
+            self._bytes[count] = self.plan.arena_bytes + self.program.scratch(count)
+        return self._bytes[count]
+
+    def other_bytes(self) -> int:
+        """That packed weights will take which the store has not yet."""
+        return sum(b.bytes for b, key in self.keys if not self.store.has_packed(key))
+
+    def use(self, block: np.ndarray, count: int) -> None:
+        """Runs in this memory, with so many threads, until told otherwise."""
+        if block is not self.block or count != self.count:
+            self.block, self.count, self._version = block, count, None
+            self._views.clear()
 
     def _operand(self, b: Buffer | None) -> tuple[int, int]:
         if b is None:
@@ -296,22 +313,23 @@ class CpuSession:
 
     def run(self, first: int, last: int, x, labels=None, moments=None, *, lr=0.0, seed=0, step=0) -> None:
         """Runs steps; x, labels: C-contiguous arrays of the plan's types; moments: the optimiser's block of memory."""
-        count, version = threads.get(), self.store.version
-        if self._prepared != (count, version):
-            self._bases, self._scratch = self._addresses(count), address(self.scratch[count])
-            self._prepared = count, version
+        if self.block is None:
+            count = threads.get()
+            self.use(aligned(self.bytes(count)), count)
+        if self._version != self.store.version:
+            self._version = self.store.version
+            self._bases = self._addresses()
         bases = self._bases
         bases[X] = address(x)
         bases[LABELS] = 0 if labels is None else address(labels)
         bases[MOMENTS] = 0 if moments is None else address(moments.memory)
-        self.program.run(first, last, bases, self._scratch, count, lr, seed, step)
+        scratch = bases[ARENA] + self.plan.arena_bytes
+        self.program.run(first, last, bases, scratch, self.count, lr, seed, step)
 
-    def _addresses(self, count: int) -> list[int]:
+    def _addresses(self) -> list[int]:
         """Of all bases but the caller's, with the weights packed as they are now."""
-        if count not in self.scratch:
-            self.scratch[count] = aligned(self.program.scratch(count))
-        self._packed = [self.store.packed(key, lambda b=b: self._make(b, count)) for b, key in self.keys]
-        return [*map(address, (self.arena, self.store.memory)), 0, 0, 0, address(self.constants.memory),
+        self._packed = [self.store.packed(key, lambda b=b: self._make(b, self.count)) for b, key in self.keys]
+        return [*map(address, (self.block, self.store.memory)), 0, 0, 0, address(self.constants.memory),
                 *map(address, self._packed)]
 
     def read(self, buffer: Buffer) -> np.ndarray:
@@ -319,7 +337,7 @@ class CpuSession:
         view = self._views.get(buffer.id)
         if view is None:
             at = self.plan.offsets[buffer.id]
-            view = self.arena[at:at + buffer.bytes].view(buffer.dtype).reshape(buffer.shape)
+            view = self.block[at:at + buffer.bytes].view(buffer.dtype).reshape(buffer.shape)
             self._views[buffer.id] = view
         return view.copy()
 

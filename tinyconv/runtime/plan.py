@@ -14,6 +14,7 @@ from .fuse import FUSIONS, Rewrite, fuse
 from .memory import arrange
 from .losses import Term, default_loss, terms
 from .optimizers import record_norm, record_update
+from .recompute import shrink
 from .tape import Buffer, Step, Tape
 
 
@@ -23,7 +24,8 @@ class Request:
 
     `mode`: "predict" gives the output; "evaluate" the output and the loss; "gradients" the loss and all gradients;
     "train" the same and the update. `integer_labels`: class numbers rather than arrays of the output's shape.
-    `losses`: the net's `loss` lines, as in losses.py.
+    `losses`: the net's `loss` lines, as in losses.py. `arena`: the most bytes that its temporary values should take
+    (0: any number), see recompute.py.
     """
 
     mode: str
@@ -33,6 +35,7 @@ class Request:
     integer_labels: bool = True
     optimizer: tuple = ()
     losses: tuple = ()
+    arena: int = 0
 
     @property
     def training(self) -> bool:
@@ -60,6 +63,7 @@ class Plan:
     first_update: int  # steps from here on change weights
     offsets: dict[int, int]  # buffer id -> byte offset in the arena
     arena_bytes: int
+    repeated: float = 0.0  # share of the forward pass that is computed twice, to need less memory
 
 
 def make_plan(graph: Graph, request: Request, lower: Callable[[list[Step], Tape, bool], list[Step]],
@@ -74,14 +78,16 @@ def make_plan(graph: Graph, request: Request, lower: Callable[[list[Step], Tape,
         if request.mode == "train":
             recording.update()
     tape = recording.tape
-    keep = {b.id for b in recording.keep}
+    keep, repeated = {b.id for b in recording.keep}, 0.0
     steps = lower(fuse(tape.steps, keep, rewrites), tape, request.training)
     derived = tuple(s for s in steps if _is_derived(s))
-    steps = [s for s in steps if not _is_derived(s)]
-    steps, offsets, size = arrange(_drop_unread(steps, recording.keep), keep)
+    steps = _drop_unread([s for s in steps if not _is_derived(s)], recording.keep)
+    if request.arena:
+        steps, repeated = shrink(steps, keep, tape, lambda some: arrange(some, keep)[2], request.arena)
+    steps, offsets, size = arrange(steps, keep)
     first_update = next((i for i, s in enumerate(steps) if s.pass_ == "update"), len(steps))
     return Plan(request, tuple(steps), derived, recording.x, recording.labels, recording.output, tuple(recording.found),
-                dict(tape.gradients), tape.constants, recording.squares, first_update, offsets, size)
+                dict(tape.gradients), tape.constants, recording.squares, first_update, offsets, size, repeated)
 
 
 class _Recording:

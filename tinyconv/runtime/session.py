@@ -1,26 +1,33 @@
-"""Plans of a net, made once for each request, and sessions (an arena for a plan) lent to one caller at a time."""
+"""Plans of a net, made once for each request, and sessions (memory for a plan) lent to one caller at a time."""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
 from contextlib import contextmanager
+from dataclasses import replace
 
+import numpy as np
+
+from ..errors import NetError
 from ..graph import Graph
+from . import budget, threads
 from .plan import Plan, Request, make_plan
-from .store import Store
+from .store import Store, aligned
 
 PLANS = 16  # kept a net, the longest unused dropped first
-IDLE = 4  # sessions kept for a plan
+IDLE = 4  # sessions kept for a plan, and blocks of memory
 
 
 class Sessions:
-    """Safe from several threads: each call runs in a session of its own."""
+    """Safe from several threads: each call runs in a session of its own. The memory they run in is lent, too: plans of
+    other sizes and modes take the same block one after another."""
 
     def __init__(self, graph: Graph, store: Store, backend):
         self.graph, self.store, self.backend = graph, store, backend
         self._lock = threading.Lock()
         self._plans: OrderedDict[Request, tuple[Plan, list]] = OrderedDict()
+        self._blocks: list[np.ndarray] = []  # idle memory
 
     def plan(self, request: Request) -> Plan:
         return self._entry(request)[0]
@@ -38,14 +45,19 @@ class Sessions:
             return entry
 
     def take(self, request: Request):
-        """A session, until it is given back."""
+        """A session, until it is given back. NetError where the machine has not the memory."""
         plan, idle = self._entry(request)
         try:
-            return idle.pop()
+            session = idle.pop()
         except IndexError:
-            return self.backend.prepare(plan, self.store)
+            session = self.backend.prepare(plan, self.store)
+        count = threads.get()
+        session.use(self._block(session.bytes(count), request), count)
+        return session
 
     def give_back(self, session) -> None:
+        if session.block is not None and len(self._blocks) < IDLE:
+            self._blocks.append(session.block)
         entry = self._plans.get(session.plan.request)
         if entry is not None and entry[0] is session.plan and len(entry[1]) < IDLE:
             entry[1].append(session)
@@ -56,3 +68,56 @@ class Sessions:
         session = self.take(request)
         yield session
         self.give_back(session)
+
+    # -- memory
+
+    def _block(self, nbytes: int, request: Request) -> np.ndarray:
+        """Idle memory that is large enough, else new in the place of what is too small."""
+        try:
+            block = self._blocks.pop()
+        except IndexError:
+            block = None
+        if block is not None and block.nbytes >= nbytes:
+            return block
+        have = budget.available()
+        freed = 0 if block is None else block.nbytes
+        del block
+        if have is not None and nbytes > have + freed:
+            raise NetError(f"a batch of {request.batch} needs {budget.shown(nbytes)} of memory, and the machine has "
+                           f"{budget.shown(have + freed)} left", help=self._advice(request, have + freed))
+        return aligned(nbytes)
+
+    def needs(self, request: Request) -> int:
+        """Bytes that the first run of this request will take beside what the process has."""
+        idle = max((block.nbytes for block in list(self._blocks)), default=0)
+        block, other = self._wanted(request)
+        return other + (0 if idle >= block else block - idle)
+
+    def _wanted(self, request: Request) -> tuple[int, int]:
+        """Bytes of the block for a request, and of what a session takes besides."""
+        session = self.backend.prepare(self.plan(request), self.store)
+        return session.bytes(threads.get()), session.other_bytes()
+
+    def within(self, request: Request, limit: int) -> Request:
+        """The request of a plan with which the process stays below `limit` bytes; values are computed again in the
+        backward pass where that must be. NetError that says which batch would fit."""
+        spare = limit - (budget.resident() or 0) - self.needs(request)
+        if spare >= 0:
+            return request
+        arena = self.plan(request).arena_bytes + spare
+        small = replace(request, arena=max(arena, 1))
+        over = self.plan(small).arena_bytes - arena
+        if over > 0:
+            raise NetError(f"training at batch {request.batch} needs at least {budget.shown(limit + over)}, more than "
+                           f"the limit of {budget.shown(limit)}",
+                           help=self._advice(small, sum(self._wanted(small)) - over))
+        return small
+
+    def _advice(self, request: Request, nbytes: int) -> str:
+        """Which batch would need no more than so much."""
+        low, high = 0, request.batch - 1
+        while low < high:
+            middle = (low + high + 1) // 2
+            fits = sum(self._wanted(replace(request, batch=middle))) <= nbytes
+            low, high = (middle, high) if fits else (low, middle - 1)
+        return f"a batch of {low} would fit" if low else "not even a batch of 1 would fit"

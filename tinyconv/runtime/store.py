@@ -78,6 +78,9 @@ class Store(Block):
         with self.lock:
             self.version += 1
 
+    def has_packed(self, key: tuple) -> bool:
+        return key in self._packed
+
     def packed(self, key: tuple, pack: Callable[[], np.ndarray]) -> np.ndarray:
         """Weights in another layout, made anew where they changed since; an array once given out stays as it is."""
         have = self._packed.get(key)
@@ -92,12 +95,17 @@ class Store(Block):
             return have[1]
 
 
-def initial_value(name: str, weight: Weight, seed: int) -> np.ndarray | float:
+def initial_value(name: str, weight: Weight, seed: int) -> np.ndarray:
     """Drawn from a stream of its own, so that a weight's start depends on its name and the seed alone."""
     kind, value = weight.init
     if kind == "constant":
         return np.asarray(value, np.float32)
     rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
     if kind == "normal":
-        return rng.standard_normal(weight.shape, np.float32) * np.float32(value)
-    return (rng.random(weight.shape, np.float32) * 2 - 1) * np.float32(value)
+        out = rng.standard_normal(weight.shape, np.float32)
+    else:
+        out = rng.random(weight.shape, np.float32)
+        out *= 2
+        out -= 1
+    out *= np.float32(value)  # in place: the largest weights have hundreds of megabytes
+    return out

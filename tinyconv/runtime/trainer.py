@@ -5,25 +5,49 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..errors import NetError, NonFiniteError
+from . import budget
 from .optimizers import AVERAGE, optimizer as make_optimizer, state_specs
-from .plan import Plan
+from .plan import Plan, Request
 from .session import Sessions
 from .store import Block
+
+
+@dataclass(frozen=True)
+class Expected:
+    """peak: resident bytes of the process. saved: bytes that computing again spares. repeated: share of the forward
+    pass that is computed twice for it."""
+
+    peak: int
+    saved: int
+    repeated: float
+
+    def __str__(self) -> str:
+        text = f"memory: about {budget.shown(self.peak)}"
+        if self.repeated:
+            text += (f", {budget.shown(self.saved)} less for {100 * self.repeated:.0f} % of the forward pass computed "
+                     "twice")
+        return text
 
 
 class Trainer:
     """Steps of an optimiser; runtime/optimizers.py has the formulas and their sources.
 
     `lr` may be set between steps. Decay leaves biases, norms and PReLU's slopes alone unless `decay_all`.
-    Made by `net.trainer(...)`; not to be used from two threads at once.
+    Made by `net.trainer(...)`; not to be used from two threads at once. memory: the most that the process should take,
+    in bytes or as "1.5G"; values of the forward pass are then computed again where that must be (runtime/recompute.py),
+    which changes no result.
     """
 
-    def __init__(self, net, sessions: Sessions, *, optimizer: str = "sgd", seed: int = 0, **options):
+    def __init__(self, net, sessions: Sessions, *, optimizer: str = "sgd", seed: int = 0,
+                 memory: int | str | None = None, **options):
         self.net, self.sessions = net, sessions
+        self.memory = None if memory is None else budget.parse(memory)
+        self._within: dict[Request, Request] = {}  # requests by those without a limit
         self.lr, self.optimizer = make_optimizer(optimizer, options)
         self.seed, self.steps = int(seed), 0
         self.averages = bool(dict(self.optimizer[1])[AVERAGE])
@@ -39,8 +63,7 @@ class Trainer:
         if self.steps == 0:
             self._begin_averages()
         x, labels = self.net.batch(x, layout), np.asarray(labels)
-        request = self.net.request("train", x, labels, optimizer=self.optimizer)
-        with self.sessions.session(request) as session:
+        with self.sessions.session(self._request(x, labels)) as session:
             plan = session.plan
             labels = self.net.labels(labels, plan.labels, layout)
             how = dict(lr=self.lr, seed=self.seed, step=self.steps)
@@ -55,6 +78,27 @@ class Trainer:
         self.sessions.store.changed()
         self.steps += 1
         return loss
+
+    def _request(self, x, labels) -> Request:
+        request = self.net.request("train", x, labels, optimizer=self.optimizer)
+        if self.memory is None:
+            return request
+        if request not in self._within:
+            self._within[request] = self.sessions.within(request, self.memory)
+        return self._within[request]
+
+    def expects(self, x, labels, *, evaluating: bool = False) -> Expected:
+        """The memory that steps on such batches take (with `evaluating`: and measuring such batches in between),
+        before the first one; NetError where `memory` is too small for any plan, with the batch that would fit."""
+        x, labels = self.net.batch(x), np.asarray(labels)
+        request = self._request(x, labels)
+        more = self.sessions.needs(request)
+        if evaluating:
+            more = max(more, self.sessions.needs(self.net.request("evaluate", x, labels)))
+        peak = max(budget.peak() or 0, (budget.resident() or 0) + more)
+        plain = self.sessions.plan(replace(request, arena=0)).arena_bytes
+        plan = self.sessions.plan(request)
+        return Expected(peak, plain - plan.arena_bytes, plan.repeated)
 
     def state(self) -> dict[str, np.ndarray]:
         """What has to be kept, beside the weights, to go on exactly: copies by name."""

@@ -22,7 +22,7 @@ from .signals import Interruption
 
 def train_ensemble(make_net: Callable[[int], Any], dataset: Dataset, run: Run, *,
                    on_event: Callable[[Event], None] = lambda event: None, on_batch: OnBatch | None = None,
-                   on_note: Callable[[str], None] = lambda message: None) -> Event:
+                   on_note: Callable[[str], None] = lambda message: None, memory: int | None = None) -> Event:
     """Trains `run.settings.ensemble` nets, `make_net(seed)` each, one after another, and returns the `done` event.
 
     Where the process stopped before, members that are done stay as they are and the next goes on, bit for bit. Callbacks
@@ -39,7 +39,8 @@ def train_ensemble(make_net: Callable[[int], Any], dataset: Dataset, run: Run, *
                 net = make_net(member.settings.seed)
                 on_note(f"member {number} of {run.settings.ensemble}, seed {member.settings.seed}")
                 try:
-                    done = train_within(interruption, net, dataset, member, of_member(number, on_event), on_batch, on_note)
+                    done = train_within(interruption, net, dataset, member, of_member(number, on_event), on_batch,
+                                        on_note, memory)
                 except Interrupted as stop:
                     raise Interrupted(run.folder, stop.epoch, stop.batch, number) from None
             nets.append(net)

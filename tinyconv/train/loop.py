@@ -40,7 +40,8 @@ class Stop(Exception):
 
 
 def train(net, dataset: Dataset, run: Run, *, on_event: Callable[[Event], None] = lambda event: None,
-          on_batch: OnBatch | None = None, on_note: Callable[[str], None] = lambda message: None) -> Event:
+          on_batch: OnBatch | None = None, on_note: Callable[[str], None] = lambda message: None,
+          memory: int | None = None) -> Event:
     """Trains `net` on `dataset` by `run.settings` in an open run folder, to the end, and returns the `done` event.
 
     Where `run.resumed`, it goes on from the folder's last checkpoint, bit for bit as if it had never stopped; a run
@@ -48,16 +49,17 @@ def train(net, dataset: Dataset, run: Run, *, on_event: Callable[[Event], None] 
     The net ends with the weights that its last epoch was measured with (with `ema` the averaged ones).
     on_event(event): each `epoch` event once its checkpoint is on the disk, then `done`. on_note(message): remarks for
     people. on_batch(phase, epoch, done, total, loss): after each batch; phase is "train" or "val", epoch counts from 1,
-    loss is the mean so far of the epoch, None while validating.
+    loss is the mean so far of the epoch, None while validating. memory: the most bytes that the process should take,
+    at the cost of time; what is expected is noted before the first step.
     Raises Interrupted after SIGINT or SIGTERM; NetError (a NonFiniteError for a loss that is not finite) for whatever
     goes wrong, the last good checkpoint kept.
     """
     with Interruption() as interruption:
-        return train_within(interruption, net, dataset, run, on_event, on_batch, on_note)
+        return train_within(interruption, net, dataset, run, on_event, on_batch, on_note, memory)
 
 
 def train_within(interruption: Interruption, net, dataset: Dataset, run: Run, on_event: Callable[[Event], None],
-                 on_batch: OnBatch | None, on_note: Callable[[str], None]) -> Event:
+                 on_batch: OnBatch | None, on_note: Callable[[str], None], memory: int | None = None) -> Event:
     """`train` where signals are already waited for."""
     settings, pipelines = run.settings, Pipelines.of(net)
     check(net, dataset, settings, pipelines, on_note)
@@ -65,7 +67,7 @@ def train_within(interruption: Interruption, net, dataset: Dataset, run: Run, on
         check_same(run.fingerprint, fingerprint(dataset), run.folder)
     net.class_names = dataset.classes
     metadata = weights.describe(run.text, dataset.classes, pipelines.test)
-    trainer = make_trainer(net, settings)
+    trainer = make_trainer(net, settings, memory)
     _weigh_classes(net, settings, dataset.train)
     progress = _restore(run, net, trainer, metadata)
     if progress is None:
@@ -74,7 +76,8 @@ def train_within(interruption: Interruption, net, dataset: Dataset, run: Run, on
     if progress.epoch >= settings.epochs:
         on_note(f"nothing left to do: {run.folder} is trained for {progress.epoch} of {settings.epochs} epochs")
     seconds = sum(event.get("seconds", 0.0) for event in run.keep_log(progress.epoch))
-    loop = Loop(net, trainer, dataset, settings, pipelines, progress, on_batch, lambda: interruption.requested)
+    loop = Loop(net, trainer, dataset, settings, pipelines, progress, on_batch, lambda: interruption.requested,
+                on_note)
     try:
         for event in loop.epochs():
             # The log before the checkpoint, `best` after it: then both follow from the checkpoint whenever the
@@ -98,14 +101,15 @@ def train_within(interruption: Interruption, net, dataset: Dataset, run: Run, on
 
 def fit(net, x, labels, *, epochs: int | None = None, batch: int | None = None, validation: tuple | None = None,
         seed: int | None = None, on_event: Callable[[Event], None] = lambda event: None, optimizer: str | None = None,
-        **options: Any) -> list[Event]:
+        memory: int | str | None = None, **options: Any) -> list[Event]:
     """`net.fit`: trains on arrays, without a run folder, and returns the epoch events.
 
     x: uint8 or float32 (N, *spatial, C), or a Split that holds its labels. labels: integers (N,), masks (N,
     *spatial), or floats where the net does not end in softmax. validation: (x, labels) that each epoch is measured on.
     epochs, batch, seed and the optimiser's keywords (lr, momentum, …; `optimizer="adam"` for another one than the
     net's) stand before the net's `train` section, which stands before the defaults. The pipelines of the `data` section
-    are not used: arrays are taken as they are. With `ema` the net ends with the averaged weights.
+    are not used: arrays are taken as they are. memory: the most that the process should take. With `ema` the net ends
+    with the averaged weights.
     """
     settings = Settings.of(net.sections.get("train"), epochs=epochs, batch=batch, seed=seed)
     settings = settings.with_optimizer(optimizer, **options)
@@ -114,7 +118,7 @@ def fit(net, x, labels, *, epochs: int | None = None, batch: int | None = None, 
     check(net, dataset, settings, Pipelines())
     _weigh_classes(net, settings, dataset.train)
     _measure_input(net, dataset.train)
-    history, trainer = [], make_trainer(net, settings)
+    history, trainer = [], make_trainer(net, settings, memory)
     for event in Loop(net, trainer, dataset, settings, Pipelines(), Progress()).epochs():
         history.append(event)
         on_event(event)
@@ -122,10 +126,10 @@ def fit(net, x, labels, *, epochs: int | None = None, batch: int | None = None, 
     return history
 
 
-def make_trainer(net, settings: Settings):
+def make_trainer(net, settings: Settings, memory: int | str | None = None):
     """The net's trainer for these settings; the losses are those of the net's own text."""
     name, options = settings.optimizer
-    return net.trainer(optimizer=name, **options, seed=settings.seed)
+    return net.trainer(optimizer=name, **options, seed=settings.seed, memory=memory)
 
 
 @dataclass
@@ -141,6 +145,7 @@ class Loop:
     progress: Progress
     on_batch: OnBatch | None = None
     stopping: Callable[[], bool] = lambda: False
+    on_note: Callable[[str], None] | None = None
 
     def epochs(self) -> Iterator[Event]:
         """Yields the event of each epoch; raises Stop between two batches when asked to stop, NonFiniteError when a
@@ -169,6 +174,9 @@ class Loop:
         self._stop_if_asked()
         for x, labels in batches.start(at=progress.batch):
             self.trainer.lr = learning_rate(settings, progress.epoch, progress.batch, total, losses)
+            if self.on_note:
+                self.on_note(str(self.trainer.expects(x, labels, evaluating=self.dataset.val is not None)))
+                self.on_note = None
             loss = self.trainer.step(x, labels)
             progress.loss_sum += loss * len(labels)
             progress.samples += len(labels)

@@ -1,0 +1,169 @@
+"""Plans in less memory: values computed again, limits, estimates, refusals."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import tinyconv
+from tinyconv.errors import NetError
+from tinyconv.runtime import budget
+from tinyconv.runtime.plan import make_plan
+from tinyconv.runtime.recompute import cut
+
+RESIDUAL = """
+block cb x { conv 3x3 x bias=off -> bn }
+block basic x { add { cb x -> relu -> cb x | skip } -> relu }
+cb x16 -> relu -> repeat 4 { basic x16 } -> dropout 0.2 -> pool global avg -> fc 10 -> softmax
+"""
+SKIPS = """
+conv 3x3 x8 -> relu as a -> pool 2 -> conv 3x3 x16 -> relu as b -> pool 2 -> conv 3x3 x32 -> relu
+deconv 2x2 s2 x16 -> concat @b -> conv 3x3 x16 -> relu -> deconv 2x2 s2 x8 -> concat @a -> conv 3x3 x8 -> relu
+conv 1x1 x1 -> sigmoid
+"""
+
+
+def made(text, size="24x24 x3", batch=4, device=None):
+    net = tinyconv.compile(text, input=size, device=device)
+    rng = np.random.default_rng(1)
+    x = rng.random((batch, *net.input_shape), np.float32)
+    if net.classes == 1:
+        return net, x, (rng.random((batch, *net.input_shape[:-1], 1)) < 0.5).astype(np.float32)
+    return net, x, rng.integers(0, 10, batch).astype(np.int32)
+
+
+def limited(trainer, x, labels, part):
+    """Lets the trainer's plan have this part of the arena it would take."""
+    request = trainer.net.request("train", x, labels, trainer.optimizer)
+    whole = trainer.sessions.plan(request).arena_bytes
+    trainer.memory, trainer._within[request] = 1, replace(request, arena=int(whole * part))
+    return trainer.sessions.plan(trainer._within[request]), whole
+
+
+@pytest.mark.parametrize("text, least", [(RESIDUAL, 0.7), (SKIPS, 0.96)], ids=["residual", "skips"])
+@pytest.mark.parametrize("device", [None, "numpy"])
+def test_computing_again_changes_no_bit(text, least, device):
+    results = []
+    for part in (None, least):
+        net, x, labels = made(text, "12x12 x3", batch=2, device=device)
+        trainer = net.trainer(lr=0.1, seed=3)
+        if part:
+            plan, whole = limited(trainer, x, labels, part)
+            assert plan.arena_bytes <= part * whole and 0 < plan.repeated < 1
+        losses = [trainer.step(x, labels) for _ in range(3)]
+        results.append((losses, dict(net.weights)))
+    (plain, weights), (again, others) = results
+    assert plain == again
+    for name in weights:
+        np.testing.assert_array_equal(weights[name], others[name])
+
+
+def test_blocks_end_where_little_is_alive():
+    """Of a residual net a block keeps one tensor: what flows into the next."""
+    net, x, labels = made(RESIDUAL)
+    request = net.request("train", x, labels, net.trainer().optimizer)
+    steps = list(net.sessions.plan(request).steps)
+    blocks = cut(steps, set(), 6)
+    assert len(blocks) >= 3
+    for block in blocks:
+        inside = steps[block.first:block.last]
+        made_ = {b.id for s in inside for b in s.outputs if b is not None and b.bytes >= x.shape[0] * 24 * 24 * 16 * 4}
+        assert len(made_ - block.dropped) == 1
+
+
+def test_least_memory_is_refused_with_the_batch_that_fits():
+    net, x, labels = made(RESIDUAL, batch=64)
+    trainer = net.trainer()
+    base = budget.resident()
+    trainer.memory = base + (8 << 20)
+    with pytest.raises(NetError, match="training at batch 64 needs at least") as error:
+        trainer.step(x, labels)
+    fits = int(error.value.help.split()[3])
+    assert 0 < fits < 64 and error.value.help == f"a batch of {fits} would fit"
+    trainer.memory = budget.resident() + (8 << 20)
+    trainer.step(x[:fits - 1], labels[:fits - 1])
+
+
+def test_what_the_machine_has_not_is_refused(monkeypatch):
+    net, x, labels = made(RESIDUAL)
+    monkeypatch.setattr(budget, "available", lambda: 1 << 20)
+    with pytest.raises(NetError, match="a batch of 4 needs .* the machine has 1 MB left"):
+        net.trainer().step(x, labels)
+    with pytest.raises(NetError, match="a batch of 400 needs"):
+        net(np.zeros((400, *net.input_shape), np.float32))
+    net(x[:1])
+
+
+PROGRAM = """
+import json, numpy as np, tinyconv
+from tinyconv.runtime import budget
+net = tinyconv.load({net!r}, classes=10, input={size!r})
+trainer = net.trainer(memory={memory!r})
+rng = np.random.default_rng(0)
+x, labels = rng.random(({batch}, *net.input_shape), np.float32), rng.integers(0, 10, {batch}).astype(np.int32)
+expected = trainer.expects(x, labels)
+for _ in range(2):
+    trainer.step(x, labels)
+print(json.dumps([expected.peak, budget.peak(), expected.repeated]))
+"""
+
+
+@pytest.mark.skipif(budget.peak() is None, reason="the system does not tell what a process takes")
+@pytest.mark.parametrize("net, size, batch", [("resnet20_cifar", "32x32 x3", 64), ("mobilenet", "96x96 x3", 8)])
+def test_the_estimate_before_the_first_step_is_within_a_tenth_of_the_peak(net, size, batch):
+    def run(memory):
+        program = PROGRAM.format(net=net, size=size, batch=batch, memory=memory)
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    expected, peak, repeated = run(None)
+    assert abs(expected - peak) <= 0.1 * peak and repeated == 0
+    limit = int(0.85 * peak)
+    expected, peak, repeated = run(limit)
+    assert abs(expected - peak) <= 0.1 * peak and repeated > 0
+    assert peak <= 1.02 * limit        # pages of code and small objects come to it
+
+
+def test_amounts_are_read_and_shown():
+    assert [budget.parse(t) for t in ("900M", "1.5G", "2GiB", 1000, "7 kb")] == [900 << 20, 3 << 29, 2 << 30, 1000, 7168]
+    for wrong in ("lots", "0", "-1G", "1T"):
+        with pytest.raises(NetError, match="no amount of memory"):
+            budget.parse(wrong)
+    assert budget.shown(3 << 29) == "1.50 GB" and budget.shown(900 << 20) == "900 MB"
+
+
+def test_control_groups_limit_what_is_available(tmp_path):
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/meminfo").write_text("MemTotal:  4096 kB\nMemAvailable:    2048 kB\n")
+    group = tmp_path / "sys/fs/cgroup"
+    group.mkdir(parents=True)
+    assert budget.available(tmp_path) == 2 << 20
+    (group / "memory.max").write_text("max\n")
+    (group / "memory.current").write_text("1000\n")
+    assert budget.available(tmp_path) == 2 << 20
+    (group / "memory.max").write_text("1500000\n")
+    assert budget.available(tmp_path) == 1499000
+
+
+def test_train_tells_what_it_did(tmp_path):
+    text = RESIDUAL.replace("cb x16", "input 24x24 x1\ncb x16", 1)
+    (tmp_path / "net.net").write_text(text + 'train { epochs 1; batch 16 }\n')
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "data.npz", x=rng.integers(0, 255, (40, 24, 24, 1), np.uint8), y=np.arange(40) % 10)
+
+    def run(limit, out):
+        command = [sys.executable, "-m", "tinyconv", "train", "net.net", "--data", "data.npz", "--out", out,
+                   "--memory", limit]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+
+    done = run("4G", "large")
+    assert done.returncode == 0 and "memory: about" in done.stderr and "twice" not in done.stderr
+    refused = run("1M", "small")
+    assert refused.returncode == 1 and "needs at least" in refused.stderr
+    assert run("lots", "none").returncode == 2
