@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from math import prod
 
+from .cost import flops, traffic
 from .tape import Buffer, Step, Tape
 
-PRODUCTS = ("conv", "conv_post")
-FLOPS_A_BYTE = 8        # multiply-adds in the time that moves a byte: at 200 GFLOP/s and 25 GB/s
+FLOPS_A_BYTE = 8        # floating-point operations in the time that moves a byte: at 200 GFLOP/s and 25 GB/s
 BLOCKS = (48, 16, 6)    # into how many blocks of equal bytes the forward pass is cut, one after another
 
 
@@ -57,11 +56,7 @@ def shrink(steps: list[Step], keep: set[int], tape: Tape, size: Callable[[list[S
 
 def cost(step: Step) -> float:
     """About how long a step takes, in bytes moved."""
-    moved = sum(b.bytes for b in (*step.inputs, *step.outputs) if b is not None)
-    if step.op not in PRODUCTS:
-        return moved
-    weight = step.attrs.get("weight", step.inputs[1].shape)
-    return moved + prod(step.outputs[0].shape) * prod(weight[1:]) / FLOPS_A_BYTE
+    return traffic(step) + flops(step) / FLOPS_A_BYTE
 
 
 def cut(steps: list[Step], keep: set[int], count: int) -> list[Block]:
