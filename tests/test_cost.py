@@ -1,6 +1,7 @@
 """Work and traffic of steps, counted against the shapes."""
 
 from __future__ import annotations
+
 import numpy as np
 
 import tinyconv
