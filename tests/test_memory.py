@@ -99,6 +99,18 @@ def test_what_the_machine_has_not_is_refused(monkeypatch):
     net(x[:1])
 
 
+@pytest.mark.skipif(budget.resident() is None, reason="the system does not tell what a process takes")
+def test_between_epochs_the_memory_of_steps_is_given_back():
+    net, x, labels = made(RESIDUAL, batch=64)
+    trainer = net.trainer()
+    trainer.step(x, labels)
+    arena = net.sessions.plan(trainer._request(x, labels)).arena_bytes
+    before = budget.resident()
+    trainer.rest()
+    assert before - budget.resident() > 0.9 * arena > 10 << 20
+    trainer.step(x, labels)
+
+
 PROGRAM = """
 import json, numpy as np, tinyconv
 from tinyconv.runtime import budget

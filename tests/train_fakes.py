@@ -67,6 +67,9 @@ class FakeTrainer:
     def expects(self, x, labels, evaluating):
         return "memory: about 1 MB"
 
+    def rest(self):
+        pass
+
     def step(self, x, labels):
         features = self.net.features(x)
         kept = np.random.default_rng((self.seed, self.steps)).random(features.shape) < 0.9

@@ -250,8 +250,8 @@ class CpuSession:
         """That packed weights will take which the store has not yet."""
         return sum(b.bytes for b, key in self.keys if not self.store.has_packed(key))
 
-    def use(self, block: np.ndarray, count: int) -> None:
-        """Runs in this memory, with so many threads, until told otherwise."""
+    def use(self, block: np.ndarray | None, count: int) -> None:
+        """Runs in this memory, with so many threads, until told otherwise; None: it holds none."""
         if block is not self.block or count != self.count:
             self.block, self.count, self._version = block, count, None
             self._views.clear()

@@ -87,6 +87,14 @@ class Sessions:
                            f"{budget.shown(have + freed)} left", help=self._advice(request, have + freed))
         return aligned(nbytes)
 
+    def release(self) -> None:
+        """Gives idle memory back to the system; the next call takes new."""
+        with self._lock:
+            for _, idle in self._plans.values():
+                for session in list(idle):
+                    session.use(None, 0)
+            self._blocks.clear()
+
     def needs(self, request: Request) -> int:
         """Bytes that the first run of this request will take beside what the process has."""
         idle = max((block.nbytes for block in list(self._blocks)), default=0)

@@ -100,6 +100,10 @@ class Trainer:
         plan = self.sessions.plan(request)
         return Expected(peak, plain - plan.arena_bytes, plan.repeated)
 
+    def rest(self) -> None:
+        """Gives the memory of steps back until the next one: whoever saves copies weights and state meanwhile."""
+        self.sessions.release()
+
     def state(self) -> dict[str, np.ndarray]:
         """What has to be kept, beside the weights, to go on exactly: copies by name."""
         state = {f"optimizer.{name}": self.moments.read(name) for name in self.moments.specs}

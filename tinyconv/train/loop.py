@@ -83,12 +83,14 @@ def train_within(interruption: Interruption, net, dataset: Dataset, run: Run, on
             # The log before the checkpoint, `best` after it: then both follow from the checkpoint whenever the
             # process dies. `keep_log` drops a line too many, `_restore` writes `best` again.
             run.log(event)
+            trainer.rest()
             checkpoint.save_training(run.last, net, trainer, progress, metadata)
             if progress.best == progress.epoch - 1:
                 _save_best(run, net, trainer, metadata)
             seconds += event["seconds"]
             on_event(event)
     except Stop:
+        trainer.rest()
         checkpoint.save_training(run.last, net, trainer, progress, metadata)
         raise Interrupted(run.folder, progress.epoch, progress.batch) from None
     except NonFiniteError as error:
