@@ -14,6 +14,7 @@ enum {
     TOGETHER = 64,           /* panels used at once, at most */
     GATHER = -1,             /* in the place of a panel's offset: it was gathered */
     GATHERED = 32 * 1024,    /* floats of panels gathered at once: rows of dw are then written in long stretches */
+    BLOCK_TILES = 4,         /* tiles of dw's rows that a panel is used for before the next one is read from L2 */
     DIRECT_PANELS = 3        /* up to so many panels dy is read in place */
 };
 
@@ -36,7 +37,7 @@ static void make_plan(const tc_conv_shape *s, int threads, plan *p) {
     /* By taps dy is packed for each anew: about a quarter of a step for each of its channels, besides the pointers. */
     const double packing = (0.25 * (double)g->kg + 3) * (double)isa->panel / (double)(g->cg * g->kg);
     p->by_tap = g->padded && g->cg % isa->panel == 0 && tc_valid_share(g) * (1 + packing) < 0.95;
-    tc_boxes_choose(g, pixels, BAND_FLOATS, 0, &p->boxes);
+    tc_boxes_choose(g, pixels, g->padded && !p->by_tap ? BAND_FLOATS : INT64_MAX, 0, &p->boxes);
     if (p->by_tap) { /* nothing outside the input is read */
         p->boxes.banded = 0;
         p->boxes.band = 0;
@@ -160,15 +161,16 @@ static void add_box(const plan *p, const tc_box *box, const float *dy, int64_t q
                 if (!direct)
                     isa->gather(count, x_rows, pieces, piece, gathered + (i - first) * count * isa->panel);
             }
-            for (int64_t k = k0; k < kg; k += isa->rows)
-                for (int64_t i = first; i < last; i++) {
-                    const int64_t rows = tc_min(isa->rows, kg - k), j = i % p->panels * isa->panel;
-                    const float *a = in_place ? dy + group * g->kg + k : tiles + (k - k0) * count;
-                    isa->cols_form(rows, tc_min(isa->panel, g->reduction - j), count, a, in_place ? g->k : rows,
-                                   gathered + (i - first) * count * isa->panel,
-                                   offset[i - first] == GATHER ? NULL : x_rows, offset[i - first], add,
-                                   dw + (group * g->kg + k) * g->reduction + j, g->reduction);
-                }
+            for (int64_t block = k0; block < kg; block += BLOCK_TILES * isa->rows)
+                for (int64_t i = first; i < last; i++)
+                    for (int64_t k = block; k < tc_min(block + BLOCK_TILES * isa->rows, kg); k += isa->rows) {
+                        const int64_t rows = tc_min(isa->rows, kg - k), j = i % p->panels * isa->panel;
+                        const float *a = in_place ? dy + group * g->kg + k : tiles + (k - k0) * count;
+                        isa->cols_form(rows, tc_min(isa->panel, g->reduction - j), count, a, in_place ? g->k : rows,
+                                       gathered + (i - first) * count * isa->panel,
+                                       offset[i - first] == GATHER ? NULL : x_rows, offset[i - first], add,
+                                       dw + (group * g->kg + k) * g->reduction + j, g->reduction);
+                    }
         }
     }
 }
