@@ -10,10 +10,7 @@ enum {
 };
 
 /* Time of m rows, in rows of full tiles. */
-static double row_cost(int64_t m, int64_t rows) {
-    const int64_t rest = m % rows;
-    return (double)(m - rest + (rest ? tc_max(rest, ROW_COST) : 0));
-}
+static double row_cost(int64_t m) { return (double)tc_max(m, ROW_COST); }
 
 static int64_t positions_of(const tc_igemm *g) { return g->out[0] * g->out[1] * g->out[2]; }
 
@@ -68,10 +65,10 @@ int tc_small_chosen(const tc_igemm *g) {
     const int64_t positions = positions_of(g);
     if (!g->padded || !g->n || !positions || positions > ROWS)
         return 0;
-    const int64_t images = block_images(g), rows = tc_isa_now()->gemm.rows;
+    const int64_t images = block_images(g);
     double cost = 0;
     for (area r = {.count = 0}; next_area(g, &r);)
-        cost += (double)r.taps * row_cost(r.count * images, rows);
+        cost += (double)r.taps * row_cost(r.count * images);
     /* as a share of all products; what blocks of positions with a copied edge take besides */
     return cost < 0.93 * (double)(positions * images * g->taps[0] * g->taps[1] * g->taps[2]);
 }

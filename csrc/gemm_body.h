@@ -35,8 +35,12 @@ _Static_assert(TC_PANEL <= 32, "tc_copy_part and TC_SLACK know no wider panel");
      {TC_HEIGHTS(TC_ROWS)(MACRO, 3)}, {TC_HEIGHTS(TC_ROWS)(MACRO, 4)}}
 #endif
 
-/* Rows of the first tile of m. */
-static inline int64_t tc_tile_rows(int64_t m) { return m >= TC_ROWS ? TC_ROWS : m > 6 ? (m + 1) / 2 : m; }
+/* Rows of the first tile of m: what whole tiles leave over comes first, with one of them, in tiles of about the same
+ * height, for a low one has too few sums under way. */
+static inline int64_t tc_tile_rows(int64_t m) {
+    const int64_t rest = m % TC_ROWS, rows = m < TC_ROWS ? m : rest ? (TC_ROWS + rest + 1) / 2 : TC_ROWS;
+    return rows > 6 && rows != TC_ROWS ? (rows + 1) / 2 : rows;
+}
 
 typedef float tc_vec __attribute__((vector_size(4 * TC_WIDTH)));
 typedef float tc_vec_any __attribute__((vector_size(4 * TC_WIDTH), aligned(4), may_alias));
@@ -123,6 +127,9 @@ TC_INLINE void rows_step(const int R, const int V, const float *const *a, int64_
     TC_STEP_END();
 }
 
+/* Steps of B fetched ahead by tiles of fewer rows: they use it up faster than the hardware foresees. */
+enum { TC_AHEAD = 64 };
+
 /* V vectors of a panel, as many as hold n columns, R rows. */
 TC_INLINE void rows_tile(const int R, const int V, int64_t n, const float *const *row, int64_t runs, const tc_run *run,
                          const float *b, const float *init, int add, float *const *out, int64_t column) {
@@ -144,6 +151,10 @@ TC_INLINE void rows_tile(const int R, const int V, int64_t n, const float *const
         const int64_t len = run[t].len;
         int64_t i = 0;
         for (; i + 4 <= len; i += 4, p += 4 * TC_PANEL) {
+            if (R < TC_ROWS && V > 1)
+#pragma GCC unroll 8
+                for (int line = 0; line < 4 * TC_PANEL; line += 16)
+                    __builtin_prefetch(p + TC_AHEAD * TC_PANEL + line);
             rows_step(R, V, a, i, p, acc);
             rows_step(R, V, a, i + 1, p + TC_PANEL, acc);
             rows_step(R, V, a, i + 2, p + 2 * TC_PANEL, acc);
@@ -183,7 +194,7 @@ static void gemm_rows(int64_t m, int64_t n, const float *const *row, int64_t run
     const int64_t share = next && m >= 4 * TC_ROWS ? lines / (m / TC_ROWS) + 1 : 0;
     for (int64_t rows; m; m -= rows, row += rows, out += rows) {
         rows = tc_tile_rows(m);
-        for (int64_t i = 0; i < share && rows == TC_ROWS; i++, next += 16)
+        for (int64_t i = 0; i < share; i++, next += 16)
             __builtin_prefetch(next, 0, 2);
         table[rows - 1](n, row, runs, run, b, init, add, out, column);
         if (finish)
