@@ -33,6 +33,8 @@ from torchnet import TorchNet
 class TorchTrainer:
     """PyTorch in the place of `net.trainer(...)`: what the training loop asks of one."""
 
+    ranks = None
+
     def __init__(self, net, settings: Settings):
         self.net, self.lr = net, 0.0
         self.model = TorchNet(net, memory_format=torch.channels_last)
@@ -51,7 +53,7 @@ class TorchTrainer:
             how = dict(betas=(options["beta1"], options["beta2"]), eps=options["eps"])
             self.optimizer = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[name](groups, lr=1, **how)
 
-    def step(self, x, labels) -> float:
+    def step(self, x, labels, of: int) -> float:
         x = torch.from_numpy(x)
         x = (x.float() / 255 if x.dtype == torch.uint8 else x).permute(0, 3, 1, 2)
         for group in self.optimizer.param_groups:
@@ -80,6 +82,9 @@ class TorchTrainer:
                     one = (1 - (2 * both + smooth) / (squares + smooth)).mean()
             total = total + options.get("weight", 1) * one
         return total
+
+    def share_statistics(self) -> None:
+        """There is one process."""
 
     @contextmanager
     def averaged(self):

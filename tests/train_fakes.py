@@ -60,6 +60,8 @@ class FakeNet:
 
 
 class FakeTrainer:
+    ranks = None
+
     def __init__(self, net, optimizer, lr, momentum, decay, nesterov, decay_all, clip, ema, seed, memory):
         self.net, self.lr, self.momentum, self.decay, self.seed, self.steps = net, lr, momentum, decay, seed, 0
         self.velocity = {name: np.zeros_like(net.weights[name]) for name in ("fc1.weight", "fc1.bias")}
@@ -87,6 +89,9 @@ class FakeTrainer:
 
     def averaged(self):
         return nullcontext()
+
+    def share_statistics(self):
+        """It has none."""
 
     def keep_averages(self):
         """It keeps none."""

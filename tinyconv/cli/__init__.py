@@ -47,6 +47,16 @@ def tinyconv() -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command and returns its exit code; every expected error is a message on standard error."""
+    code = call(arguments)
+    if code in (FAILED, USAGE) and "tinyconv.runtime.ranks" in sys.modules:
+        from ..runtime import ranks
+
+        ranks.end(code)
+    return code
+
+
+def call(arguments: list[str] | None) -> int:
+    """The command's exit code."""
     try:
         code = tinyconv.main(arguments, prog_name="tinyconv", standalone_mode=False)
         sys.stdout.flush()

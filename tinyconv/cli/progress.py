@@ -46,6 +46,16 @@ class Plain:
             note(epoch_line(event, self.epochs))
 
 
+class Silent(Plain):
+    """For ranks that do not speak."""
+
+    def __init__(self):
+        super().__init__(0, quiet=True)
+
+    def note(self, message: str) -> None:
+        pass
+
+
 class Bar:
     """A terminal: the batches of the running epoch as a bar below the lines of those done."""
 

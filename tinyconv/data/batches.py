@@ -28,11 +28,13 @@ class Batches:
     random (by seed, epoch and the sample's position in the split) or are the deterministic test pipeline. `shape`,
     where given, is the (*axes, c) every image must have after the steps (None: any); else all of a batch must agree.
     The same arguments give the same batches, whatever was iterated before, from wherever it starts, and however many
-    `threads` prepare them (None: one for arrays in memory, two where images are decoded).
+    `threads` prepare them (None: one for arrays in memory, two where images are decoded). `part`, (rank, size), leaves of
+    every batch the contiguous part of one of several processes; steps that mix samples then do so within it.
     """
 
     def __init__(self, split: Split, batch: int, steps: Sequence[tuple] = (), *, seed: int = 0, epoch: int = 0,
-                 shuffle: bool = True, augment: bool = True, shape: tuple | None = None, threads: int | None = None):
+                 shuffle: bool = True, augment: bool = True, shape: tuple | None = None, threads: int | None = None,
+                 part: tuple[int, int] = (0, 1)):
         if batch < 1:
             raise NetError(f"a batch of {batch} images", help="give a batch of at least 1")
         pipeline.check(steps, augment)
@@ -41,6 +43,7 @@ class Batches:
                            help="write `crop` in `test`")
         self.split, self.batch, self.steps = split, batch, pipeline.bind(steps, split)
         self.seed, self.epoch, self.shuffle, self.augment, self.shape = seed, epoch, shuffle, augment, shape
+        self.part = part
         self.threads = threads or (1 if isinstance(split.images, (np.ndarray, list)) else 2)
         if shape is not None:
             check_shape(split, self.steps, shape)
@@ -59,19 +62,28 @@ class Batches:
         `close()`, or when the iterator is dropped. What goes wrong in one is raised here, in its batch's turn.
         """
         order = self.order()
+
+        def samples(first: int) -> np.ndarray:
+            whole = order[first:first + self.batch]
+            return whole[part_of(len(whole), *self.part)]
+
         starts = iter(range(at * self.batch, len(order), self.batch))
         pool = ThreadPoolExecutor(self.threads, thread_name_prefix="tinyconv-batches")
         ahead: deque[Future] = deque()
         try:
             for first in islice(starts, AHEAD + self.threads):
-                ahead.append(pool.submit(self.make, order[first:first + self.batch]))
+                ahead.append(pool.submit(self.make, samples(first)))
             while ahead:
                 ready = ahead.popleft().result()
                 for first in islice(starts, 1):
-                    ahead.append(pool.submit(self.make, order[first:first + self.batch]))
+                    ahead.append(pool.submit(self.make, samples(first)))
                 yield ready
         finally:
             pool.shutdown(cancel_futures=True)
+
+    def count(self, number: int) -> int:
+        """Samples in batch `number`, all parts together."""
+        return min(self.batch, len(self.split) - number * self.batch)
 
     def order(self) -> np.ndarray:
         """Positions in the split in the order of this epoch, int64 (n,)."""
@@ -111,6 +123,12 @@ class Batches:
         first = self.steps[0] if self.steps else ("",)
         least = first[1]["n"] if first[0] == "resize" else None
         return [source.get(i, least) for i in samples]
+
+
+def part_of(n: int, rank: int, size: int) -> slice:
+    """What rank `rank` of `size` takes of n samples: contiguous, as even as can be. Where there are fewer samples than
+    ranks each takes all of them, and counts for less."""
+    return slice(0, n) if n < size else slice(n * rank // size, n * (rank + 1) // size)
 
 
 def _fits(shape: tuple, wanted: tuple) -> bool:

@@ -59,14 +59,23 @@ class BatchNorm(Layer):
         if not tape.training:
             return tape.op("bn_apply", x, *running, gamma, beta, eps=args["eps"]), None
         mean, var = tape.op("bn_stats", x)
-        tape.later("bn_running", mean, var, *running, momentum=args["momentum"], rows=prod(x.shape[:-1]))
+        rows = prod(x.shape[:-1])
+        if tape.synced:
+            tape.op("bn_merge", mean, var, share=tape.share)
+            rows = rows // x.shape[0] * tape.synced
+        tape.later("bn_running", mean, var, *running, momentum=args["momentum"], rows=rows)
         y = tape.op("bn_apply", x, mean, var, gamma, beta, eps=args["eps"])
         return y, (x, mean, var)
 
     def backward(self, tape, args, dy, saved, params):
         x, mean, var = saved
-        grads = tape.op("bn_grad", x, dy, mean, var, params["weight"], eps=args["eps"])
-        return gradient_of_affine(tape, params, *grads)
+        gamma, eps = params["weight"], args["eps"]
+        dx, dgamma, dbeta = tape.op("bn_grad", x, dy, mean, var, gamma, eps=eps)
+        if tape.synced:
+            rows = prod(x.shape[:-1])
+            change = tape.op("bn_merge_grad", dgamma, dbeta, var, gamma, eps=eps, rows=rows, share=tape.share)
+            dx = tape.op("add", dx, tape.op("bn_apply", x, mean, var, *change, eps=eps))
+        return gradient_of_affine(tape, params, dx, dgamma, dbeta)
 
 
 class LayerNorm(Layer):

@@ -188,8 +188,17 @@ OPS: dict[str, Op] = {
            updates=(0, 2, 3)),
         # e += (1 - d) (w - e) with d = min(ema, (1 + t) / (10 + t))
         Op("ema", ("w", "e"), (), _none, ("ema",), updates=(1,)),
+        # between the ranks of a data parallel training (runtime/ranks.py): begins to sum gradients, all of which
+        # `allreduce_wait` then writes; statistics and sums of batch norm over all ranks, `share` of whose rows are here
+        Op("allreduce", ("x*",), (), _none),
+        Op("allreduce_wait", ("x*",), (), _none),
+        Op("bn_merge", ("mean", "var"), (), _none, ("share",), updates=(0, 1)),
+        Op("bn_merge_grad", ("dgamma", "dbeta", "var", "gamma"), ("slope", "shift"), lambda i, a: (i[0], i[0]),
+           ("eps", "rows", "share"), updates=(0, 1)),
     )
 }
+
+TOGETHER = frozenset({"allreduce", "allreduce_wait", "bn_merge", "bn_merge_grad"})
 
 ACTIVATIONS = ("relu", "relu6", "leaky", "elu", "gelu", "silu", "hswish", "sigmoid", "hsigmoid", "tanh")
 SAVES_OUTPUT = frozenset({"relu", "relu6", "leaky", "elu", "sigmoid", "hsigmoid", "tanh"})

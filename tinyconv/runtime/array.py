@@ -240,6 +240,10 @@ class ArraySession:
         """A copy of a buffer's values."""
         return self.device.read(self.arrays[buffer.id])
 
+    def write(self, buffer, value: np.ndarray) -> None:
+        """Puts other values into a buffer, between two ranges of steps."""
+        self.arrays[buffer.id] = self.device.xp.asarray(value)
+
     def numbers(self, buffers) -> list[float]:
         """The values of buffers of one number each, in one transfer."""
         xp = self.device.xp

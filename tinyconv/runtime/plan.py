@@ -14,6 +14,7 @@ from .fuse import FUSIONS, Rewrite, fuse
 from .memory import arrange
 from .losses import Term, default_loss, terms
 from .optimizers import record_norm, record_update
+from .ranks import record_sums
 from .recompute import shrink
 from .tape import Buffer, Step, Tape
 
@@ -25,7 +26,9 @@ class Request:
     `mode`: "predict" gives the output; "evaluate" the output and the loss; "gradients" the loss and all gradients;
     "train" the same and the update. `integer_labels`: class numbers rather than arrays of the output's shape.
     `losses`: the net's `loss` lines, as in losses.py. `arena`: the most bytes that its temporary values should take
-    (0: any number), see recompute.py.
+    (0: any number), see recompute.py. `share`: the part of a batch that is this process's, where several train together
+    (1: it is alone), `synced`: its samples in all, where the statistics of batch norm are taken over them (0: over this
+    process's).
     """
 
     mode: str
@@ -36,6 +39,8 @@ class Request:
     optimizer: tuple = ()
     losses: tuple = ()
     arena: int = 0
+    share: float = 1.0
+    synced: int = 0
 
     @property
     def training(self) -> bool:
@@ -95,7 +100,7 @@ class _Recording:
 
     def __init__(self, graph: Graph, request: Request):
         self.graph, self.request = graph, request
-        self.tape = Tape(request.training)
+        self.tape = Tape(request.training, request.share, request.synced)
         self.values: dict[int, Buffer] = {}
         self.saved: dict[int, object] = {}
         self.params: dict[int, dict[str, Buffer]] = {}
@@ -175,7 +180,7 @@ class _Recording:
                 if term.op == "xent":
                     operands.append(self.tape.constant(term.class_weights) if term.class_weights else None)
                 weight = head_weight * term.weight
-                loss, gradient = self.tape.op(term.op, *operands, scale=weight, **term.attrs)
+                loss, gradient = self.tape.op(term.op, *operands, scale=weight * self.request.share, **term.attrs)
                 self.found.append((weight, loss))
                 self.keep.append(loss)
                 if self.request.training:
@@ -217,6 +222,8 @@ class _Recording:
             self.keep.extend(self.tape.gradients.values())
 
     def update(self) -> None:
+        if self.request.share < 1:
+            record_sums(self.tape)
         options = dict(self.request.optimizer[1])
         decays = {f"{n.owner}.{w.name}" for n in self.graph.nodes for w in n.params if w.decay or options["decay_all"]}
         if options["clip"] and self.tape.gradients:

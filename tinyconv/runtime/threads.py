@@ -34,16 +34,23 @@ def set_default(n: int | None) -> None:
     _default = None if n is None else _checked(n)
 
 
+def chosen() -> bool:
+    """Whether somebody has said how many."""
+    return _default is not None or _told() is not None
+
+
 def get() -> int:
     """The number for a call made now in this thread."""
     return getattr(_local, "count", None) or _default or _from_environment()
 
 
 def _from_environment() -> int:
+    return _told() or _available()
+
+
+def _told() -> int | None:
     first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    if first.isdigit() and int(first) > 0:
-        return int(first)
-    return _available()
+    return int(first) if first.isdigit() and int(first) > 0 else None
 
 
 _count: int | None = None

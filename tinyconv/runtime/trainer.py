@@ -13,6 +13,7 @@ from ..errors import NetError, NonFiniteError
 from . import budget
 from .optimizers import AVERAGE, optimizer as make_optimizer, state_specs
 from .plan import Plan, Request
+from .ranks import Apart, run_range
 from .session import Sessions
 from .store import Block
 
@@ -40,12 +41,14 @@ class Trainer:
     `lr` may be set between steps. Decay leaves biases, norms and PReLU's slopes alone unless `decay_all`.
     Made by `net.trainer(...)`; not to be used from two threads at once. memory: the most that the process should take,
     in bytes or as "1.5G"; values of the forward pass are then computed again where that must be (runtime/recompute.py),
-    which changes no result.
+    which changes no result. ranks: of a data parallel training (runtime/ranks.py), with batch norm over all of them
+    where `sync_bn`; each steps with its part of the batch.
     """
 
     def __init__(self, net, sessions: Sessions, *, optimizer: str = "sgd", seed: int = 0,
-                 memory: int | str | None = None, **options):
+                 memory: int | str | None = None, ranks=None, sync_bn: bool = False, **options):
         self.net, self.sessions = net, sessions
+        self.ranks, self.sync_bn = ranks, sync_bn
         self.memory = None if memory is None else budget.parse(memory)
         self._within: dict[Request, Request] = {}  # requests by those without a limit
         self.lr, self.optimizer = make_optimizer(optimizer, options)
@@ -53,28 +56,39 @@ class Trainer:
         self.averages = bool(dict(self.optimizer[1])[AVERAGE])
         self.moments = Block(state_specs(sessions.store.specs, self.optimizer), sessions.store.device)
 
-    def step(self, x, labels, layout: str = "NHWC") -> float:
+    def step(self, x, labels, layout: str = "NHWC", of: int | None = None) -> float:
         """Trains on one batch; the mean loss before the update (nats), heads counted by their weights, without decay.
 
         x: uint8 or float32 (N, *spatial, C); labels: integers (N,) or (N, *spatial), or floats of the output's shape
         for a net that ends in no softmax. NonFiniteError for a loss (where gradients are clipped, for a gradient) that
-        is NaN or infinite: weights and running statistics stay as they are.
+        is NaN or infinite: weights and running statistics stay as they are. of: with ranks, how many samples the batch has
+        whose part x is (data.batches.part_of).
         """
         if self.steps == 0:
             self._begin_averages()
         x, labels = self.net.batch(x, layout), np.asarray(labels)
-        with self.sessions.session(self._request(x, labels)) as session:
+        request = self._request(x, labels)
+        if self.ranks is not None:
+            share = len(x) / of if of >= self.ranks.size else 1 / self.ranks.size
+            request = replace(request, share=share, synced=of if self.sync_bn else 0)
+        with self.sessions.session(request) as session:
             plan = session.plan
             labels = self.net.labels(labels, plan.labels, layout)
             how = dict(lr=self.lr, seed=self.seed, step=self.steps)
-            session.run(0, plan.first_update, x, labels, self.moments, **how)
+
+            def run(first: int, last: int) -> None:
+                session.run(first, last, x, labels, self.moments, **how)
+
+            run_range(session, 0, plan.first_update, run, self.ranks)
             loss, norm = loss_and_norm(session, plan)
+            if self.ranks is not None:
+                loss, = self.ranks.sum(request.share * loss)
             if not np.isfinite(loss + norm):
                 what = "norm of the gradients" if np.isfinite(loss) else "loss"
                 where = first_not_finite(session, plan, x, labels, self.moments, how)
                 raise NonFiniteError(f"the {what} is {norm if np.isfinite(loss) else loss} at step {self.steps + 1}: "
                                      f"{where}", help="lower the learning rate, warm it up, or look at the data")
-            session.run(plan.first_update, len(plan.steps), x, labels, self.moments, **how)
+            run(plan.first_update, len(plan.steps))
         self.sessions.store.changed()
         self.steps += 1
         return loss
@@ -120,6 +134,16 @@ class Trainer:
                 raise NetError(f"the state of the optimiser does not fit: optimizer.{name} is {found}, not {w.shape}")
             self.moments.put(name, value)
         self.steps, self.seed = int(state["state.step"]), int(state["state.seed"])
+
+    def share_statistics(self) -> None:
+        """Running statistics become the mean of those of the ranks, which each took its own part of the batches."""
+        if self.ranks is None or self.sync_bn:
+            return
+        store = self.sessions.store
+        for name in [n for n in store.names() if n.endswith((".running_mean", ".running_var"))]:
+            for kept in [store.view(name), *([self.moments.view(f"{AVERAGE}.{name}")] if self.averages else [])]:
+                kept[...] = self.ranks.sums(kept.astype(np.float64)) / self.ranks.size
+        store.changed()
 
     # -- averaged weights
 
@@ -183,7 +207,7 @@ def first_not_finite(session, plan: Plan, x, labels, moments, how) -> str:
             if b is not None and b.role == "weight":
                 if not np.isfinite(session.store.read(b.name)).all():
                     return f"the weight {b.name} is not finite"
-        session.run(i, i + 1, x, labels, moments, **how)
+        run_range(session, i, i + 1, lambda a, b: session.run(a, b, x, labels, moments, **how), Apart())
         for b in step.outputs:
             if b is not None and b.dtype == "float32" and not np.isfinite(session.read(b)).all():
                 return f"first in layer {step.node} ({step.pass_})"

@@ -17,9 +17,9 @@ from .ensemble import train_ensemble
 from .evaluate import evaluate
 from .fitness import Pipelines, check, fingerprint
 from .loop import Interrupted, fit, make_trainer, train
-from .runs import Run, UsageError, resume, start
+from .runs import Run, UsageError, resume, start, together
 from .schedule import learning_rate
 from .settings import TRAIN, Settings
 
 __all__ = ["Interrupted", "Pipelines", "Run", "Settings", "TRAIN", "UsageError", "check", "evaluate", "fingerprint",
-           "fit", "learning_rate", "make_trainer", "resume", "start", "train", "train_ensemble"]
+           "fit", "learning_rate", "make_trainer", "resume", "start", "together", "train", "train_ensemble"]

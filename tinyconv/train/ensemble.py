@@ -29,22 +29,30 @@ def train_ensemble(make_net: Callable[[int], Any], dataset: Dataset, run: Run, *
     and errors are those of `train`; an epoch's event has also "member", from 1. In `done`, val_accuracy is that of all
     members together after their last epochs, best_val_accuracy of their best ones, "weights" the list of their best
     weights files, and "members" has the `val_accuracy`, `best_val_accuracy`, `epochs` and `weights` of each.
+    Several ranks share the members out, in a folder that all of them see; then rank 0 has the event, the others {}.
     """
-    nets, members = [], []
+    numbers = range(1, run.settings.ensemble + 1)
     with Interruption() as interruption:
-        for number in range(1, run.settings.ensemble + 1):
+
+        def train_member(number: int) -> tuple[Any, Event]:
             if interruption.requested:  # when the member before was just done
                 raise Interrupted(run.folder, 0, 0, number)
             with member_run(run, number) as member:
                 net = make_net(member.settings.seed)
                 on_note(f"member {number} of {run.settings.ensemble}, seed {member.settings.seed}")
                 try:
-                    done = train_within(interruption, net, dataset, member, of_member(number, on_event), on_batch,
-                                        on_note, memory)
+                    return net, train_within(interruption, net, dataset, member, of_member(number, on_event), on_batch,
+                                             on_note, memory)
                 except Interrupted as stop:
                     raise Interrupted(run.folder, stop.epoch, stop.batch, number) from None
-            nets.append(net)
-            members.append(done)
+
+        if run.ranks is not None:
+            for number in numbers[run.ranks.rank::run.ranks.size]:
+                train_member(number)
+            run.ranks.wait()
+            if not run.leads:
+                return {}
+        nets, members = zip(*map(train_member, numbers))  # what is trained already is only read
         done = _done(nets, members, dataset, run)
     run.keep_log(0)
     run.log(done)

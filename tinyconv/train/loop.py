@@ -67,31 +67,45 @@ def train_within(interruption: Interruption, net, dataset: Dataset, run: Run, on
         check_same(run.fingerprint, fingerprint(dataset), run.folder)
     net.class_names = dataset.classes
     metadata = weights.describe(run.text, dataset.classes, pipelines.test)
-    trainer = make_trainer(net, settings, memory)
+    trainer = make_trainer(net, settings, memory, run.ranks, run.sync_bn)
     _weigh_classes(net, settings, dataset.train)
-    progress = _restore(run, net, trainer, metadata)
+    progress = _restore(run, net, trainer, metadata) if run.leads else None
+    if run.ranks is not None:
+        progress = _tell_progress(run.ranks, trainer, progress)
     if progress is None:
         progress = Progress()
         _measure_input(net, dataset.train)
+    if run.ranks is not None:
+        _copy_state(run.ranks, net, trainer)
+        on_note(f"{run.ranks.size} processes: each batch of {settings.batch} in as many parts; the learning rate is that "
+                "of the whole batch")
     if progress.epoch >= settings.epochs:
         on_note(f"nothing left to do: {run.folder} is trained for {progress.epoch} of {settings.epochs} epochs")
-    seconds = sum(event.get("seconds", 0.0) for event in run.keep_log(progress.epoch))
-    loop = Loop(net, trainer, dataset, settings, pipelines, progress, on_batch, lambda: interruption.requested,
-                on_note)
+    seconds = sum(event.get("seconds", 0.0) for event in run.keep_log(progress.epoch)) if run.leads else 0.0
+
+    def stopping() -> bool:
+        asked = interruption.requested
+        return asked if run.ranks is None else run.ranks.any(asked)
+
+    loop = Loop(net, trainer, dataset, settings, pipelines, progress, on_batch, stopping, on_note)
     try:
         for event in loop.epochs():
             # The log before the checkpoint, `best` after it: then both follow from the checkpoint whenever the
             # process dies. `keep_log` drops a line too many, `_restore` writes `best` again.
-            run.log(event)
             trainer.rest()
-            checkpoint.save_training(run.last, net, trainer, progress, metadata)
-            if progress.best == progress.epoch - 1:
-                _save_best(run, net, trainer, metadata)
+            if run.ranks is not None:
+                run.ranks.check_same(net.store.memory)
+            if run.leads:
+                run.log(event)
+                checkpoint.save_training(run.last, net, trainer, progress, metadata)
+                if progress.best == progress.epoch - 1:
+                    _save_best(run, net, trainer, metadata)
             seconds += event["seconds"]
             on_event(event)
     except Stop:
         trainer.rest()
-        checkpoint.save_training(run.last, net, trainer, progress, metadata)
+        if run.leads:
+            checkpoint.save_training(run.last, net, trainer, progress, metadata)
         raise Interrupted(run.folder, progress.epoch, progress.batch) from None
     except NonFiniteError as error:
         raise _located(error, run, progress) from error
@@ -128,10 +142,28 @@ def fit(net, x, labels, *, epochs: int | None = None, batch: int | None = None, 
     return history
 
 
-def make_trainer(net, settings: Settings, memory: int | str | None = None):
+def make_trainer(net, settings: Settings, memory: int | str | None = None, ranks=None, sync_bn: bool = False):
     """The net's trainer for these settings; the losses are those of the net's own text."""
     name, options = settings.optimizer
-    return net.trainer(optimizer=name, **options, seed=settings.seed, memory=memory)
+    together = {} if ranks is None else {"ranks": ranks, "sync_bn": sync_bn}
+    return net.trainer(optimizer=name, **options, seed=settings.seed, memory=memory, **together)
+
+
+def _tell_progress(ranks, trainer, progress: Progress | None) -> Progress | None:
+    """Rank 0's progress on every rank, with the trainer's place in it; None where nothing was done yet."""
+    have = progress and [progress.rows, progress.batch, progress.samples, progress.loss_sum, trainer.steps, trainer.seed]
+    told = ranks.tell(have)
+    if told is None:
+        return None
+    rows, *place, trainer.steps, trainer.seed = told
+    return Progress([Row(*row) for row in rows], *place)
+
+
+def _copy_state(ranks, net, trainer) -> None:
+    """Rank 0's weights and optimiser on every rank."""
+    ranks.copy(net.store.memory)
+    ranks.copy(trainer.moments.memory)
+    net.load_weights(dict(net.weights))  # packed copies are made anew, and the input counts as measured
 
 
 @dataclass
@@ -154,6 +186,7 @@ class Loop:
         loss is not finite (the progress then stands before the failing batch)."""
         while self.progress.epoch < self.settings.epochs:
             trained, seconds, lr = self._train_epoch()
+            self.trainer.share_statistics()
             val = self._validate()
             progress = self.progress
             train_loss = progress.loss_sum / progress.samples
@@ -167,10 +200,10 @@ class Loop:
     def _train_epoch(self) -> tuple[int, float, float]:
         """Trains the rest of the epoch; (images, seconds, learning rate of the last batch). What an interrupted process
         did of the epoch is not in the first two."""
-        progress, settings = self.progress, self.settings
+        progress, settings, ranks = self.progress, self.settings, self.trainer.ranks
         batches = Batches(self.dataset.train, settings.batch, self.pipelines.train, seed=settings.seed,
                           epoch=progress.epoch, shuffle=True, augment=self.pipelines.augment,
-                          shape=self.net.input_shape)
+                          shape=self.net.input_shape, part=(ranks.rank, ranks.size) if ranks else (0, 1))
         total, trained, begin = len(batches), 0, time.perf_counter()
         losses = [row.val_loss for row in progress.rows]
         self._stop_if_asked()
@@ -179,11 +212,12 @@ class Loop:
             if self.on_note:
                 self.on_note(str(self.trainer.expects(x, labels, evaluating=self.dataset.val is not None)))
                 self.on_note = None
-            loss = self.trainer.step(x, labels)
-            progress.loss_sum += loss * len(labels)
-            progress.samples += len(labels)
+            count = batches.count(progress.batch)
+            loss = self.trainer.step(x, labels, of=count)
+            progress.loss_sum += loss * count
+            progress.samples += count
             progress.batch += 1
-            trained += len(labels)
+            trained += count
             if self.on_batch:
                 self.on_batch("train", progress.epoch + 1, progress.batch, total, progress.loss_sum / progress.samples)
             self._stop_if_asked()
@@ -198,11 +232,13 @@ class Loop:
         def after(done: int, total: int) -> None:
             if self.on_batch:
                 self.on_batch("val", self.progress.epoch + 1, done, total, None)
-            if done < total:  # with the last batch the epoch is complete: it is saved as such
+            # With the last batch the epoch is complete: it is saved as such. Ranks may have different numbers of batches.
+            if done < total and self.trainer.ranks is None:
                 self._stop_if_asked()
 
         with self.trainer.averaged():
-            result = evaluate([self.net], self.dataset.val, self.settings.batch, self.pipelines.test, after)
+            result = evaluate([self.net], self.dataset.val, self.settings.batch, self.pipelines.test, after,
+                              self.trainer.ranks)
         if not math.isfinite(result["loss"]):
             raise NonFiniteError(f"the validation loss is {result['loss']}")
         return result

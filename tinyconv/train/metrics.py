@@ -69,6 +69,13 @@ class Scores:
             total += term.weight * float(loss[0])
         return total
 
+    def merge(self, ranks) -> None:
+        """Adds what the other ranks of a data parallel training have counted."""
+        counts = np.array([self.n, self.values, self.first, self.five], np.int64)
+        self.n, self.values, self.first, self.five = ranks.sums(counts).tolist()
+        self.loss, self.distance = ranks.sum(self.loss, self.distance)
+        self.confusion = ranks.sums(self.confusion)
+
     def result(self) -> dict[str, Any]:
         """{"loss", "accuracy", "top5"}: top5 of classes alone, accuracy not of numbers; else None."""
         return {"loss": self.loss / self.n, "accuracy": None if self.kind == "numbers" else self.first / self.values,

@@ -15,7 +15,7 @@ import fcntl
 import json
 import os
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any, Callable, Mapping
 
 from .._version import __version__
 from ..errors import NetError
@@ -33,15 +33,20 @@ class Run:
     """An open, locked run folder; made by `start` and `resume`. A context manager that releases the lock.
 
     folder: Path. text: the `.net` text. settings: Settings. data: what the caller gave `start`, unchanged. fingerprint:
-    of the data. resumed: whether `resume` made it.
+    of the data. resumed: whether `resume` made it. ranks: the processes that train it together (runtime/ranks.py), or
+    None; sync_bn: whether batch norm takes the statistics of them all.
     """
 
-    def __init__(self, folder: Path, lock: int, text: str, settings: Settings, data: Mapping[str, Any],
+    ranks = None
+    sync_bn = False
+
+    def __init__(self, folder: Path, lock: int | None, text: str, settings: Settings, data: Mapping[str, Any],
                  fingerprint: Mapping[str, Any], resumed: bool):
         self.folder, self.text, self.settings = folder, text, settings
         self.data, self.fingerprint, self.resumed = dict(data), dict(fingerprint), resumed
         self._lock: int | None = lock
 
+    leads = property(lambda self: self.ranks is None or self.ranks.leads)  # whether this process writes
     best = property(lambda self: self.folder / "best.safetensors")
     last = property(lambda self: self.folder / "last.safetensors")
 
@@ -146,6 +151,17 @@ def resume(folder: str | os.PathLike, *, epochs: int | None = None) -> Run:
     except BaseException:
         os.close(lock)
         raise
+
+
+def together(ranks, sync_bn: bool, make: Callable[[], Run]) -> Run:
+    """The run of all ranks: rank 0 makes it, holds its lock and writes; the others have a copy."""
+    run = make() if ranks.leads else None
+    told = ranks.tell(run and [str(run.folder), run.text, run.settings.to_json(), run.data, run.fingerprint, run.resumed])
+    if run is None:
+        folder, text, settings, data, fingerprint, resumed = told
+        run = Run(Path(folder), None, text, Settings.from_json(settings), data, fingerprint, resumed)
+    run.ranks, run.sync_bn = ranks, sync_bn
+    return run
 
 
 def _new_folder(stem: str) -> Path:
