@@ -213,7 +213,7 @@ class Loop:
                 self.on_note(str(self.trainer.expects(x, labels, evaluating=self.dataset.val is not None)))
                 self.on_note = None
             count = batches.count(progress.batch)
-            loss = self.trainer.step(x, labels, of=count)
+            loss = self.trainer.step(x, labels, **({"of": count} if ranks else {}))
             progress.loss_sum += loss * count
             progress.samples += count
             progress.batch += 1
