@@ -86,6 +86,9 @@ class TorchTrainer:
     def share_statistics(self) -> None:
         """There is one process."""
 
+    def rest(self) -> None:
+        """PyTorch keeps its memory."""
+
     @contextmanager
     def averaged(self):
         """For the loop's validation: tinyconv's net with what PyTorch has learned."""

@@ -336,12 +336,19 @@ class CpuSession:
 
     def read(self, buffer: Buffer) -> np.ndarray:
         """A copy of a buffer's values."""
+        return self._view(buffer).copy()
+
+    def write(self, buffer: Buffer, value: np.ndarray) -> None:
+        """Puts other values into a buffer, between two ranges of steps."""
+        self._view(buffer)[...] = value
+
+    def _view(self, buffer: Buffer) -> np.ndarray:
         view = self._views.get(buffer.id)
         if view is None:
             at = self.plan.offsets[buffer.id]
             view = self.block[at:at + buffer.bytes].view(buffer.dtype).reshape(buffer.shape)
             self._views[buffer.id] = view
-        return view.copy()
+        return view
 
     def numbers(self, buffers) -> list[float]:
         """The values of buffers of one number each."""
@@ -349,11 +356,6 @@ class CpuSession:
 
     def wait(self) -> None:
         """Returns when the steps that were started are done: here they are."""
-
-    def write(self, buffer: Buffer, value: np.ndarray) -> None:
-        """Puts other values into a buffer, between two ranges of steps."""
-        at = self.plan.offsets[buffer.id]
-        self.arena[at:at + buffer.bytes].view(buffer.dtype).reshape(buffer.shape)[...] = value
 
 
 def constants(plan: Plan) -> Block:
