@@ -9,7 +9,6 @@ A script using this is both: `main` is the driver, and started with `--worker SI
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
@@ -174,33 +173,6 @@ def started(sides: list[Side], name: str, case: dict) -> dict[str, int]:
         else:
             calls[side.name] = reply["calls"]
     return calls
-
-
-def run(description: str, setups: dict[str, Callable], cases: Callable[[], list], ours: str = "tinyconv") -> None:
-    """The whole of a benchmark script: its options, its sides and its table. setups: {side: setup}, ours among them;
-    those of peers run under --peer-python. cases(): what `compare` takes."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--peer-python", default=sys.executable, help="the Python that has the peer installed")
-    parser.add_argument("--rounds", type=int, default=21)
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--only", default="", help="cases whose name contains this")
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--worker", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.worker:
-        serve(setups[options.worker], tinyconv_peak if options.worker == ours else None)
-        return
-    chosen = [case for case in cases() if options.only in case[0]]
-    if not chosen:
-        parser.error(f"no case contains {options.only!r}")
-    order = [ours, *(name for name in setups if name != ours)]
-    sides = [Side(name, sys.executable if name == ours else options.peer_python, [], options.threads) for name in order]
-    try:
-        results = compare(sides, chosen, options.rounds)
-    finally:
-        for side in sides:
-            side.close()
-    print(json.dumps([vars(r) for r in results], indent=1) if options.json else table(results, order))
 
 
 def table(results: list[Result], sides: list[str]) -> str:

@@ -48,7 +48,7 @@ typedef struct {
 static void chunk(const product *g, int64_t m0, int64_t m1, int64_t q0, int64_t q1, void *scratch) {
     const tc_gemm_isa *isa = &tc_isa_now()->gemm;
     const int64_t m = m1 - m0, pitch = pitch_for(g->k);
-    const int64_t part = g->m <= WIDE ? g->k : tc_reduction_part(g->k); /* of few rows, panels are read from end to end */
+    const int64_t part = g->m <= WIDE ? g->k : tc_reduction_part(g->k); /* few rows read panels from end to end */
     const int copy = copies(g->m, g->n, g->lda);
     const float **row = scratch, *bias = g->finish ? g->finish->bias : NULL;
     float **out = (float **)(row + tc_min(g->m, CHUNK));

@@ -18,19 +18,49 @@ FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
 
 @pytest.mark.skipif(not compiled(), reason="the peak is measured by the compiled kernels")
 def test_a_pair_is_driven_in_turns():
-    done = subprocess.run([sys.executable, FOLDER / "gemm.py", "--rounds", "2", "--only", "256x196", "--json"],
+    done = subprocess.run([sys.executable, FOLDER / "kernels.py", "--rounds", "2", "--only", "256x196", "--json"],
                           capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    (result,) = json.loads(done.stdout)
-    assert result["case"] == "256x196x2304" and set(result["ms"]) == {"tinyconv", "numpy"}
+    found = json.loads(done.stdout)
+    (result,) = found["results"]
+    assert found["fma_gflops"] > 0 and found["read_gbs"] > 0
+    assert result["case"] == "product 256x196x2304" and set(result["ms"]) == {"tinyconv", "numpy"}
     assert result["ratio"] > 0 and result["fastest"] == "numpy" and result["peak_fraction"] > 0
 
 
-@pytest.mark.parametrize("script", ["gemm", "layers", "training", "nets"])
+@pytest.mark.parametrize("script", ["kernels", "training", "nets"])
 def test_options_are_explained(script):
     command = [sys.executable, FOLDER / f"{script}.py", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and "--peer-python" in done.stdout
+
+
+@pytest.fixture
+def kernels(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import kernels
+
+    return kernels
+
+
+@pytest.mark.skipif(not compiled(), reason="it measures the compiled kernels")
+@pytest.mark.parametrize("name", ["mobilenet dw 1024", "x3d dw 3-D", "unet up 128-64"])
+def test_layers_of_the_benchmark_compute_what_they_say(kernels, name):
+    """Forward with weights packed before: a net's step; of a transposed layer the convolution's data gradient."""
+    (case,) = [case for found, case, _ in kernels.layer_cases() if found == f"{name} forward"]
+    x, w, y = kernels.arrays(case)
+    how = {key: case[key] for key in ("stride", "padding", "dilation", "groups")}
+    want = (tinyconv.kernels.conv_dx(y, w, size=case["x"][1:-1], **how) if case["transposed"]
+            else tinyconv.kernels.conv(x, w, **how))
+    np.testing.assert_array_equal(kernels.ours(case)()[3], want)
+
+
+def test_the_roofline_is_drawn(kernels, tmp_path):
+    pytest.importorskip("matplotlib")
+    ms = {"tinyconv": 1.0, "torch": 2.0}
+    case = kernels.pairs.Result("a forward", ms, {"torch": 2.0}, 2.0, "torch", {}, gflops=10.0, peak_fraction=0.1)
+    kernels.roofline([case], {"a forward": 10 ** 6}, 100.0, 20.0, str(tmp_path / "roofline.png"))
+    assert (tmp_path / "roofline.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_starts_are_measured_in_turns():
