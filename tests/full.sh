@@ -1,7 +1,8 @@
 #!/bin/bash
 # Everything that takes longer than .ci/run may: the whole sweeps of the C tests, also under sanitizers, without
-# OpenMP and for NEON (tests/neon.sh says what that takes); the Python tests on every instruction set of this machine, with 1 and 3 threads, on a build without OpenMP,
-# and with many more random examples.
+# OpenMP and for NEON (tests/neon.sh says what that takes); what the GPU's code takes CuPy for, against CuPy itself
+# (installed here); the Python tests on every instruction set of this machine, with 1 and 3 threads, on a build without
+# OpenMP, and with many more random examples.
 #   PYTHON=.venv/bin/python tests/full.sh
 set -eu
 cd "$(dirname "$0")/.."
@@ -18,6 +19,10 @@ if command -v aarch64-linux-gnu-gcc qemu-aarch64 >/dev/null; then
     echo "== C tests, NEON"
     tests/neon.sh
 fi
+
+echo "== CuPy, which imports without a driver"
+"$python" -m pip install -q 'cupy-cuda13x>=14'
+"$python" -m pytest -q tests/test_gpu.py -k "cupy or nvidia"
 
 isas=$("$python" -c 'from tinyconv.runtime import _cpu; print(*_cpu.isas())')
 for isa in $isas; do

@@ -19,7 +19,7 @@ SECONDS = 0.5  # of each measurement
 @click.option("--measure", is_flag=True, help="Measure the peak of multiply-adds and of reading memory.")
 @json_option
 def info(measure, as_json):
-    """Print version, processor, instruction set and threads."""
+    """Print version, processor, instruction set, threads and GPU."""
     facts = machine()
     if measure:
         facts |= measured()
@@ -28,8 +28,10 @@ def info(measure, as_json):
         return
     if facts["isa"] == "numpy":
         warn_slow()
+    facts["gpu"] = gpu_words(facts["gpu"])
     words = {"openmp": "OpenMP", "cpu": "CPU", "isa": "instruction set", "isas": "available",
-             "fma_gflops": "multiply-adds", "read_gbs": "memory reading"}
+             "fma_gflops": "multiply-adds", "read_gbs": "memory reading",
+             "gpu": "GPU"}
     for key, value in facts.items():
         if isinstance(value, dict):
             unit = "GFLOP/s" if key == "fma_gflops" else "GB/s"
@@ -43,8 +45,8 @@ def info(measure, as_json):
 
 def machine() -> dict:
     """version, cpu, isa (in use; "numpy" without the compiled kernels), isas (that build and machine have), threads,
-    openmp."""
-    from ..runtime import threads
+    openmp, gpu (see cupy_device.facts)."""
+    from ..runtime import cupy_device, threads
     from ..runtime.backend import compiled
 
     facts = {"version": __version__, "cpu": cpu_name(), "isa": "numpy", "isas": [], "threads": threads.get(),
@@ -53,7 +55,14 @@ def machine() -> dict:
         from ..runtime import _cpu
 
         facts |= {"isa": _cpu.isa(), "isas": _cpu.isas(), "openmp": _cpu.has_openmp()}
-    return facts
+    return facts | {"gpu": cupy_device.facts()}
+
+
+def gpu_words(facts: dict) -> str:
+    if "error" in facts:
+        return f"none: {facts['error']}; {facts['help']}"
+    tf32 = ", products in TF32" if facts["tf32"] else ""
+    return f"{facts['device']}, {facts['memory_gb']} GB, CuPy {facts['cupy']}, CUDA {facts['cuda']}{tf32}"
 
 
 def measured() -> dict:

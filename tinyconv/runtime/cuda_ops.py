@@ -40,7 +40,8 @@ ACTIVATIONS = {
 
 # Sums over the rows of an (rows, c) array: element (part, channel) adds up every parts-th row, from row `part` on, so
 # that neighbouring threads read neighbouring values.
-_ROWS = "const int channel = i % c; for (long long r = i / c; r < rows; r += parts) { const long long at = r * c + channel;"
+_ROWS = ("const int channel = i % c;"
+         "for (long long r = i / c; r < rows; r += parts) { const long long at = r * c + channel;")
 _SHAPE = "int64 rows, int32 c, int32 parts"
 
 KERNELS = {
