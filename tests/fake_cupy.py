@@ -31,6 +31,8 @@ ATTRIBUTES = ("dtype", "shape", "ndim", "size", "nbytes", "strides", "itemsize")
 C_TYPES = {"float32": "float", "float64": "double", "uint8": "unsigned char", "int32": "int", "int64": "long long",
            "uint32": "unsigned int", "uint64": "unsigned long long", "bool": "bool"}
 
+STANDS_FOR = {name: C_TYPES[name] for name in ("float32", "float64", "uint8", "int32")}  # of the letter T
+
 
 class Array:
     """cupy.ndarray, as far as the array backend needs it."""
@@ -226,7 +228,7 @@ class Cupy(ModuleType):
 def compiled(source: str) -> ctypes.CDLL:
     with tempfile.TemporaryDirectory() as folder:
         text, target = Path(folder, "kernels.cpp"), Path(folder, "kernels.so")
-        text.write_text("#include <cmath>\n#include <cstddef>\n" + source)
+        text.write_text("#include <algorithm>\n#include <cmath>\n#include <stddef.h>\nusing std::max;\nusing std::min;\n" + source)
         subprocess.run(["g++", "-O1", "-shared", "-fPIC", "-Wall", "-Werror", "-o", target, text], check=True)
         return ctypes.CDLL(str(target))
 
@@ -243,10 +245,10 @@ class Kernel:
 
     def cpp(self) -> str:
         """Once for each type that T may stand for. Every operand is a pointer, with a step of 0 for a number."""
-        both = any(p[-2] == "T" for p in self.params)
-        return "".join(self._cpp(t) for t in (("float", "double") if both else ("float",)))
+        kinds = STANDS_FOR.items() if any(p[-2] == "T" for p in self.params) else [("float32", "float")]
+        return "".join(self._cpp(dtype, t) for dtype, t in kinds)
 
-    def _cpp(self, t) -> str:
+    def _cpp(self, dtype, t) -> str:
         takes, values = [], []
         for k, (*raw, kind, name) in enumerate(self.params):
             kind = C_TYPES.get(kind, t)
@@ -256,13 +258,13 @@ class Kernel:
             else:
                 takes.append(f"{const}{kind} *_raw_{name}, ptrdiff_t _step_{name}")
                 values.append(f"{const}{kind} &{name} = _raw_{name}[i * _step_{name}]; (void){name};")
-        return (f'extern "C" void {self.name}_{t}(ptrdiff_t _size, {", ".join(takes)}) {{\n'
+        return (f'extern "C" void {self.name}_{dtype}(ptrdiff_t _size, {", ".join(takes)}) {{\n'
                 f"for (ptrdiff_t i = 0; i < _size; ++i) {{ {' '.join(values)}\n{self.operation}; }} }}\n")
 
     def __call__(self, *args):
         assert len(args) in (self.nin, len(self.params)), f"{self.name} takes {len(self.params)} operands"
         self.cupy.launches[self.name] += 1
-        t, looped = "float", []
+        t, looped = "float32", []
         for (*raw, kind, name), arg in zip(self.params, args):
             if isinstance(arg, np.ndarray):
                 raise TypeError(f"Unsupported type {np.ndarray}")
@@ -270,7 +272,7 @@ class Kernel:
                 if kind != "T" and arg.dtype != kind:
                     raise TypeError(f"Type is mismatched. {name} {arg.dtype} {kind}")
                 if kind == "T":
-                    t = C_TYPES[arg.dtype.name]
+                    t = arg.dtype.name
                 if raw:
                     assert arg._values.flags.c_contiguous, "raw operands are read by their number"
                 else:

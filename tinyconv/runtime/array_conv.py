@@ -2,7 +2,7 @@
 
 All that a convolution does is one matrix product for each group. Its left side has a row for each position of the
 output: the window of x that is seen from there (Chellapilla et al. 2006, "im2col"). The gradients are the same product
-solved for the other two: dw = dyᵀ windows, and dy w is the gradient of the windows, which are added up where they lay.
+solved for the other two: dw = dyᵀ windows, and dy w is the gradient of the windows, added up where they came from.
 """
 
 from __future__ import annotations
@@ -23,17 +23,14 @@ def conv(xp, a, x, w, bias=None):
     return y if bias is None else y + bias
 
 
-def conv_dx(xp, a, dy, w):
-    kernel, out, g = w.shape[1:-1], dy.shape[1:-1], a["groups"]
-    dxs = padded(xp, xp.zeros(a["shape"], dy.dtype), kernel, out, a)
-    for part in _portions(dxs, w.shape, out):
-        wide = _product(xp, _rows(xp, dy[part], g), _filters(w, g))  # the gradient of the windows
-        wide = wide.reshape(g, -1, *out, *kernel, w.shape[-1])
-        for tap, where in taps(kernel, out, a):
-            seen = xp.moveaxis(wide[(..., *tap, slice(None))], 0, -2)  # (n, *out, g, c/g)
-            there = dxs[part][where]
-            there += seen.reshape(there.shape)
-    return dxs[(slice(None), *(slice(p, p + n) for p, n in zip(a["padding"], a["shape"][1:-1])))]
+def conv_dx(xp, a, dy, w, add_windows=None):
+    """`add_windows`: a device's own."""
+    out, g = dy.shape[1:-1], a["groups"]
+    dx = xp.empty(a["shape"], dy.dtype)
+    for part in _portions(dx, w.shape, out):
+        wide = _product(xp, _rows(xp, dy[part], g), _filters(w, g))
+        (add_windows or _add_windows)(xp, wide, dx[part], w.shape, out, a)
+    return dx
 
 
 def conv_dw(xp, a, x, dy):
@@ -82,6 +79,18 @@ def _windows(xp, x, w_shape, out, a):
     view = xp.lib.stride_tricks.as_strided(xs, (g, x.shape[0], *out, *kernel, depth),
                                            (depth * value, sample, *steps, *reach, value))
     return view.reshape(g, x.shape[0] * math.prod(out), math.prod(kernel) * depth)
+
+
+def _add_windows(xp, wide, dx, w_shape, out, a):
+    """dx becomes the sum of rows as _windows gives them, each value where it came from."""
+    kernel, g = w_shape[1:-1], a["groups"]
+    wide = wide.reshape(g, dx.shape[0], *out, *kernel, w_shape[-1])
+    dxs = padded(xp, xp.zeros_like(dx), kernel, out, a)
+    for tap, where in taps(kernel, out, a):
+        seen = xp.moveaxis(wide[(..., *tap, slice(None))], 0, -2)  # (n, *out, g, c/g)
+        there = dxs[where]
+        there += seen.reshape(there.shape)
+    dx[...] = dxs[(slice(None), *(slice(p, p + n) for p, n in zip(a["padding"], dx.shape[1:-1])))]
 
 
 def _filters(w, g):

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from . import array_conv
 from .array_drop import bound, stream
 from .array_optim import clipped
 
@@ -44,7 +45,87 @@ _ROWS = ("const int channel = i % c;"
          "for (long long r = i / c; r < rows; r += parts) { const long long at = r * c + channel;")
 _SHAPE = "int64 rows, int32 c, int32 parts"
 
+# Windows along three axes: x are the input's sizes, y the output's, k the window's; a stands in x, o in y, t in the
+# window, b and e are where a window begins and ends in x.
+_GEOMETRY = ", ".join(f"int32 {name}{axis}" for name in "xyksp" for axis in range(3))
+
+
+def _each_axis(text: str) -> str:
+    return " ".join(text.replace("#", str(axis)) for axis in range(3))
+
+
+_SPANS = _each_axis("const int b# = adaptive ? o# * x# / y# : o# * s# - p#;"
+                    "const int e# = adaptive ? ((o# + 1) * x# + y# - 1) / y# : min(b# + k#, x#);")
+_MAXPOOL = f"""
+    ptrdiff_t rest = i / c;
+    const int o2 = rest % y2; rest /= y2;
+    const int o1 = rest % y1; rest /= y1;
+    const int o0 = rest % y0; rest /= y0;
+    {_SPANS}
+    bool none = true;
+    float best = 0;
+    int place = 0;
+    for (int a0 = max(b0, 0); a0 < e0; ++a0)
+        for (int a1 = max(b1, 0); a1 < e1; ++a1)
+            for (int a2 = max(b2, 0); a2 < e2; ++a2) {{
+                const float v = x[(((rest * x0 + a0) * x1 + a1) * x2 + a2) * c + i % c];
+                if (none || v > best || (v != v && best == best)) {{
+                    best = v; place = ((a0 - b0) * k1 + a1 - b1) * k2 + a2 - b2; none = false;
+                }}
+            }}
+    y = best;
+    index = place
+"""
+# a value of x collects from the outputs o of first..last that see it and found it largest
+_MAXPOOL_GRAD = f"""
+    ptrdiff_t rest = i / c;
+    const int a2 = rest % x2; rest /= x2;
+    const int a1 = rest % x1; rest /= x1;
+    const int a0 = rest % x0; rest /= x0;
+    {_each_axis("const int first# = adaptive ? a# * y# / x# : a# + p# < k# ? 0 : (a# + p# - k#) / s# + 1;"
+                "const int last# = adaptive ? ((a# + 1) * y# - 1) / x# : min((a# + p#) / s#, y# - 1);")}
+    float sum = 0;
+    for (int o0 = first0; o0 <= last0; ++o0)
+        for (int o1 = first1; o1 <= last1; ++o1)
+            for (int o2 = first2; o2 <= last2; ++o2) {{
+                {_each_axis("const int b# = adaptive ? o# * x# / y# : o# * s# - p#;")}
+                const ptrdiff_t at = (((rest * y0 + o0) * y1 + o1) * y2 + o2) * c + i % c;
+                if (index[at] == ((a0 - b0) * k1 + a1 - b1) * k2 + a2 - b2) sum += dy[at];
+            }}
+    dx = sum
+"""
+# a value of dx collects from the windows that it was copied to, by the taps t in order
+_ADD_WINDOWS = f"""
+    const int channel = i % c;
+    ptrdiff_t rest = i / c;
+    const int a2 = rest % x2 + p2; rest /= x2;
+    const int a1 = rest % x1 + p1; rest /= x1;
+    const int a0 = rest % x0 + p0; rest /= x0;
+    const ptrdiff_t sample = channel / depth * samples + rest;
+    float sum = 0;
+    for (int t0 = 0; t0 < k0; ++t0) {{
+        const int r0 = a0 - t0 * d0;
+        if (r0 < 0 || r0 % s0 != 0 || r0 / s0 >= y0) continue;
+        for (int t1 = 0; t1 < k1; ++t1) {{
+            const int r1 = a1 - t1 * d1;
+            if (r1 < 0 || r1 % s1 != 0 || r1 / s1 >= y1) continue;
+            for (int t2 = 0; t2 < k2; ++t2) {{
+                const int r2 = a2 - t2 * d2;
+                if (r2 < 0 || r2 % s2 != 0 || r2 / s2 >= y2) continue;
+                const ptrdiff_t row = ((sample * y0 + r0 / s0) * y1 + r1 / s1) * y2 + r2 / s2;
+                sum += wide[(((row * k0 + t0) * k1 + t1) * k2 + t2) * depth + channel % depth];
+            }}
+        }}
+    }}
+    dx = sum
+"""
+
 KERNELS = {
+    "maxpool": Kernel(f"raw float32 x, {_GEOMETRY}, bool adaptive, int32 c", "float32 y, T index", _MAXPOOL),
+    "maxpool_grad": Kernel(f"raw float32 dy, raw T index, {_GEOMETRY}, bool adaptive, int32 c", "float32 dx",
+                           _MAXPOOL_GRAD),
+    "add_windows": Kernel(f"raw float32 wide, {_GEOMETRY}, int32 d0, int32 d1, int32 d2, int64 samples, int32 depth, "
+                          "int32 c", "float32 dx", _ADD_WINDOWS),
     "bn_apply": Kernel("float32 x, float32 mean, float32 var, float32 gamma, float32 beta, float32 eps", "float32 y",
                        "y = (x - mean) * (gamma / sqrtf(var + eps)) + beta"),
     "bn_grad": Kernel("float32 x, float32 dy, float32 mean, float32 var, float32 gamma, float32 dgamma, float32 dbeta, "
@@ -87,7 +168,7 @@ class CudaOps:
         self.kernels = {name: cupy.ElementwiseKernel(*kernel, f"tinyconv_{name}") for name, kernel in KERNELS.items()}
         self.ops = {op.__name__: op for op in (
             self.act, self.act_grad, self.bias_grad, self.bn_stats, self.bn_apply, self.bn_grad, self.dropout,
-            self.droppath, self.sgd, self.adam)}
+            self.droppath, self.conv_dx, self.maxpool, self.maxpool_grad, self.sgd, self.adam)}
 
     # -- elementwise
 
@@ -107,6 +188,28 @@ class CudaOps:
         p = np.float32(a["p"])
         return self.kernels["dropout"](x, np.uint64(stream(seed, step, a["layer"])), bound(p),
                                        np.float32(1) / (np.float32(1) - p), each)
+
+    # -- windows
+
+    def conv_dx(self, xp, a, dy, w):
+        return array_conv.conv_dx(xp, a, dy, w, self._add_windows)
+
+    def _add_windows(self, xp, wide, dx, w_shape, out, a):
+        geometry = _geometry(dx.shape, out, w_shape[1:-1], a)
+        self.kernels["add_windows"](xp.ascontiguousarray(wide), *geometry, *_three(a["dilation"]), dx.shape[0],
+                                    w_shape[-1], dx.shape[-1], dx)
+
+    def maxpool(self, xp, a, x):
+        y = xp.empty((x.shape[0], *a["size"], x.shape[-1]), x.dtype)
+        index = xp.empty(y.shape, a["index_dtype"])
+        geometry = _geometry(x.shape, a["size"], a["kernel"], a)
+        return self.kernels["maxpool"](xp.ascontiguousarray(x), *geometry, a["adaptive"], x.shape[-1], y, index)
+
+    def maxpool_grad(self, xp, a, dy, index):
+        dx = xp.empty(a["shape"], dy.dtype)
+        geometry = _geometry(dx.shape, dy.shape[1:-1], a["kernel"], a)
+        return self.kernels["maxpool_grad"](xp.ascontiguousarray(dy), xp.ascontiguousarray(index), *geometry,
+                                            a["adaptive"], dx.shape[-1], dx)
 
     # -- sums over all positions
 
@@ -154,3 +257,12 @@ class CudaOps:
         decay, shrink = (0, lr * a["decay"]) if a["decoupled"] else (a["decay"], 0)
         self.kernels["adam"](g, lr / (1 - a["beta1"] ** t), math.sqrt(1 - a["beta2"] ** t), a["eps"], 1 - a["beta1"],
                              1 - a["beta2"], decay, shrink, w, m, v)
+
+
+def _three(sizes, fill=1) -> tuple[int, ...]:
+    """The kernels know three axes: those missing stand in front."""
+    return (fill,) * (3 - len(sizes)) + tuple(sizes)
+
+
+def _geometry(x_shape, out, kernel, a) -> tuple[int, ...]:
+    return (*_three(x_shape[1:-1]), *_three(out), *_three(kernel), *_three(a["stride"]), *_three(a["padding"], 0))
