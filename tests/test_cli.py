@@ -322,7 +322,7 @@ def test_a_file_of_blocks_is_no_net(capsys, command):
 def test_info_json(capsys):
     assert main(["info", "--json", "--threads", "3"]) == 0
     (found,) = lines(capsys.readouterr().out)
-    assert set(found) == {"version", "cpu", "isa", "isas", "threads", "openmp"}
+    assert set(found) == {"version", "cpu", "isa", "isas", "threads", "openmp", "gpu"}
     assert found["version"] == __version__ and found["threads"] == 3
     assert found["isa"] in [*found["isas"], "numpy"]
 

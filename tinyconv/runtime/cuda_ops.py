@@ -132,6 +132,10 @@ KERNELS = {
                       "float32 eps, float32 share", "float32 dx",
                       "const float inverse = 1 / sqrtf(var + eps);"
                       "dx = gamma * inverse * (dy - dbeta * share - (x - mean) * inverse * (dgamma * share))"),
+    "bn_running": Kernel("float32 mean, float32 var, float32 momentum, float32 unbias",
+                         "float32 running_mean, float32 running_var",
+                         "running_mean += momentum * (mean - running_mean);"
+                         "running_var += momentum * (var * unbias - running_var)"),
     "row_sums": Kernel(f"raw T x, {_SHAPE}", "float64 sum", f"sum = 0; {_ROWS} sum += x[at]; }}"),
     "square_sums": Kernel(f"raw float32 x, raw float64 mean, {_SHAPE}", "float64 sum",
                           f"sum = 0; {_ROWS} const double d = x[at] - mean[channel]; sum += d * d; }}"),
@@ -167,8 +171,8 @@ class CudaOps:
         self.xp = cupy
         self.kernels = {name: cupy.ElementwiseKernel(*kernel, f"tinyconv_{name}") for name, kernel in KERNELS.items()}
         self.ops = {op.__name__: op for op in (
-            self.act, self.act_grad, self.bias_grad, self.bn_stats, self.bn_apply, self.bn_grad, self.dropout,
-            self.droppath, self.conv_dx, self.maxpool, self.maxpool_grad, self.sgd, self.adam)}
+            self.act, self.act_grad, self.bias_grad, self.bn_stats, self.bn_running, self.bn_apply, self.bn_grad,
+            self.dropout, self.droppath, self.conv_dx, self.maxpool, self.maxpool_grad, self.sgd, self.adam)}
 
     # -- elementwise
 
@@ -234,6 +238,10 @@ class CudaOps:
         mean = self._sum("row_sums", [x])[0] / rows
         var = self._sum("square_sums", [x], [mean])[0] / rows
         return mean.astype(x.dtype), var.astype(x.dtype)
+
+    def bn_running(self, xp, a, mean, var, running_mean, running_var):
+        unbias = a["rows"] / max(a["rows"] - 1, 1)
+        self.kernels["bn_running"](mean, var, a["momentum"], unbias, running_mean, running_var)
 
     def bn_apply(self, xp, a, x, mean, var, gamma, beta):
         return self.kernels["bn_apply"](x, mean, var, gamma, beta, a["eps"])

@@ -75,8 +75,10 @@ class Feed:
             self._there[name].set(self._pinned[name], stream=self._stream)
         self._copied.record(self._stream)
         now.wait_event(self._copied)
-        yield self._there
-        self._used.record(now)
+        try:
+            yield self._there
+        finally:
+            self._used.record(now)
 
 
 def device() -> CupyDevice:

@@ -57,6 +57,7 @@ class Prepared:
         last = len(self.plan.steps) if last is None else last
         begin = time.perf_counter()
         self.session.run(first, last, self.x, self.labels, self.moments, lr=0.0)
+        self.session.wait()
         return time.perf_counter() - begin
 
     def steps(self) -> list[float]:
