@@ -266,13 +266,18 @@ static void transform_outputs(const work *w, int64_t q0, int64_t q1) {
     const int64_t column = w->group * p->g.kg + q0 * nr;
     const float *m = (const float *)(w->own + p->m_at);
     float *const dump = (float *)(w->own + p->dump_at);
-    const tc_finish *after = tc_finish_after(w->finish, 1);
+    const tc_finish *after = tc_finish_after(w->finish, 1), *clip = tc_finish_clip(after);
+    const float *add = clip ? clip->add : NULL;
     tc_tile at = tc_tile_at(&p->t, w->first);
     for (int64_t i = 0; i < w->count; i++, tc_tile_next(&p->t, &at)) {
         float *pixel[16];
+        const float *add_pixel[16];
         tc_tile_outputs(&p->t, at, w->y, dump, pixel);
-        p->t.isa->output(m + i * p->m_pitch, p->m_step, w->finish->bias, column, channels, pixel);
-        if (after) {
+        if (add)
+            tc_tile_outputs(&p->t, at, (float *)add, dump, (float **)add_pixel);
+        p->t.isa->output(m + i * p->m_pitch, p->m_step, w->finish->bias, column, channels, pixel,
+                         add ? add_pixel : NULL, clip);
+        if (after && !clip) {
             int64_t inside = 0;
             for (int64_t j = 0; j < p->t.m * p->t.m; j++)
                 if (pixel[j] != dump)

@@ -48,7 +48,7 @@ TC_INLINE void dw_tap(const int P, const int S, const float *x, int64_t step, co
 }
 
 TC_INLINE void dw_tile(const int P, const int S, const int DENSE, const tc_depthwise_rows *d, int64_t x_at,
-                       int64_t w_at, const float *bias, float *y, int64_t y_step) {
+                       int64_t w_at, const float *bias, float *y, int64_t y_step, const tc_finish *clip) {
     const int64_t step = d->step * TC_LANES, tap = DENSE ? TC_LANES : d->tap * TC_LANES;
     tc_vec acc[DW_COLUMNS];
 #pragma GCC unroll 8
@@ -69,17 +69,18 @@ TC_INLINE void dw_tile(const int P, const int S, const int DENSE, const tc_depth
     __asm__ volatile("" : "+r"(y_step)); /* addresses in y are not worth registers before */
 #pragma GCC unroll 8
     for (int p = 0; p < P; p++, y += y_step)
-        tc_store(y, acc[p]);
+        tc_store(y, clip ? finish_vector(*clip, y, acc[p]) : acc[p]);
 }
 
-typedef void dw_function(const tc_depthwise_rows *, int64_t, const float *, float *, int64_t);
+typedef void dw_function(const tc_depthwise_rows *, int64_t, const float *, float *, int64_t, const tc_finish *);
 
 #define DW_TILE(S, DENSE, P)                                                                                          \
     static __attribute__((noinline)) void dw_##P##_##S##_##DENSE(const tc_depthwise_rows *d, int64_t at,              \
-                                                                 const float *bias, float *y, int64_t y_step) {       \
+                                                                 const float *bias, float *y, int64_t y_step,         \
+                                                                 const tc_finish *clip) {                             \
         for (int64_t g = 0; g < d->groups; g++)                                                                       \
             for (int64_t l = 0; l < TC_LANES; l += TC_WIDTH, y += TC_WIDTH) {                                         \
-                dw_tile(P, S, DENSE, d, at + g * d->x_group + l, g * d->w_group + l, bias, y, y_step);                \
+                dw_tile(P, S, DENSE, d, at + g * d->x_group + l, g * d->w_group + l, bias, y, y_step, clip);          \
                 bias += bias ? TC_WIDTH : 0;                                                                          \
             }                                                                                                         \
     }
@@ -95,12 +96,13 @@ static dw_function *const dw_table[4][DW_COLUMNS] = {DW_KINDS(DW_TABLE)};
 static void depthwise_forward(const tc_depthwise_rows *d, int64_t count, const float *bias, float *y, int64_t y_step,
                               const tc_finish *finish) {
     dw_function *const *table = dw_table[dw_kind(d)];
+    const tc_finish *clip = tc_finish_clip(finish);
     const int64_t tiles = (count + DW_COLUMNS - 1) / DW_COLUMNS, columns = tiles ? count / tiles : 0;
     int64_t wider = count - columns * tiles; /* so many tiles are wider by a column */
     for (int64_t p = 0, size; p < count; p += size) {
         size = columns + (wider-- > 0);
-        table[size - 1](d, p * d->step * TC_LANES, bias, y + p * y_step, y_step);
-        if (finish) {
+        table[size - 1](d, p * d->step * TC_LANES, bias, y + p * y_step, y_step, clip);
+        if (finish && !clip) {
             float *out[DW_COLUMNS];
             for (int64_t i = 0; i < size; i++)
                 out[i] = y + (p + i) * y_step;

@@ -5,15 +5,24 @@
 #include "finish_isa.h"
 #include "map_elem.h"
 
+/* What is to be stored at `y` instead of v, by one that clips. */
+static inline __attribute__((always_inline)) mvf finish_vector(tc_finish f, const float *y, mvf v) {
+    if (f.add)
+        v += mv_load(f.add + (y - f.y));
+    return mv_clip(v, f.low, f.high);
+}
+
 static inline __attribute__((always_inline)) void finish_rows(const int kind, const tc_finish *f, int64_t m, int64_t n,
                                                               float *const *out, int64_t column) {
-    for (int64_t r = 0; r < m; r++) {
+    for (int64_t r = 0, rows; r < m; r += rows) {
+        for (rows = 1; r + rows < m && out[r + rows] == out[r + rows - 1] + n;) /* rows behind each other are one */
+            rows++;
         float *y = out[r] + column;
         const float *add = f->add ? f->add + (y - f->y) : NULL;
-        MAP_LANES(n, j, lanes) {
-            const mvf v = map_get(y + j, lanes, 0);
-            map_put(y + j, map_activation(kind, add ? v + map_get(add + j, lanes, 0) : v, f->a), lanes);
-        }
+        if (add)
+            MAP_BINARY(rows * n, y, add, y, v, w, map_activation(kind, v + w, f->a));
+        else
+            MAP_UNARY(rows * n, y, y, v, map_activation(kind, v, f->a));
     }
 }
 

@@ -69,7 +69,18 @@ TC_INLINE void tc_copy_part(float *to, const float *from, int64_t n) {
 /* ------------------------------------------------------------------ rows: A through row pointers */
 /* out[r][column + j] (+)= the sums of column j, j < n. Rows of less than whole vectors go by way of a copy. */
 TC_INLINE void store_tile(const int R, const int V, int64_t n, int add, tc_vec acc[TC_ROWS][TC_VECTORS],
-                          float *const *out, int64_t column) {
+                          float *const *out, int64_t column, const tc_finish *clip) {
+    if (clip) { /* whole vectors */
+        const tc_finish f = *clip;
+#pragma GCC unroll 16
+        for (int r = 0; r < R; r++)
+#pragma GCC unroll 4
+            for (int v = 0; v < V; v++) {
+                float *c = out[r] + column + v * TC_WIDTH;
+                tc_store(c, finish_vector(f, c, add ? acc[r][v] + tc_load(c) : acc[r][v]));
+            }
+        return;
+    }
     if (n == V * TC_WIDTH) {
 #pragma GCC unroll 16
         for (int r = 0; r < R; r++)
@@ -132,7 +143,8 @@ enum { TC_AHEAD = 64 };
 
 /* V vectors of a panel, as many as hold n columns, R rows. */
 TC_INLINE void rows_tile(const int R, const int V, int64_t n, const float *const *row, int64_t runs, const tc_run *run,
-                         const float *b, const float *init, int add, float *const *out, int64_t column) {
+                         const float *b, const float *init, int add, float *const *out, int64_t column,
+                         const tc_finish *clip) {
     tc_vec acc[TC_ROWS][TC_VECTORS];
 #pragma GCC unroll 16
     for (int r = 0; r < R; r++)
@@ -163,19 +175,20 @@ TC_INLINE void rows_tile(const int R, const int V, int64_t n, const float *const
         for (; i < len; i++, p += TC_PANEL)
             rows_step(R, V, a, i, p, acc);
     }
-    store_tile(R, V, n, add, acc, out, column);
+    store_tile(R, V, n, add, acc, out, column, clip);
 }
 
 #define ROWS_TILE(R, V)                                                                                               \
     static __attribute__((noinline)) void rows_##R##_##V(int64_t n, const float *const *row, int64_t runs,            \
                                                          const tc_run *run, const float *b, const float *init,        \
-                                                         int add, float *const *out, int64_t column) {                \
-        rows_tile(R, V, n, row, runs, run, b, init, add, out, column);                                                \
+                                                         int add, float *const *out, int64_t column,                  \
+                                                         const tc_finish *clip) {                                     \
+        rows_tile(R, V, n, row, runs, run, b, init, add, out, column, clip);                                          \
     }
 TC_TILES(ROWS_TILE)
 
 typedef void rows_function(int64_t, const float *const *, int64_t, const tc_run *, const float *, const float *, int,
-                           float *const *, int64_t);
+                           float *const *, int64_t, const tc_finish *);
 #define ROWS_NAME(R, V) [R - 1] = rows_##R##_##V,
 static rows_function *const rows_table[TC_VECTORS][TC_ROWS] = TC_TILE_TABLE(ROWS_NAME);
 
@@ -189,6 +202,8 @@ static void gemm_rows(int64_t m, int64_t n, const float *const *row, int64_t run
         init = first;
     }
     rows_function *const *table = rows_table[(n - 1) / TC_WIDTH];
+    const tc_finish *clip = n % TC_WIDTH ? NULL : tc_finish_clip(finish);
+    const int64_t all = m;
     /* As long a part of a panel as this one, from afar: a share with every tile, if there are enough of them. */
     const int64_t lines = runs ? (run[runs - 1].b + run[runs - 1].len - run[0].b) * TC_PANEL / 16 : 0;
     const int64_t share = next && m >= 4 * TC_ROWS ? lines / (m / TC_ROWS) + 1 : 0;
@@ -196,10 +211,10 @@ static void gemm_rows(int64_t m, int64_t n, const float *const *row, int64_t run
         rows = tc_tile_rows(m);
         for (int64_t i = 0; i < share; i++, next += 16)
             __builtin_prefetch(next, 0, 2);
-        table[rows - 1](n, row, runs, run, b, init, add, out, column);
-        if (finish)
-            tc_finish_rows(finish, rows, n, out, column);
+        table[rows - 1](n, row, runs, run, b, init, add, out, column, clip);
     }
+    if (finish && !clip)
+        tc_finish_rows(finish, all, n, out - all, column);
 }
 
 /* ------------------------------------------------------------------ cols: A contiguous per step of the reduction */
@@ -243,7 +258,7 @@ TC_INLINE void cols_tile(const int R, const int V, const int pointers, int64_t n
 #pragma GCC unroll 16
     for (int r = 0; r < R; r++)
         out[r] = c + r * ldc;
-    store_tile(R, V, n, add, acc, out, 0);
+    store_tile(R, V, n, add, acc, out, 0, NULL);
 }
 
 #define COLS_TILE(R, V)                                                                                               \

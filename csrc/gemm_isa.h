@@ -21,7 +21,7 @@ typedef struct {
      *           + sum over runs, i < len of row[r][run.a + i] * b[(run.b + i) * panel + j]
      * for r < m, j < n <= panel. init holds n floats.
      * `next`, or NULL: the part of a panel that the call after this one reads, fetched meanwhile.
-     * `finish`, or NULL: what is then done to each tile of `out`. */
+     * `finish`, or NULL: what is then done to `out`. */
     void (*rows_form)(int64_t m, int64_t n, const float *const *row, int64_t runs, const tc_run *run, const float *b,
                       const float *init, int add, float *const *out, int64_t column, const float *next,
                       const tc_finish *finish);

@@ -126,6 +126,8 @@ typedef struct {
     int64_t step, panel;
     float *const *at;
     const tc_patch *patch;
+    const float *bias, *const *add; /* of outputs, all of which may be NULL */
+    const tc_finish *clip;
 } wino_side;
 
 TC_INLINE float *wino_place(wino_side s, int i) { return s.at ? s.at[i] : s.base + i * s.step; }
@@ -136,9 +138,18 @@ TC_INLINE const float *wino_pixel(wino_side s, int y, int x, int n) {
 
 TC_INLINE int wino_outside(wino_side s, int x) { return s.patch && (x < s.patch->first || x >= s.patch->end); }
 
+/* Output i, channels t and on. */
+TC_INLINE tc_vec wino_finished(wino_side to, int i, int64_t t, tc_vec v) {
+    if (to.bias)
+        v += tc_load(to.bias + t);
+    if (to.clip)
+        v = mv_clip(to.add ? v + tc_load(to.add[i] + t) : v, to.clip->low, to.clip->high);
+    return v;
+}
+
 /* One vector of channels, `f` floats behind where they stand and `t` behind where they go: columns, then rows. */
 TC_INLINE void wino_vector(wino_1d *transform, const int in, const int out, wino_side from, int64_t f, wino_side to,
-                           int64_t t, const float *bias) {
+                           int64_t t) {
     tc_vec between[6][6], a[6], b[6];
 #pragma GCC unroll 1 /* the tile has more vectors than there are registers: less code is all there is to gain */
     for (int x = 0; x < in; x++) {
@@ -161,7 +172,7 @@ TC_INLINE void wino_vector(wino_1d *transform, const int in, const int out, wino
         transform(between[y], b);
 #pragma GCC unroll 6
         for (int x = 0; x < out; x++)
-            tc_store(wino_place(to, y * out + x) + t, bias ? b[x] + tc_load(bias + t) : b[x]);
+            tc_store(wino_place(to, y * out + x) + t, wino_finished(to, y * out + x, t, b[x]));
     }
 }
 
@@ -172,10 +183,10 @@ TC_INLINE int64_t wino_channel(wino_side s, int64_t j) {
 
 /* All vectors; what is left of less than one is copied into one and out of it. */
 TC_INLINE void wino_channels(wino_1d *transform, const int in, const int out, wino_side from, int64_t f, wino_side to,
-                             int64_t t, const float *bias, int64_t count) {
+                             int64_t t, int64_t count) {
     int64_t j = 0;
     for (; j + TC_WIDTH <= count; j += TC_WIDTH)
-        wino_vector(transform, in, out, from, f + j, to, t + wino_channel(to, j), bias);
+        wino_vector(transform, in, out, from, f + j, to, t + wino_channel(to, j));
     if (j == count)
         return;
     float x[36 * TC_WIDTH] __attribute__((aligned(64))) = {0}, y[36 * TC_WIDTH] __attribute__((aligned(64)));
@@ -183,12 +194,18 @@ TC_INLINE void wino_channels(wino_1d *transform, const int in, const int out, wi
         if (!wino_outside(from, i % in))
             tc_copy_part(x + i * TC_WIDTH, wino_pixel(from, i / in, i % in, in) + f + j, count - j);
     wino_vector(transform, in, out, (wino_side){.base = x, .step = TC_WIDTH}, 0,
-                (wino_side){.base = y, .step = TC_WIDTH}, 0, NULL);
+                (wino_side){.base = y, .step = TC_WIDTH}, 0);
     for (int i = 0; i < out * out; i++) {
         float *at = wino_place(to, i) + t + wino_channel(to, j);
-        if (bias)
-            for (int64_t l = 0; l < count - j; l++)
-                y[i * TC_WIDTH + l] += bias[t + j + l];
+        for (int64_t l = 0; l < count - j; l++) {
+            float *v = y + i * TC_WIDTH + l;
+            if (to.bias)
+                *v += to.bias[t + j + l];
+            if (to.clip && to.add)
+                *v += to.add[i][t + j + l];
+            if (to.clip)
+                *v = *v < to.clip->low ? to.clip->low : *v > to.clip->high ? to.clip->high : *v;
+        }
         if (to.at)
             tc_copy_part(at, y + i * TC_WIDTH, count - j);
         else
@@ -200,27 +217,28 @@ TC_INLINE void wino_channels(wino_1d *transform, const int in, const int out, wi
     static void wino_input_##M(const tc_patch *d, int64_t first, int64_t count, float *v, int64_t panel,              \
                                int64_t step) {                                                                        \
         const wino_side to = {.base = v, .step = step, .panel = panel};                                               \
-        wino_channels(input_##M, M + 2, M + 2, (wino_side){.patch = d}, first, to, 0, NULL, count);                   \
+        wino_channels(input_##M, M + 2, M + 2, (wino_side){.patch = d}, first, to, 0, count);                         \
     }                                                                                                                 \
     static void wino_output_##M(const float *m, int64_t step, const float *bias, int64_t first, int64_t count,        \
-                                float *const *y) {                                                                    \
-        const wino_side from = {.base = (float *)m, .step = step}, to = {.at = y};                                    \
-        if (bias)                                                                                                     \
-            wino_channels(output_##M, M + 2, M, from, 0, to, first, bias, count);                                     \
+                                float *const *y, const float *const *add, const tc_finish *clip) {                    \
+        const wino_side from = {.base = (float *)m, .step = step};                                                    \
+        if (clip)                                                                                                     \
+            wino_channels(output_##M, M + 2, M, from, 0, (wino_side){.at = y, .bias = bias, .add = add, .clip = clip},\
+                          first, count);                                                                              \
         else                                                                                                          \
-            wino_channels(output_##M, M + 2, M, from, 0, to, first, NULL, count);                                     \
+            wino_channels(output_##M, M + 2, M, from, 0, (wino_side){.at = y, .bias = bias}, first, count);           \
     }                                                                                                                 \
     static void wino_weights_##M(float *u, int64_t step, int64_t count) {                                             \
         const wino_side side = {.base = u, .step = step};                                                             \
-        wino_channels(weights_##M, 3, M + 2, side, 0, side, 0, NULL, count);                                          \
+        wino_channels(weights_##M, 3, M + 2, side, 0, side, 0, count);                                                \
     }                                                                                                                 \
     static void wino_output_grad_##M(const tc_patch *dy, int64_t first, int64_t count, float *z, int64_t step) {      \
         const wino_side to = {.base = z, .step = step};                                                               \
-        wino_channels(output_grad_##M, M, M + 2, (wino_side){.patch = dy}, first, to, 0, NULL, count);                \
+        wino_channels(output_grad_##M, M, M + 2, (wino_side){.patch = dy}, first, to, 0, count);                      \
     }                                                                                                                 \
     static void wino_weights_grad_##M(const float *du, int64_t step, int64_t count, float *const *dg) {               \
         const wino_side from = {.base = (float *)du, .step = step};                                                   \
-        wino_channels(weights_grad_##M, M + 2, 3, from, 0, (wino_side){.at = dg}, 0, NULL, count);                    \
+        wino_channels(weights_grad_##M, M + 2, 3, from, 0, (wino_side){.at = dg}, 0, count);                          \
     }
 WINO_TRANSFORMS(4)
 WINO_TRANSFORMS(2)

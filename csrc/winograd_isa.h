@@ -2,7 +2,7 @@
 #ifndef TINYCONV_WINOGRAD_ISA_H
 #define TINYCONV_WINOGRAD_ISA_H
 
-#include <stdint.h>
+#include "finish_isa.h"
 
 /* A square of pixels: pixel x of row y stands at row[y] + x * pitch. Columns outside [first, end) are zeros and not
  * read; rows outside the map point to zeros. */
@@ -19,8 +19,10 @@ typedef struct {
     /* v[e][j] = (Bt d B)[e][first + j], j < count; d: n x n pixels. `panel`: floats from a gemm's panel of channels to
      * the next in v */
     void (*input)(const tc_patch *d, int64_t first, int64_t count, float *v, int64_t panel, int64_t step);
-    /* y[i][first + j] = (At m A)[i][j] + bias[first + j], j < count; y: m x m pixels; bias or NULL */
-    void (*output)(const float *m, int64_t step, const float *bias, int64_t first, int64_t count, float *const *y);
+    /* y[i][first + j] = (At m A)[i][j] + bias[first + j], j < count; y: m x m pixels; bias or NULL;
+     * `clip`, or NULL: then add[i][first + j] is added, unless add is NULL, and the sum clipped */
+    void (*output)(const float *m, int64_t step, const float *bias, int64_t first, int64_t count, float *const *y,
+                   const float *const *add, const tc_finish *clip);
     /* u[e][j] = (G g Gt)[e][j], j < count, a multiple of vectors; the taps of g stand in u's first nine points */
     void (*weights)(float *u, int64_t step, int64_t count);
     /* z[e][j] = (A dy At)[e][first + j], j < count: the transpose of `output` */
