@@ -5,9 +5,6 @@ from __future__ import annotations
 from .tape import Buffer, Step
 from .uses import Uses, replaced
 
-# An exponential of a position's few channels costs as much as of a whole vector: one pass over all outputs is faster.
-COSTLY, NARROW = ("elu", "gelu", "silu", "sigmoid", "tanh"), 16
-
 
 def convolutions(steps: list[Step], keep: set[int]) -> list[Step]:
     """conv with batch normalisation by running statistics, a tensor added and an activation behind it, in this order
@@ -34,9 +31,9 @@ def _followers(uses: Uses, place: int, taken) -> tuple[list[int], Step | None, B
     """(places of the steps to fuse, the normalisation, what is added, the activation) behind the convolution there."""
     places, norm, add, act = [place], None, None, None
 
-    def follower(op: str, wanted=lambda step: True) -> Step | None:
+    def follower(op: str) -> Step | None:
         at = uses.only_reader(uses.steps[places[-1]].outputs[0], op)
-        if at is None or at in taken or not wanted(uses.steps[at]):
+        if at is None or at in taken:
             return None
         places.append(at)
         return uses.steps[at]
@@ -49,7 +46,7 @@ def _followers(uses: Uses, place: int, taken) -> tuple[list[int], Step | None, B
     if total is not None:
         a, b = total.inputs
         add = b if a.id == y.id else a
-    act = follower("act", lambda s: s.attrs["kind"] not in COSTLY or y.shape[-1] >= NARROW)
+    act = follower("act")
     return places, norm, add, act
 
 
