@@ -5,6 +5,8 @@
 #include "ranges.h"
 #include "tinyconv.h"
 
+enum { BLOCK = 2048 };      /* floats that two bodies work on one after the other: they stay in L1 */
+
 /* Rough floating-point operations an element beside the bytes it moves. */
 static double act_cost(int kind) {
     const int plain = kind == TC_RELU || kind == TC_RELU6 || kind == TC_LEAKY || kind == TC_HSWISH ||
@@ -23,6 +25,27 @@ void tc_act_grad(int kind, int64_t n, float a, const float *saved, const float *
     const double cost = kind == TC_GELU || kind == TC_SILU ? 40 : 12;
     threads = tc_threads_for(threads, (double)n * cost);
     TC_RANGES(threads, n, TC_GRAIN, low, high, isa->map.act_grad(kind, high - low, a, saved + low, dy + low, dx + low));
+}
+
+static void add_act_range(const struct tc_isa *isa, int kind, int64_t n, float a, const float *x, const float *z,
+                          float *y) {
+    for (int64_t low = 0; low < n; low += BLOCK) {
+        const int64_t m = n - low < BLOCK ? n - low : BLOCK;
+        isa->map.add(m, x + low, z + low, y + low);
+        isa->map.act(kind, m, a, y + low, y + low);
+    }
+}
+
+void tc_add_act(int kind, int64_t n, float a, const float *x, const float *z, float *y, int threads) {
+    const struct tc_isa *isa = tc_isa_now();
+    threads = tc_threads_for(threads, (double)n * (4 + act_cost(kind)));
+    TC_RANGES(threads, n, TC_GRAIN, low, high, add_act_range(isa, kind, high - low, a, x + low, z + low, y + low));
+}
+
+void tc_add_act_grad(int64_t n, const tc_incoming *in, float *dx, int threads) {
+    const struct tc_isa *isa = tc_isa_now();
+    threads = tc_threads_for(threads, 16.0 * (double)n);
+    TC_RANGES(threads, n, TC_GRAIN, low, high, isa->map.act_grad_of(in, low, high - low, dx));
 }
 
 void tc_prelu(int64_t rows, int64_t c, const float *x, const float *a, float *y, int threads) {

@@ -35,11 +35,6 @@ typedef struct {
     void (*prelu)(int64_t rows, int64_t c, const float *x, const float *a, float *y);
     void (*prelu_grad)(int64_t rows, int64_t c, const float *x, const float *a, const float *dy, float *dx);
     void (*input)(int64_t rows, int64_t c, int is_uint8, const void *x, const float *mean, const float *std, float *y);
-    void (*bn_apply)(int64_t rows, int64_t c, float eps, const float *x, const float *mean, const float *var,
-                     const float *gamma, const float *beta, float *y);
-    void (*bn_grad)(int64_t rows, int64_t c, float eps, double count, const float *x, const float *dy,
-                    const float *mean, const float *var, const float *gamma, const float *dgamma, const float *dbeta,
-                    float *dx);
     void (*gn_apply)(int64_t rows, int64_t c, const float *x, const float *mean, const float *scale,
                      const float *shift, float *y);
     void (*gn_grad)(int64_t rows, int64_t c, const float *x, const float *dy, const float *mean, const float *scale,
@@ -49,13 +44,18 @@ typedef struct {
                      const float *dy, float *dx);
     /* map_sums.h: over the rows, a double a channel */
     void (*sum_rows)(int64_t rows, int64_t c, const float *x, double *sum);
-    void (*bn_stats)(int64_t rows, int64_t c, const float *x, double *mean, double *squares);   /* about that mean */
-    void (*bn_sums)(int64_t rows, int64_t c, const float *x, const float *dy, const float *mean,
-                    double *dy_x, double *dy_1);                             /* dy (x - mean), dy */
     void (*prelu_sums)(int64_t rows, int64_t c, const float *x, const float *dy, double *da);
     void (*product_sums)(int64_t rows, int64_t c, const float *a, const float *b, double *sum);
     void (*mul_sums)(int64_t rows, int64_t c, const float *a, const float *b, float *sum);
     double (*dot)(int64_t n, const float *a, const float *b);
+    /* map_bn.h: rows [low, high), except in act_grad_of floats from `at` on; sums are a double a channel */
+    void (*bn_stats)(int64_t rows, int64_t c, const float *x, double *mean, double *squares);   /* about that mean */
+    void (*bn_act)(const tc_bn_forward *b, int64_t low, int64_t high, float *y);
+    void (*bn_sums)(const tc_bn_backward *b, const float *scale, int64_t low, int64_t high, double *g_x, double *g_1);
+    void (*bn_grad)(const tc_bn_backward *b, const float *scale, const float *shift, const float *slope, int64_t low,
+                    int64_t high, float *dx);
+    void (*act_grad_of)(const tc_incoming *in, int64_t at, int64_t n, float *dx);
+    void (*act_sums)(const tc_incoming *in, int64_t low, int64_t high, int64_t c, float *dx, double *sum);
     /* map_ln.h; sums: dgamma, dbeta; lanes: 2 c floats */
     void (*ln)(int64_t rows, int64_t c, float eps, const float *x, const float *gamma, const float *beta, float *y);
     void (*ln_grad)(int64_t rows, int64_t c, float eps, const float *x, const float *dy, const float *gamma, float *dx,

@@ -128,47 +128,6 @@ static inline void map_affine_columns(map_columns m, int64_t rows, int64_t c, co
     }
 }
 
-static void map_bn_apply(int64_t rows, int64_t c, float eps, const float *x, const float *mean, const float *var,
-                         const float *gamma, const float *beta, float *y) {
-    float centre[MAP_WIDE], scale[MAP_WIDE], shift[MAP_WIDE];
-    MAP_COLUMNS(c, m) {
-        map_widen(m, mean, centre);
-        map_widen(m, beta, shift);
-        for (int64_t i = 0; i < m.width; i++)
-            scale[i] = (float)(gamma[m.at + i] / sqrt((double)var[m.at + i] + eps));
-        for (int64_t i = m.width; i < m.width * m.repeat; i++)
-            scale[i] = scale[i - m.width];
-        map_affine_columns(m, rows, c, x, centre, scale, shift, y);
-    }
-}
-
-/* dx = gamma/sigma (dy - dbeta/count - (x - mean)/sigma dgamma/count) */
-static void map_bn_grad(int64_t rows, int64_t c, float eps, double count, const float *x, const float *dy,
-                        const float *mean, const float *var, const float *gamma, const float *dgamma,
-                        const float *dbeta, float *dx) {
-    float centre[MAP_WIDE], scale[MAP_WIDE], shift[MAP_WIDE], slope[MAP_WIDE];
-    MAP_COLUMNS(c, m) {
-        map_widen(m, mean, centre);
-        for (int64_t i = 0; i < m.width; i++) {
-            const int64_t j = m.at + i;
-            const double inverse = 1 / sqrt((double)var[j] + eps);
-            scale[i] = (float)(gamma[j] * inverse);
-            shift[i] = (float)(dbeta[j] / count);
-            slope[i] = (float)(dgamma[j] * inverse / count);
-        }
-        for (int64_t i = m.width; i < m.width * m.repeat; i++) {
-            scale[i] = scale[i - m.width];
-            shift[i] = shift[i - m.width];
-            slope[i] = slope[i - m.width];
-        }
-        MAP_STRIPS(m, rows, c, o, wide) {
-#pragma GCC ivdep
-            for (int64_t i = 0; i < wide; i++)
-                dx[o + i] = scale[i] * ((dy[o + i] - shift[i]) - (x[o + i] - centre[i]) * slope[i]);
-        }
-    }
-}
-
 /* y = (x - mean) scale + shift */
 static void map_gn_apply(int64_t rows, int64_t c, const float *x, const float *mean, const float *scale,
                          const float *shift, float *y) {

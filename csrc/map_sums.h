@@ -63,25 +63,6 @@ static void map_block_squares(map_columns m, int64_t c, int64_t low, int64_t hig
     }
 }
 
-/* s += dy (x - centre), s1 += dy */
-static void map_block_bn(map_columns m, int64_t c, int64_t low, int64_t high, const float *x, const float *dy,
-                         const float *restrict centre, float *restrict s, float *restrict s1) {
-    MAP_FOUR_STRIPS(m, c, low, high, o, step, wide) {
-        const float *p = x + o, *q = p + 2 * step, *g = dy + o, *h = g + 2 * step;
-        for (int64_t i = 0; i < wide; i++) {
-            const float a0 = p[i] - centre[i], a1 = p[i + step] - centre[i];
-            const float a2 = q[i] - centre[i], a3 = q[i + step] - centre[i];
-            s[i] += (g[i] * a0 + g[i + step] * a1) + (h[i] * a2 + h[i + step] * a3);
-            s1[i] += (g[i] + g[i + step]) + (h[i] + h[i + step]);
-        }
-    } else {
-        for (int64_t i = 0; i < wide; i++) {
-            s[i] += dy[o + i] * (x[o + i] - centre[i]);
-            s1[i] += dy[o + i];
-        }
-    }
-}
-
 /* s += a b */
 static void map_block_product(map_columns m, int64_t c, int64_t low, int64_t high, const float *a, const float *b,
                               float *restrict s) {
@@ -123,59 +104,6 @@ static void map_sum_rows(int64_t rows, int64_t c, const float *x, double *sum) {
             map_block_sum(m, c, low, high, x, s);
             map_fold(m, s, sum + m.at);
         }
-}
-
-/* The mean of a block, then the squares about it while the block is still in L1; blocks merged as Chan, Golub and
- * LeVeque (1979): delta = mean_b - mean; squares += squares_b + delta^2 n n_b / (n + n_b). */
-static void map_bn_stats(int64_t rows, int64_t c, const float *x, double *mean, double *squares) {
-    float s[MAP_WIDE], s2[MAP_WIDE], centre[MAP_WIDE];
-    double sum[MAP_WIDE], sum2[MAP_WIDE];
-    memset(mean, 0, (size_t)c * sizeof *mean);
-    memset(squares, 0, (size_t)c * sizeof *squares);
-    MAP_COLUMNS(c, m) {
-        const int64_t lanes = m.width * m.repeat;
-        MAP_BLOCKS(rows, map_block_rows(m), low, high) {
-            const double now = (double)(high - low), each = 1 / now, share = now / (double)high;
-            const double weight = (double)low * share;
-            map_clear(lanes, s);
-            map_block_sum(m, c, low, high, x, s);
-            memset(sum, 0, sizeof *sum * (size_t)m.width);
-            map_fold(m, s, sum);
-            for (int64_t i = 0; i < m.width; i++)
-                centre[i] = (float)(sum[i] * each);
-            for (int64_t i = m.width; i < lanes; i++)
-                centre[i] = centre[i - m.width];
-            map_clear(lanes, s);
-            map_clear(lanes, s2);
-            map_block_squares(m, c, low, high, x, centre, s, s2);
-            memset(sum, 0, sizeof *sum * (size_t)m.width);
-            memset(sum2, 0, sizeof *sum2 * (size_t)m.width);
-            map_fold(m, s, sum);
-            map_fold(m, s2, sum2);
-            for (int64_t i = 0; i < m.width; i++) {
-                const double off = sum[i] * each, delta = centre[i] + off - mean[m.at + i];
-                mean[m.at + i] += delta * share;
-                squares[m.at + i] += (sum2[i] - sum[i] * off) + delta * delta * weight;
-            }
-        }
-    }
-}
-
-static void map_bn_sums(int64_t rows, int64_t c, const float *x, const float *dy, const float *mean,
-                        double *dy_x, double *dy_1) {
-    float s[MAP_WIDE], s1[MAP_WIDE], centre[MAP_WIDE];
-    memset(dy_x, 0, (size_t)c * sizeof *dy_x);
-    memset(dy_1, 0, (size_t)c * sizeof *dy_1);
-    MAP_COLUMNS(c, m) {
-        map_widen(m, mean, centre);
-        MAP_BLOCKS(rows, map_block_rows(m), low, high) {
-            map_clear(m.width * m.repeat, s);
-            map_clear(m.width * m.repeat, s1);
-            map_block_bn(m, c, low, high, x, dy, centre, s, s1);
-            map_fold(m, s, dy_x + m.at);
-            map_fold(m, s1, dy_1 + m.at);
-        }
-    }
 }
 
 static void map_prelu_sums(int64_t rows, int64_t c, const float *x, const float *dy, double *da) {

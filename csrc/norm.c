@@ -5,7 +5,10 @@
 #include "ranges.h"
 #include "tinyconv.h"
 
-int64_t tc_bn_scratch(int64_t rows, int64_t c) { return tc_parts_of(rows, c) * c * 2 * (int64_t)sizeof(double); }
+/* two sums a part and channel, and three factors a channel */
+int64_t tc_bn_scratch(int64_t rows, int64_t c) {
+    return c * (tc_parts_of(rows, c) * 2 * (int64_t)sizeof(double) + 3 * (int64_t)sizeof(float));
+}
 
 /* ------------------------------------------------------------------ statistics */
 static void stats_parts(const struct tc_isa *isa, int64_t low, int64_t high, int64_t parts, int64_t rows, int64_t c,
@@ -46,37 +49,54 @@ void tc_bn_fold(int64_t k, int64_t n, double eps, const float *w, const float *b
     }
 }
 
-void tc_bn_apply(int64_t rows, int64_t c, float eps, const float *x, const float *mean, const float *var,
-                 const float *gamma, const float *beta, float *y, int threads) {
+void tc_bn_act(const tc_bn_forward *b, float *y, int threads) {
     const struct tc_isa *isa = tc_isa_now();
-    threads = tc_threads_for(threads, 8.0 * (double)(rows * c));
-    TC_RANGES(threads, rows, 16, low, high,
-              isa->map.bn_apply(high - low, c, eps, x + low * c, mean, var, gamma, beta, y + low * c));
+    threads = tc_threads_for(threads, (b->residual ? 12.0 : 8.0) * (double)(b->rows * b->c));
+    TC_RANGES(threads, b->rows, 16, low, high, isa->map.bn_act(b, low, high, y));
 }
 
 /* ------------------------------------------------------------------ gradients */
-static void grad_parts(const struct tc_isa *isa, int64_t low, int64_t high, int64_t parts, int64_t rows, int64_t c,
-                       const float *x, const float *dy, const float *mean, double *scratch) {
-    TC_ROW_PARTS(low, high, rows, parts, p, r, next)
-        isa->map.bn_sums(next - r, c, x + r * c, dy + r * c, mean, scratch + p * 2 * c, scratch + (p * 2 + 1) * c);
+static void grad_parts(const struct tc_isa *isa, const tc_bn_backward *b, const float *scale, int64_t low, int64_t high,
+                       int64_t parts, double *scratch) {
+    TC_ROW_PARTS(low, high, b->rows, parts, p, r, next)
+        isa->map.bn_sums(b, scale, r, next, scratch + p * 2 * b->c, scratch + (p * 2 + 1) * b->c);
 }
 
-void tc_bn_grad(int64_t rows, int64_t c, float eps, const float *x, const float *dy, const float *mean,
-                const float *var, const float *gamma, float *dx, float *dgamma, float *dbeta, void *scratch,
-                int threads) {
+/* dx = gamma/sigma (g - dbeta/rows - (x - mean)/sigma dgamma/rows) = scale ((g - shift) - (x - mean) slope) */
+void tc_bn_grad(const tc_bn_backward *b, float *dx, float *dgamma, float *dbeta, void *scratch, int threads) {
+    const struct tc_isa *isa = tc_isa_now();
+    const int64_t rows = b->rows, c = b->c, parts = tc_parts_of(rows, c);
+    double *sums = scratch;
+    float *scale = (float *)(sums + parts * c * 2), *shift = scale + c, *slope = shift + c;
+    threads = tc_threads_for(threads, 8.0 * (double)(rows * c));
+    for (int64_t i = 0; i < c; i++)
+        scale[i] = (float)(b->gamma[i] / sqrt((double)b->var[i] + b->eps));
+    TC_RANGES(threads, parts, 1, low, high, grad_parts(isa, b, scale, low, high, parts, sums));
+    tc_merge_sums(parts, 2 * c, sums);
+    for (int64_t i = 0; i < c; i++) {
+        const double inverse = 1 / sqrt((double)b->var[i] + b->eps);
+        dgamma[i] = (float)(sums[i] * inverse);
+        dbeta[i] = (float)sums[c + i];
+        shift[i] = (float)(dbeta[i] / (double)rows);
+        slope[i] = (float)(dgamma[i] * inverse / (double)rows);
+    }
+    TC_RANGES(threads, rows, 16, low, high, isa->map.bn_grad(b, scale, shift, slope, low, high, dx));
+}
+
+static void act_parts(const struct tc_isa *isa, const tc_incoming *in, int64_t low, int64_t high, int64_t parts,
+                      int64_t rows, int64_t c, float *dx, double *scratch) {
+    TC_ROW_PARTS(low, high, rows, parts, p, r, next)
+        isa->map.act_sums(in, r, next, c, dx, scratch + p * c);
+}
+
+void tc_act_bias_grad(int64_t rows, int64_t c, const tc_incoming *in, float *dx, float *db, void *scratch,
+                      int threads) {
     const struct tc_isa *isa = tc_isa_now();
     const int64_t parts = tc_parts_of(rows, c);
     double *sums = scratch;
-    threads = tc_threads_for(threads, 8.0 * (double)(rows * c));
-    TC_RANGES(threads, parts, 1, low, high, grad_parts(isa, low, high, parts, rows, c, x, dy, mean, sums));
-    tc_merge_sums(parts, 2 * c, sums);
-    for (int64_t i = 0; i < c; i++) {
-        dgamma[i] = (float)(sums[i] / sqrt((double)var[i] + eps));
-        dbeta[i] = (float)sums[c + i];
-    }
-    TC_RANGES(threads, rows, 16, low, high,
-              isa->map.bn_grad(high - low, c, eps, (double)rows, x + low * c, dy + low * c, mean, var, gamma, dgamma,
-                               dbeta, dx + low * c));
+    threads = tc_threads_for(threads, 12.0 * (double)(rows * c));
+    TC_RANGES(threads, parts, 1, low, high, act_parts(isa, in, low, high, parts, rows, c, dx, sums));
+    tc_round_sums(parts, c, sums, db);
 }
 
 static void sum_parts(const struct tc_isa *isa, int64_t low, int64_t high, int64_t parts, int64_t rows, int64_t c,

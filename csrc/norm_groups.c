@@ -106,8 +106,11 @@ static void spread_mean(const shape *g, int64_t low, int64_t high, const float *
 
 static void sums_parts(const struct tc_isa *isa, const shape *g, int64_t low, int64_t high, const float *x,
                        const float *dy) {
-    EACH_PART(g, low, high, row, count, sums)
-        isa->map.bn_sums(count, g->c, x + row * g->c, dy + row * g->c, numbers_of(g, u_ / g->parts), sums, sums + g->c);
+    EACH_PART(g, low, high, row, count, sums) {
+        const tc_bn_backward b = {.c = g->c, .x = x + row * g->c, .mean = numbers_of(g, u_ / g->parts),
+                                  .in = {.kind = TC_LINEAR, .dy = dy + row * g->c}};
+        isa->map.bn_sums(&b, NULL, 0, count, sums, sums + g->c);
+    }
 }
 
 /* With u = (x - mean) / sigma over the m = s c/groups values of a group:

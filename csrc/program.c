@@ -51,9 +51,27 @@ KERNEL(bn_fold) {     /* output channels, weights of each */
     (void)r;
 }
 KERNEL(bn_running) { tc_bn_running(I(0), I(1), F(0), P(0), P(1), P(2), P(3)); (void)r; }
-KERNEL(bn_apply) { tc_bn_apply(I(0), I(1), F(0), P(0), P(1), P(2), P(3), P(4), P(5), r->threads); }
+KERNEL(bn_apply) {
+    const tc_bn_forward b = {I(0), I(1), F(0), P(0), P(1), P(2), P(3), P(4), NULL, TC_LINEAR, 0};
+    tc_bn_act(&b, P(5), r->threads);
+}
 KERNEL(bn_grad) {
-    tc_bn_grad(I(0), I(1), F(0), P(0), P(1), P(2), P(3), P(4), P(5), P(6), P(7), r->scratch, r->threads);
+    const tc_bn_backward b = {I(0), I(1), F(0), P(0), P(2), P(3), P(4), NULL, {TC_LINEAR, 0, NULL, P(1), NULL}, NULL};
+    tc_bn_grad(&b, P(5), P(6), P(7), r->scratch, r->threads);
+}
+/* ... and the activation */
+KERNEL(bn_act) {
+    const tc_bn_forward b = {I(0), I(1), F(0), P(0), P(1), P(2), P(3), P(4), P(5), (int)I(2), F(1)};
+    tc_bn_act(&b, P(6), r->threads);
+}
+KERNEL(bn_act_grad) {
+    const tc_incoming in = {(int)I(2), F(1), P(6), P(1), P(7)};
+    const tc_bn_backward b = {I(0), I(1), F(0), P(0), P(2), P(3), P(4), P(5), in, P(11)};
+    tc_bn_grad(&b, P(8), P(9), P(10), r->scratch, r->threads);
+}
+KERNEL(act_bias_grad) {
+    const tc_incoming in = {(int)I(2), F(0), P(0), P(1), P(2)};
+    tc_act_bias_grad(I(0), I(1), &in, P(3), P(4), r->scratch, r->threads);
 }
 static int64_t scratch_ln(const tc_step *s, int t) { (void)t; return tc_ln_scratch(I(0), I(1)); }
 KERNEL(ln) { tc_ln(I(0), I(1), F(0), P(0), P(1), P(2), P(3), r->threads); }
@@ -76,6 +94,11 @@ KERNEL(gn_grad) {
 /* elementwise */
 KERNEL(act) { tc_act((int)I(0), I(1), F(0), P(0), P(1), r->threads); }
 KERNEL(act_grad) { tc_act_grad((int)I(0), I(1), F(0), P(0), P(1), P(2), r->threads); }
+KERNEL(add_act) { tc_add_act((int)I(0), I(1), F(0), P(0), P(1), P(2), r->threads); }
+KERNEL(add_act_grad) {
+    const tc_incoming in = {(int)I(0), F(0), P(0), P(1), P(2)};
+    tc_add_act_grad(I(1), &in, P(3), r->threads);
+}
 KERNEL(prelu) { tc_prelu(I(0), I(1), P(0), P(1), P(2), r->threads); }
 KERNEL(prelu_grad) { tc_prelu_grad(I(0), I(1), P(0), P(1), P(2), P(3), P(4), r->scratch, r->threads); }
 KERNEL(bias_add) { tc_bias_add(I(0), I(1), P(0), P(1), P(2), r->threads); }
@@ -149,7 +172,9 @@ static const tc_kernel kernels[] = {
     ROW(conv, scratch_conv), ROW(conv_post, scratch_conv), ROW(conv_dx, scratch_conv_dx), ROW(conv_dw, scratch_conv_dw), ROW(pack, NULL),
     ROW(maxpool, NULL), ROW(maxpool_grad, NULL), ROW(avgpool, NULL), ROW(avgpool_grad, NULL),
     ROW(resize, NULL), ROW(resize_grad, NULL), ROW(bias_add, NULL),
-    ROW(bn_stats, scratch_rows), ROW(bn_fold, NULL), ROW(bn_running, NULL), ROW(bn_apply, NULL), ROW(bn_grad, scratch_rows),
+    ROW(bn_stats, scratch_rows), ROW(bn_fold, NULL), ROW(bn_running, NULL), ROW(bn_apply, NULL),
+    ROW(bn_grad, scratch_rows), ROW(bn_act, NULL), ROW(bn_act_grad, scratch_rows), ROW(act_bias_grad, scratch_rows),
+    ROW(add_act, NULL), ROW(add_act_grad, NULL),
     ROW(ln, NULL), ROW(ln_grad, scratch_ln), ROW(gn, scratch_gn), ROW(gn_grad, scratch_gn),
     ROW(scale, NULL), ROW(scale_grad, scratch_rows), ROW(lrn, NULL), ROW(lrn_grad, NULL), ROW(bias_grad, scratch_rows),
     ROW(act, NULL), ROW(act_grad, NULL), ROW(prelu, NULL), ROW(prelu_grad, scratch_rows),

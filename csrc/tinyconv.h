@@ -87,6 +87,23 @@ typedef struct { int64_t n, id, ih, iw, c, od, oh, ow, linear; } tc_resize_shape
 void tc_resize(const tc_resize_shape *s, const float *x, float *y, int threads);
 void tc_resize_grad(const tc_resize_shape *s, const float *dy, float *dx, int threads);
 
+/* ------------------------------------------------------------------ activations */
+enum { TC_RELU, TC_RELU6, TC_LEAKY, TC_ELU, TC_GELU, TC_SILU, TC_HSWISH, TC_SIGMOID, TC_HSIGMOID, TC_TANH };
+enum { TC_LINEAR = -1 };       /* no activation */
+/* The gradient is taken from `saved`: the output for relu, relu6, leaky, elu, sigmoid, hsigmoid, tanh; else the input.
+ * gelu is x * Phi(x) with erf; hsigmoid is clip(x/6 + 1/2, 0, 1); y may be x, dx may be dy. */
+void tc_act(int kind, int64_t n, float a, const float *x, float *y, int threads);
+void tc_act_grad(int kind, int64_t n, float a, const float *saved, const float *dy, float *dx, int threads);
+/* y = act(x + z); y may be x or z */
+void tc_add_act(int kind, int64_t n, float a, const float *x, const float *z, float *y, int threads);
+/* A gradient on its way back through an activation: act'(saved) (dy + more); kind TC_LINEAR: dy + more. */
+typedef struct {
+    int kind;
+    float a;
+    const float *saved, *dy, *more /* or NULL */;
+} tc_incoming;
+void tc_add_act_grad(int64_t n, const tc_incoming *in, float *dx, int threads);     /* dx may be in.dy or in.more */
+
 /* ------------------------------------------------------------------ normalisation; x is (rows, c) */
 /* Biased variance, from shifted sums in fixed parts merged in double. */
 void tc_bn_stats(int64_t rows, int64_t c, const float *x, float *mean, float *var, void *scratch, int threads);
@@ -98,10 +115,28 @@ void tc_bn_running(int64_t rows, int64_t c, float momentum, const float *mean, c
  * folded = w f, shift = (bias - mean) f + beta with f = gamma / sqrt(var + eps) */
 void tc_bn_fold(int64_t k, int64_t n, double eps, const float *w, const float *bias, const float *mean,
                 const float *var, const float *gamma, const float *beta, float *folded, float *shift);
-void tc_bn_apply(int64_t rows, int64_t c, float eps, const float *x, const float *mean, const float *var,
-                 const float *gamma, const float *beta, float *y, int threads);
-void tc_bn_grad(int64_t rows, int64_t c, float eps, const float *x, const float *dy, const float *mean, const float *var,
-                const float *gamma, float *dx, float *dgamma, float *dbeta, void *scratch, int threads);
+/* y = act(gamma (x - mean) / sqrt(var + eps) + beta + residual); kind TC_LINEAR: no activation; y may be x or residual */
+typedef struct {
+    int64_t rows, c;
+    float eps;
+    const float *x, *mean, *var, *gamma, *beta, *residual /* or NULL */;
+    int kind;
+    float a;
+} tc_bn_forward;
+void tc_bn_act(const tc_bn_forward *b, float *y, int threads);
+/* Its gradient by g, what comes in through the activation, which is written to `g` (or NULL: not). Without in.saved the
+ * activation's slope is taken from its input, computed once more by gamma and beta (that of relu, relu6, leaky, gelu,
+ * silu and hswish can be). dx may be any of x, in.dy, in.more and in.saved; g may be in.dy or in.more. */
+typedef struct {
+    int64_t rows, c;
+    float eps;
+    const float *x, *mean, *var, *gamma, *beta;
+    tc_incoming in;
+    float *g;
+} tc_bn_backward;
+void tc_bn_grad(const tc_bn_backward *b, float *dx, float *dgamma, float *dbeta, void *scratch, int threads);
+/* dx = act'(in.saved) (in.dy + in.more) and db, its sum over the rows; dx may be in.dy or in.more; scratch: tc_bn_scratch */
+void tc_act_bias_grad(int64_t rows, int64_t c, const tc_incoming *in, float *dx, float *db, void *scratch, int threads);
 /* y = x / (k + alpha/size * sum of x^2 over `size` channels around)^beta */
 void tc_lrn(int64_t rows, int64_t c, int64_t size, float alpha, float beta, float k, const float *x, float *y, int threads);
 void tc_lrn_grad(int64_t rows, int64_t c, int64_t size, float alpha, float beta, float k,
@@ -127,12 +162,6 @@ void tc_scale_grad(int64_t rows, int64_t c, const float *x, const float *w, cons
                    void *scratch, int threads);
 
 /* ------------------------------------------------------------------ elementwise */
-enum { TC_RELU, TC_RELU6, TC_LEAKY, TC_ELU, TC_GELU, TC_SILU, TC_HSWISH, TC_SIGMOID, TC_HSIGMOID, TC_TANH };
-enum { TC_LINEAR = -1 };       /* no activation */
-/* The gradient is taken from `saved`: the output for relu, relu6, leaky, elu, sigmoid, hsigmoid, tanh; else the input.
- * gelu is x * Phi(x) with erf; hsigmoid is clip(x/6 + 1/2, 0, 1); y may be x, dx may be dy. */
-void tc_act(int kind, int64_t n, float a, const float *x, float *y, int threads);
-void tc_act_grad(int kind, int64_t n, float a, const float *saved, const float *dy, float *dx, int threads);
 void tc_prelu(int64_t rows, int64_t c, const float *x, const float *a, float *y, int threads);
 void tc_prelu_grad(int64_t rows, int64_t c, const float *x, const float *a, const float *dy, float *dx, float *da,
                    void *scratch /* tc_bn_scratch */, int threads);

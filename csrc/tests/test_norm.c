@@ -98,9 +98,10 @@ static void check_apply(int64_t rows, int64_t c, double centre, double spread) {
         dx[t] = check_output(n);
         dgamma[t] = check_output(c);
         dbeta[t] = check_output(c);
-        tc_bn_apply(rows, c, eps, x, mean, var, gamma, beta, y[t], t);
-        tc_bn_grad(rows, c, eps, x, dy, mean, var, gamma, dx[t], dgamma[t], dbeta[t],
-                   check_scratch(tc_bn_scratch(rows, c)), t);
+        const tc_bn_forward forward = {rows, c, eps, x, mean, var, gamma, beta, NULL, TC_LINEAR, 0};
+        const tc_bn_backward backward = {rows, c, eps, x, mean, var, gamma, NULL, {TC_LINEAR, 0, NULL, dy, NULL}, NULL};
+        tc_bn_act(&forward, y[t], t);
+        tc_bn_grad(&backward, dx[t], dgamma[t], dbeta[t], check_scratch(tc_bn_scratch(rows, c)), t);
     }
     check_close(name("bn_apply", rows, c), n, y[1], want, bound, 0);
     check_close(name("bn_grad dx", rows, c), n, dx[1], want_dx, bound_dx, 0);

@@ -147,6 +147,19 @@ OPS: dict[str, Op] = {
         # activations; the gradient takes the output for those in SAVES_OUTPUT, else the input
         Op("act", ("x",), ("y",), _same, ("kind", "a"), alias={0: (0,)}),
         Op("act_grad", ("saved", "dy"), ("dx",), _same, ("kind", "a"), alias={0: (1,)}),
+        # fused: parts of a plan only, never recorded. kind None: no activation
+        # act(bn_apply(x) + residual)
+        Op("bn_act", ("x", "mean", "var", "gamma", "beta", "residual?"), ("y",), _same, ("eps", "kind", "a"),
+           alias={0: (5, 0)}),
+        # bn_grad of g = act_grad(saved, dy + more); without `saved`, it is computed once more, by beta
+        Op("bn_act_grad", ("x", "dy", "mean", "var", "gamma", "beta?", "saved?", "more?"), ("dx", "dgamma", "dbeta", "g"),
+           lambda i, a: (i[0], *_channels(i, a), *_channels(i, a), i[0]), ("eps", "kind", "a"),
+           alias={0: (1, 7, 6, 0), 3: (1, 7)}, optional=(3,)),
+        # act_grad(saved, dy + more) and its sum over positions
+        Op("act_bias_grad", ("saved", "dy", "more?"), ("dx", "db"), lambda i, a: (i[0], *_channels(i, a)), ("kind", "a"),
+           alias={0: (1, 2)}),
+        Op("add_act_grad", ("saved", "dy", "more"), ("dx",), _same, ("kind", "a"), alias={0: (1, 2)}),
+        Op("add_act", ("a", "b"), ("y",), _same, ("kind", "a"), alias={0: (0, 1)}),
         Op("prelu", ("x", "a"), ("y",), _same),
         Op("prelu_grad", ("x", "a", "dy"), ("dx", "da"), lambda i, a: (i[0], i[1])),
         Op("softmax", ("x",), ("y",), _same),

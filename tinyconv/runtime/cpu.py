@@ -128,6 +128,11 @@ def _act_kind(step):
     return -1 if kind is None else ACTIVATIONS.index(kind)
 
 
+def _rows_and_act(step):
+    """Rows, channels, the activation (-1: none); its slope last among the floats."""
+    return [*_rows(step.inputs[0]), _act_kind(step)], [step.attrs[name] for name in ("eps", "a") if name in step.attrs]
+
+
 def _values(step):
     return [prod(step.inputs[0].shape)], [step.attrs["scale"]] if "scale" in step.attrs else []
 
@@ -154,6 +159,8 @@ ATTRIBUTES = {
     "scale": _normed, "scale_grad": _normed,
     "lrn": _lrn, "lrn_grad": _lrn,
     "act": _act, "act_grad": _act,
+    "bn_act": _rows_and_act, "bn_act_grad": _rows_and_act, "act_bias_grad": _rows_and_act,
+    "add_act": _act, "add_act_grad": _act,
     "prelu": _normed, "prelu_grad": _normed,
     "add": _values,
     "mul": lambda s: (_mul_of(s.inputs[0], s.inputs[1].shape), []),

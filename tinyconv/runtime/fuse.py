@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from . import fuse_conv
+from . import fuse_conv, fuse_training
 from .tape import Step
 
 Rewrite = Callable[[list[Step], set[int]], list[Step]]
-FUSIONS: tuple[Rewrite, ...] = (*fuse_conv.FUSIONS,)
+FUSIONS: tuple[Rewrite, ...] = (*fuse_conv.FUSIONS, *fuse_training.FUSIONS)
 
 
 def fuse(steps: list[Step], keep: set[int], rewrites: Sequence[Rewrite] = FUSIONS) -> list[Step]:

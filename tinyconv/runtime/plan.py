@@ -11,6 +11,7 @@ from ..graph import Graph
 from ..layers import LAYERS, LayerError
 from ..layers.base import Shape
 from .fuse import FUSIONS, Rewrite, fuse
+from .fuse_training import update_early
 from .memory import arrange
 from .losses import Term, default_loss, terms
 from .optimizers import record_norm, record_update
@@ -65,7 +66,7 @@ class Plan:
     gradients: dict[str, Buffer]
     constants: dict[int, tuple[float, ...]]  # buffer id -> its values
     squares: Buffer | None  # the sum of all gradients' squares, where they are clipped
-    first_update: int  # steps from here on change weights
+    first_update: int  # steps from here on may change weights; the losses are known before
     offsets: dict[int, int]  # buffer id -> byte offset in the arena
     arena_bytes: int
     repeated: float = 0.0  # share of the forward pass that is computed twice, to need less memory
@@ -87,12 +88,18 @@ def make_plan(graph: Graph, request: Request, lower: Callable[[list[Step], Tape,
     steps = lower(fuse(tape.steps, keep, rewrites), tape, request.training)
     derived = tuple(s for s in steps if _is_derived(s))
     steps = _drop_unread([s for s in steps if not _is_derived(s)], recording.keep)
+    order = update_early if _may_update_early(recording) else list
     if request.arena:
-        steps, repeated = shrink(steps, keep, tape, lambda some: arrange(some, keep)[2], request.arena)
-    steps, offsets, size = arrange(steps, keep)
+        steps, repeated = shrink(steps, keep, tape, lambda some: arrange(order(some), keep)[2], request.arena)
+    steps, offsets, size = arrange(order(steps), keep)
     first_update = next((i for i, s in enumerate(steps) if s.pass_ == "update"), len(steps))
     return Plan(request, tuple(steps), derived, recording.x, recording.labels, recording.output, tuple(recording.found),
                 dict(tape.gradients), tape.constants, recording.squares, first_update, offsets, size, repeated)
+
+
+def _may_update_early(recording: "_Recording") -> bool:
+    """Not where the norm of all gradients is wanted first, or where other processes have a share in them."""
+    return recording.squares is None and recording.request.share == 1
 
 
 class _Recording:
