@@ -179,8 +179,8 @@ static void map_bn_sums(const tc_bn_backward *b, const float *scale, int64_t low
 }
 
 /* dx = scale ((g - shift) - (x - mean) slope) */
-static void map_bn_grad(const tc_bn_backward *b, const float *scale, const float *shift, const float *slope, int64_t low,
-                        int64_t high, float *dx) {
+static void map_bn_grad(const tc_bn_backward *b, const float *scale, const float *shift, const float *slope,
+                        int64_t low, int64_t high, float *dx) {
     float off[MAP_WIDE], by[MAP_WIDE], own[MAP_PIECE];
     map_norm w;
     const int64_t c = b->c;

@@ -115,7 +115,7 @@ void tc_bn_running(int64_t rows, int64_t c, float momentum, const float *mean, c
  * folded = w f, shift = (bias - mean) f + beta with f = gamma / sqrt(var + eps) */
 void tc_bn_fold(int64_t k, int64_t n, double eps, const float *w, const float *bias, const float *mean,
                 const float *var, const float *gamma, const float *beta, float *folded, float *shift);
-/* y = act(gamma (x - mean) / sqrt(var + eps) + beta + residual); kind TC_LINEAR: no activation; y may be x or residual */
+/* y = act(gamma (x - mean) / sqrt(var + eps) + beta + residual); y may be x or residual */
 typedef struct {
     int64_t rows, c;
     float eps;
@@ -135,7 +135,8 @@ typedef struct {
     float *g;
 } tc_bn_backward;
 void tc_bn_grad(const tc_bn_backward *b, float *dx, float *dgamma, float *dbeta, void *scratch, int threads);
-/* dx = act'(in.saved) (in.dy + in.more) and db, its sum over the rows; dx may be in.dy or in.more; scratch: tc_bn_scratch */
+/* dx = act'(in.saved) (in.dy + in.more) and db, its sum over the rows; dx may be in.dy or in.more;
+ * scratch: tc_bn_scratch */
 void tc_act_bias_grad(int64_t rows, int64_t c, const tc_incoming *in, float *dx, float *db, void *scratch, int threads);
 /* y = x / (k + alpha/size * sum of x^2 over `size` channels around)^beta */
 void tc_lrn(int64_t rows, int64_t c, int64_t size, float alpha, float beta, float k, const float *x, float *y, int threads);
