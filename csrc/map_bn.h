@@ -132,24 +132,52 @@ static void map_norm_of(const tc_bn_backward *b, const float *scale, map_columns
         map_widen(m, b->beta, w->shift);
 }
 
-/* s += g (x - centre), s1 += g */
-static void map_piece_bn(int64_t lanes, int64_t n, const float *x, const float *g, const float *restrict centre,
-                         float *restrict s, float *restrict s1) {
+/* Most nets' case, a ReLU behind the norm and nothing added, needs no piece in between: g of an element is `d`, or 0
+ * where the ReLU's input, from x - mean = `a`, was not above 0. */
+static int map_relu_alone(const tc_bn_backward *b) {
+    return b->in.kind == TC_RELU && !b->in.saved && !b->in.more && !b->g;
+}
+static inline float map_masked(int relu, float a, float scale, float shift, float d) {
+    return !relu || a * scale + shift > 0 ? d : 0;
+}
+
+/* s += g (x - centre), s1 += g; `relu`: g is d where the ReLU was open */
+MAP_INLINE void map_piece_bn(int relu, const map_norm *w, int64_t lanes, int64_t n, const float *x, const float *d,
+                             float *restrict s, float *restrict s1) {
+    const float *restrict centre = w->centre, *restrict scale = w->scale, *restrict shift = w->shift;
     int64_t o = 0;
     for (; o + 4 * lanes <= n; o += 4 * lanes) {
-        const float *p = x + o, *q = p + 2 * lanes, *d = g + o, *e = d + 2 * lanes;
+        const float *p = x + o, *q = p + 2 * lanes, *e = d + o, *f = e + 2 * lanes;
         for (int64_t i = 0; i < lanes; i++) {
             const float a0 = p[i] - centre[i], a1 = p[i + lanes] - centre[i];
             const float a2 = q[i] - centre[i], a3 = q[i + lanes] - centre[i];
-            s[i] += (d[i] * a0 + d[i + lanes] * a1) + (e[i] * a2 + e[i + lanes] * a3);
-            s1[i] += (d[i] + d[i + lanes]) + (e[i] + e[i + lanes]);
+            const float by = relu ? scale[i] : 0, to = relu ? shift[i] : 0;
+            const float g0 = map_masked(relu, a0, by, to, e[i]), g1 = map_masked(relu, a1, by, to, e[i + lanes]);
+            const float g2 = map_masked(relu, a2, by, to, f[i]), g3 = map_masked(relu, a3, by, to, f[i + lanes]);
+            s[i] += (g0 * a0 + g1 * a1) + (g2 * a2 + g3 * a3);
+            s1[i] += (g0 + g1) + (g2 + g3);
         }
     }
     for (; o < n; o += lanes) {
         const int64_t wide = n - o < lanes ? n - o : lanes;
         for (int64_t i = 0; i < wide; i++) {
-            s[i] += g[o + i] * (x[o + i] - centre[i]);
-            s1[i] += g[o + i];
+            const float a = x[o + i] - centre[i];
+            const float g = map_masked(relu, a, relu ? scale[i] : 0, relu ? shift[i] : 0, d[o + i]);
+            s[i] += g * a;
+            s1[i] += g;
+        }
+    }
+}
+
+/* dx = scale ((g - off) - (x - centre) by) */
+MAP_INLINE void map_piece_bn_grad(int relu, const map_norm *w, const float *off, const float *by, int64_t lanes,
+                                  int64_t n, const float *x, const float *d, float *dx) {
+    for (int64_t o = 0; o < n; o += lanes) {
+        const int64_t wide = n - o < lanes ? n - o : lanes;
+#pragma GCC ivdep
+        for (int64_t i = 0; i < wide; i++) {
+            const float a = x[o + i] - w->centre[i], g = map_masked(relu, a, w->scale[i], w->shift[i], d[o + i]);
+            dx[o + i] = w->scale[i] * ((g - off[i]) - a * by[i]);
         }
     }
 }
@@ -169,8 +197,11 @@ static void map_bn_sums(const tc_bn_backward *b, const float *scale, int64_t low
             map_clear(lanes, s);
             map_clear(lanes, s1);
             MAP_PIECES(m, c, low + from, low + to, o, n) {
-                const float *g = map_bn_incoming(b, &w, lanes, o, n, b->g ? b->g + o : own);
-                map_piece_bn(lanes, n, b->x + o, g, w.centre, s, s1);
+                if (map_relu_alone(b))
+                    map_piece_bn(1, &w, lanes, n, b->x + o, b->in.dy + o, s, s1);
+                else
+                    map_piece_bn(0, &w, lanes, n, b->x + o,
+                                 map_bn_incoming(b, &w, lanes, o, n, b->g ? b->g + o : own), s, s1);
             }
             map_fold(m, s, g_x + m.at);
             map_fold(m, s1, g_1 + m.at);
@@ -190,14 +221,12 @@ static void map_bn_grad(const tc_bn_backward *b, const float *scale, const float
         map_widen(m, shift, off);
         map_widen(m, slope, by);
         MAP_PIECES(m, c, low, high, o, n) {
-            const float *g = b->g ? b->g + o : map_bn_incoming(b, &w, lanes, o, n, own), *x = b->x + o;
-            float *to = dx + o;
-            for (int64_t at = 0; at < n; at += lanes) {
-                const int64_t wide = n - at < lanes ? n - at : lanes;
-#pragma GCC ivdep
-                for (int64_t i = 0; i < wide; i++)
-                    to[at + i] = w.scale[i] * ((g[at + i] - off[i]) - (x[at + i] - w.centre[i]) * by[i]);
-            }
+            const float *x = b->x + o;
+            if (map_relu_alone(b))
+                map_piece_bn_grad(1, &w, off, by, lanes, n, x, b->in.dy + o, dx + o);
+            else
+                map_piece_bn_grad(0, &w, off, by, lanes, n, x,
+                                  b->g ? b->g + o : map_bn_incoming(b, &w, lanes, o, n, own), dx + o);
         }
     }
 }

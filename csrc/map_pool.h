@@ -9,8 +9,6 @@
 
 #include "map_sums.h"
 
-#define MAP_INLINE static inline __attribute__((always_inline))
-
 /* One axis: sizes of input and output, window, stride, padding. */
 typedef struct { int64_t in, out, k, s, p, adaptive; } map_axis;
 /* Inputs low .. high of a window, and the input its first tap stands on (before 0 in the padding). */

@@ -10,6 +10,8 @@
 
 #define MV TC_WIDTH
 
+#define MAP_INLINE static inline __attribute__((always_inline))
+
 typedef float mvf __attribute__((vector_size(4 * MV)));
 typedef int32_t mvi __attribute__((vector_size(4 * MV)));
 typedef uint64_t mvu __attribute__((vector_size(4 * MV)));     /* MV / 2 lanes */
