@@ -9,7 +9,7 @@
  * A data gradient of stride s is s convolutions of stride 1 along each axis, the phases of conv_plan.c; all of a row's
  * read the same copies. */
 #include "conv.h"
-#include "isa.h"
+#include "ranges.h"
 
 #include <string.h>
 
@@ -421,8 +421,8 @@ void tc_depthwise_grad(const tc_conv_shape *s, const float *x, const float *dy, 
         }
         tc_ftz_restore(ftz);
     }
-    const int summing = tc_threads_for(threads, (double)(size * p.parts));
-#pragma omp parallel for num_threads(summing) schedule(static)
-    for (int64_t g = 0; g < p.groups; g++)
-        sum_group(&p, g, parts, size, dw);
+    TC_RANGES(tc_threads_for(threads, (double)(size * p.parts)), p.groups, 1, low, high, {
+        for (int64_t g = low; g < high; g++)
+            sum_group(&p, g, parts, size, dw);
+    });
 }

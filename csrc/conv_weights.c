@@ -1,7 +1,7 @@
 /* The weight gradient: dw[k][tap][c] = sum over positions of dy[.][k] * x[. + tap][c], as products of dy's columns,
  * packed in tiles of rows, and x's, gathered a panel of (tap, c) at a time. Registers sum a block of positions. */
 #include "conv_winograd.h"
-#include "isa.h"
+#include "ranges.h"
 
 #include <string.h>
 
@@ -177,13 +177,14 @@ static void add_box(const plan *p, const tc_box *box, const float *dy, int64_t q
 
 /* dw = the parts in order */
 static void sum_parts(const plan *p, const float *parts, float *dw, int threads) {
-#pragma omp parallel for num_threads(tc_threads_for(threads, (double)(p->weights * p->parts))) schedule(static)
-    for (int64_t i = 0; i < p->weights; i++) {
-        float sum = 0;
-        for (int64_t j = 0; j < p->parts; j++)
-            sum += parts[j * p->weights + i];
-        dw[i] = sum;
-    }
+    TC_RANGES(tc_threads_for(threads, (double)(p->weights * p->parts)), p->weights, TC_GRAIN, low, high, {
+        for (int64_t i = low; i < high; i++) {
+            float sum = 0;
+            for (int64_t j = 0; j < p->parts; j++)
+                sum += parts[j * p->weights + i];
+            dw[i] = sum;
+        }
+    });
 }
 
 void tc_conv_weight_grad(const tc_conv_shape *s, const float *x, const float *dy, float *dw, void *scratch,

@@ -31,6 +31,7 @@ static const struct tc_isa *isas[MAX_ISAS];
 static int isa_count;
 static const struct tc_isa *isa_chosen;
 static int forked_child; /* libgomp's threads do not survive fork: a child that asks for them hangs */
+static int omp_threads;  /* of a team by OpenMP's own choice, when the library started */
 
 static void after_fork(void) { forked_child = 1; }
 
@@ -57,6 +58,9 @@ __attribute__((constructor)) static void start(void) {
     if (name && *name && !tc_isa_force(name))
         fprintf(stderr, "tinyconv: TINYCONV_ISA=%s is not available here; using %s\n", name, isa_chosen->name);
     pthread_atfork(NULL, NULL, after_fork);
+#ifdef _OPENMP
+    omp_threads = omp_get_max_threads();
+#endif
 }
 
 const struct tc_isa *tc_isa_now(void) { return isa_chosen; }
@@ -185,6 +189,11 @@ double tc_least_work(double work) {
 int tc_threads_for(int threads, double work) {
     if (forked_child || !tc_has_openmp() || threads < 1)
         return 1;
+#ifdef _OPENMP
+    const int most = omp_get_max_threads(); /* threadpoolctl and the like lower it for a while */
+    if (most < omp_threads && most < threads)
+        threads = most;
+#endif
     /* All or one: libgomp ends its workers when a team shrinks and starts new ones when it grows. */
     return work < 2 * least_work ? 1 : threads;
 }
