@@ -254,7 +254,8 @@ static void multiply(const work *w, int64_t q0, int64_t q1) {
                     tc_fetch_outputs(&p->t, &outputs, e * (q1 - q0) + q, slots, w->y, column, channels);
                     tc_fetch_inputs(&p->t, &inputs, e * (q1 - q0) + q, slots, w->x);
                 }
-                isa->rows_form(w->count, isa->panel, row, 1, &run, panel, NULL, i > 0, out,
+                const int64_t columns = tc_round_up(p->g.kg - (q0 + q) * isa->panel, isa->width); /* whole vectors */
+                isa->rows_form(w->count, tc_min(columns, isa->panel), row, 1, &run, panel, NULL, i > 0, out,
                                e * p->m_step + q * isa->panel, q + 1 < q1 - q0 ? next : then, NULL);
             }
         }

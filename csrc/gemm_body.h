@@ -125,11 +125,17 @@ TC_INLINE void store_tile(const int R, const int V, int64_t n, int add, tc_vec a
 TC_INLINE void rows_step(const int R, const int V, const float *const *a, int64_t i, const float *p,
                          tc_vec acc[TC_ROWS][TC_VECTORS]) {
     tc_vec columns[TC_VECTORS];
+#ifdef TC_FMA_HALF
+    columns[0] = tc_load(p);
+#pragma GCC unroll 16
+    for (int r = 0; r < R && !V; r++)
+        TC_FMA_HALF(acc[r][0], a[r][i], columns[0]);
+#endif
 #pragma GCC unroll 4
     for (int v = 0; v < V; v++)
         columns[v] = tc_load(p + v * TC_WIDTH);
 #pragma GCC unroll 16
-    for (int r = 0; r < R; r++) {
+    for (int r = 0; r < R && V; r++) {
         const tc_vec x = tc_splat(a[r][i]);
 #pragma GCC unroll 4
         for (int v = 0; v < V; v++)
@@ -141,15 +147,16 @@ TC_INLINE void rows_step(const int R, const int V, const float *const *a, int64_
 /* Steps of B fetched ahead by tiles of fewer rows: they use it up faster than the hardware foresees. */
 enum { TC_AHEAD = 64 };
 
-/* V vectors of a panel, as many as hold n columns, R rows. */
+/* V vectors of a panel, as many as hold n columns (0: half of one), R rows. */
 TC_INLINE void rows_tile(const int R, const int V, int64_t n, const float *const *row, int64_t runs, const tc_run *run,
                          const float *b, const float *init, int add, float *const *out, int64_t column,
                          const tc_finish *clip) {
     tc_vec acc[TC_ROWS][TC_VECTORS];
+    const int vectors = V ? V : 1;
 #pragma GCC unroll 16
     for (int r = 0; r < R; r++)
 #pragma GCC unroll 4
-        for (int v = 0; v < V; v++)
+        for (int v = 0; v < vectors; v++)
             acc[r][v] = init ? tc_load(init + v * TC_WIDTH) : (tc_vec){0};
     if (add)
         for (int r = 0; r < R; r++)
@@ -175,7 +182,7 @@ TC_INLINE void rows_tile(const int R, const int V, int64_t n, const float *const
         for (; i < len; i++, p += TC_PANEL)
             rows_step(R, V, a, i, p, acc);
     }
-    store_tile(R, V, n, add, acc, out, column, clip);
+    store_tile(R, vectors, n, add, acc, out, column, clip);
 }
 
 #define ROWS_TILE(R, V)                                                                                               \
@@ -191,6 +198,10 @@ typedef void rows_function(int64_t, const float *const *, int64_t, const tc_run 
                            float *const *, int64_t, const tc_finish *);
 #define ROWS_NAME(R, V) [R - 1] = rows_##R##_##V,
 static rows_function *const rows_table[TC_VECTORS][TC_ROWS] = TC_TILE_TABLE(ROWS_NAME);
+#ifdef TC_FMA_HALF
+TC_HEIGHTS(TC_ROWS)(ROWS_TILE, 0)
+static rows_function *const rows_half[TC_ROWS] = {TC_HEIGHTS(TC_ROWS)(ROWS_NAME, 0)};
+#endif
 
 static void gemm_rows(int64_t m, int64_t n, const float *const *row, int64_t runs, const tc_run *run, const float *b,
                       const float *init, int add, float *const *out, int64_t column, const float *next,
@@ -202,6 +213,9 @@ static void gemm_rows(int64_t m, int64_t n, const float *const *row, int64_t run
         init = first;
     }
     rows_function *const *table = rows_table[(n - 1) / TC_WIDTH];
+#ifdef TC_FMA_HALF
+    table = n <= TC_WIDTH / 2 ? rows_half : table;
+#endif
     const tc_finish *clip = n % TC_WIDTH ? NULL : tc_finish_clip(finish);
     const int64_t all = m;
     /* As long a part of a panel as this one, from afar: a share with every tile, if there are enough of them. */
@@ -353,8 +367,12 @@ static void gemm_gather(int64_t count, const float *const *row, int64_t pieces, 
         return;
     }
     for (int64_t p = 0; p < count; p++, packed += TC_PANEL)
-        for (int64_t q = 0; q < pieces; q++)
-            gather_panel(row[p] + piece[q].src, packed + piece[q].dst);
+        for (int64_t q = 0; q < pieces; q++) { /* eight floats at a time: few pieces are longer */
+            const int64_t end = q + 1 < pieces ? piece[q + 1].dst : TC_PANEL;
+            const float *from = row[p] + piece[q].src;
+            for (int64_t j = piece[q].dst; j < end; j += 8, from += 8)
+                memcpy(packed + j, from, 32);
+        }
 }
 
 /* ------------------------------------------------------------------ the peak: FMAs that touch no memory */
@@ -379,7 +397,7 @@ static double gemm_peak(int64_t loops, float *sink) {
 }
 
 #define TC_GEMM_TABLE                                                                                                 \
-    {.rows = TC_ROWS, .panel = TC_PANEL, .rows_form = gemm_rows, .cols_form = gemm_cols, .wide = gemm_wide,           \
+    {.rows = TC_ROWS, .panel = TC_PANEL, .width = TC_WIDTH, .rows_form = gemm_rows, .cols_form = gemm_cols, .wide = gemm_wide,           \
      .finish = tc_finish_rows, .gather = gemm_gather, .peak = gemm_peak}
 
 #endif

@@ -17,6 +17,7 @@ typedef struct {
 typedef struct {
     int rows;  /* MR: rows of a full tile */
     int panel; /* NR: columns of a packed panel */
+    int width; /* floats of a vector: so many of a panel's columns are worked on at once */
     /* out[r][j] = (add ? out[r][j] : init ? init[j] : 0)
      *           + sum over runs, i < len of row[r][run.a + i] * b[(run.b + i) * panel + j]
      * for r < m, j < n <= panel. init holds n floats.
@@ -32,7 +33,7 @@ typedef struct {
     /* c[r][j] = sum over i < k of a[r * lda + i] * b[i * ldb + j], r < m, j < n: B's rows read once, as they stand */
     void (*wide)(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb, float *c,
                  int64_t ldc);
-    /* packed[p * panel + piece.dst ..] = row[p][piece.src ..]: a panel wide each, so a later piece overwrites */
+    /* packed[p * panel + piece.dst ..] = row[p][piece.src ..]: each up to the next; vectors reach beyond, as do reads */
     void (*gather)(int64_t count, const float *const *row, int64_t pieces, const tc_piece *piece, float *packed);
     /* out[r][column + j] = act(out[r][column + j] + add), r < m, j < n */
     void (*finish)(const tc_finish *f, int64_t m, int64_t n, float *const *out, int64_t column);

@@ -40,6 +40,8 @@ static inline mvf mv_load_part(const float *p, int64_t n, float rest) {
 #if defined(__AVX2__) && MV == 8
     const mvf v = __builtin_ia32_maskloadps256((const mvf *)p, mv_first(n));
     return __builtin_ia32_blendvps256(mv_set(rest), v, (mvf)mv_first(n));
+#elif defined(__AVX512F__) && MV == 16
+    return __builtin_ia32_loadups512_mask(p, mv_set(rest), (uint16_t)((1 << n) - 1));
 #else
     float lanes[MV];
     for (int64_t i = 0; i < MV; i++)
@@ -50,6 +52,8 @@ static inline mvf mv_load_part(const float *p, int64_t n, float rest) {
 static inline void mv_store_part(float *p, mvf v, int64_t n) {
 #if defined(__AVX2__) && MV == 8
     __builtin_ia32_maskstoreps256((mvf *)p, mv_first(n), v);
+#elif defined(__AVX512F__) && MV == 16
+    __builtin_ia32_storeups512_mask(p, v, (uint16_t)((1 << n) - 1));
 #else
     for (int64_t i = 0; i < n; i++)
         p[i] = v[i];
@@ -71,6 +75,8 @@ static inline mvf mv_abs(mvf v) { return (mvf)((mvi)v & 0x7fffffff); }
 static inline mvf mv_at_least(mvf v, mvf low) {
 #if defined(__AVX2__) && MV == 8
     return __builtin_ia32_maxps256(low, v);
+#elif defined(__AVX512F__) && MV == 16
+    return __builtin_ia32_maxps512_mask(low, v, v, -1, 4);    /* 4: rounding as it is set */
 #elif defined(__SSE__) && MV == 4
     return __builtin_ia32_maxps(low, v);
 #else
@@ -80,6 +86,8 @@ static inline mvf mv_at_least(mvf v, mvf low) {
 static inline mvf mv_at_most(mvf v, mvf high) {
 #if defined(__AVX2__) && MV == 8
     return __builtin_ia32_minps256(high, v);
+#elif defined(__AVX512F__) && MV == 16
+    return __builtin_ia32_minps512_mask(high, v, v, -1, 4);
 #elif defined(__SSE__) && MV == 4
     return __builtin_ia32_minps(high, v);
 #else
@@ -92,7 +100,7 @@ static inline mvf mv_clip(mvf v, float low, float high) {
 
 static inline mvf mv_sqrt(mvf v) {
 #if defined(__AVX512F__) && MV == 16
-    return (mvf)__builtin_ia32_sqrtps512_mask(v, v, -1, 4);   /* 4: rounding as it is set */
+    return (mvf)__builtin_ia32_sqrtps512_mask(v, v, -1, 4);
 #elif defined(__AVX2__) && MV == 8
     return __builtin_ia32_sqrtps256(v);
 #elif defined(__SSE__) && MV == 4
