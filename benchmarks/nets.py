@@ -168,7 +168,7 @@ def parsed(description: str, train: bool):
     parser.add_argument("--peer-python", default=sys.executable, help="the Python that has the peers installed")
     parser.add_argument("--train", action="store_true", default=train, help="a step of training instead of inference")
     parser.add_argument("--only", default="", help="nets whose name contains one of these, separated by commas")
-    parser.add_argument("--peers", default="", help="peers whose name contains one of these, separated by commas")
+    parser.add_argument("--peers", default="", help="only these, by name, separated by commas")
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--folder", help="keeps the nets as exported for the peers here, for the next run")
@@ -201,7 +201,8 @@ def main(description: str, train: bool = False) -> None:
             parser.error(f"no net contains {options.only!r}")
         there = json.loads(subprocess.run([options.peer_python, __file__, "--list"], check=True, stdout=subprocess.PIPE,
                                           text=True).stdout)
-        there = [name for name in there if contains(name, options.peers) and (name in peers.TRAIN or not options.train)]
+        asked = options.peers.split(",") if options.peers else there
+        there = [name for name in there if name in asked and (name in peers.TRAIN or not options.train)]
         if not there:
             parser.error(f"{options.peer_python} has none of the peers: pip install -e '.[bench]' there")
         with tempfile.TemporaryDirectory() as temporary:
