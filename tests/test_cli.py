@@ -160,7 +160,7 @@ def test_a_net_without_data_says_so(folder, capsys):
     (["train", "net.net", "--data", "data.npz", "-D", "width"], 2, "NAME=VALUE"),
     (["train", "net.net", "--data", "data.npz", "--set", "train.epoch=2"], 2, "epochs"),
     (["train", "net.net", "--data", "data.npz", "--set", "batch=2"], 2, "SECTION.KEY"),
-    (["train", "net.net", "--epochs", "0"], 2, "epochs"),
+    (["train", "net.net", "--epochs", "-1"], 2, "epochs"),
     (["train", "net.net", "--nonsense"], 2, "nonsense"),
     (["nonsense"], 2, "nonsense"),
     (["summary", "vgg61"], 2, "vgg16"),

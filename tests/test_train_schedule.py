@@ -40,7 +40,7 @@ def test_json_round_trip():
 
 
 @pytest.mark.parametrize("change, words", [
-    (dict(epochs=0), "`epochs`.*at least 1"), (dict(batch=0), "`batch`.*at least 1"), (dict(seed=-1), "`seed`"),
+    (dict(epochs=-1), "`epochs`.*0 or more"), (dict(batch=0), "`batch`.*at least 1"), (dict(seed=-1), "`seed`"),
     (dict(optimizer=("sgd", dict(lr=-1, momentum=0, decay=0, nesterov=False))), "`lr`.*-1"),
     (dict(optimizer=("sgd", dict(lr=1, momentum=1, decay=0, nesterov=False))), "`momentum`.*below 1"),
     (dict(optimizer=("sgd", dict(lr=1, momentum=0, decay=0, nesterov=True))), "`nesterov`.*momentum"),

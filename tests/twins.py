@@ -20,7 +20,7 @@ def run_both_ways(net, request, x, labels, wanted=lambda step: True):
     backend = CpuBackend()
     plan = make_plan(net.graph, request, backend.lower)
     session = backend.prepare(plan, net.store)
-    moments = Block(state_specs(net.store.specs, request.optimizer))
+    moments = Block(state_specs(net.store.specs, request.optimizer, request.frozen))
     packed = {}  # buffer -> the weight as it was when it was packed
 
     def value(b):

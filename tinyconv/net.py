@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, MutableMapping
+from fnmatch import fnmatchcase
 from functools import cached_property
 
 import numpy as np
@@ -236,6 +237,13 @@ class Net:
         """The `loss` lines of the `train` section, as runtime/losses.py takes them; empty where there are none."""
         return as_losses(self.sections.get("train", {}).get("loss", ()))
 
+    @cached_property
+    def frozen(self) -> frozenset[str]:
+        """The weights that `freeze` in the `train` section names: training leaves them as they are. A `bn` whose factor
+        and shift are both frozen keeps its running statistics, too, and normalises by them."""
+        given = self.sections.get("train", {}).get("freeze")
+        return frozen_weights(given[1], self.store.specs) if given else frozenset()
+
     def set_class_weights(self, weights) -> None:
         """The numbers that `loss ce weights=data` stands for, one a class, measured on the training data."""
         lines = [(name, dict(options)) for name, options in self.losses]
@@ -249,8 +257,10 @@ class Net:
         if not len(x):
             raise NetError("an empty batch has no loss")
         numbers = labels.dtype.kind in "iub" and not self._ends_in_sigmoid
-        losses = measuring(self.losses) if mode == "evaluate" else self.losses
-        return Request(mode, len(x), x.shape[1:-1], x.dtype.name, numbers, optimizer, losses)
+        losses, frozen = self.losses, self.frozen
+        if mode == "evaluate":
+            losses, frozen = measuring(losses), frozenset()
+        return Request(mode, len(x), x.shape[1:-1], x.dtype.name, numbers, optimizer, losses, frozen=frozen)
 
     @property
     def _ends_in_sigmoid(self) -> bool:
@@ -306,6 +316,17 @@ class Net:
         for name, value in files.fit(shapes, tensors, source).items():
             self.weights[name] = value
 
+    def take_weights(self, path) -> dict[str, np.ndarray]:
+        """Takes the weights of a file for fine-tuning, and returns those taken. The layer that gives the output, and
+        that of each head, start anew where the file has another number of classes; anything else that does not fit is a
+        NetError that lists it."""
+        tensors, _ = files.read(path)
+        shapes = {n: self.store.specs[n].shape for n in self.store.names()}
+        taken = files.fit(shapes, tensors, os.fspath(path), last_layers(self.graph))
+        for name, value in taken.items():
+            self.weights[name] = value
+        return taken
+
     def save(self, path) -> None:
         """Writes weights, text and class names to a `.safetensors` file, whole or not at all."""
         test = self.sections.get("data", {}).get("test", ())
@@ -321,3 +342,32 @@ class Net:
             self.weights[name] = value
         self.class_names = state["names"]
         self._unmeasured.update(state["unmeasured"])
+
+
+def frozen_weights(patterns: str, specs) -> frozenset[str]:
+    """Names of the trainable weights that one of the patterns fits, by their own name or their layer's: `conv*`,
+    `fc1.bias`. NetError for a pattern that fits none, and where all weights are frozen."""
+    trainable = [name for name, weight in specs.items() if weight.trainable]
+    found: set[str] = set()
+    for pattern in patterns.split():
+        fitting = [n for n in trainable if fnmatchcase(n, pattern) or fnmatchcase(n.rpartition(".")[0], pattern)]
+        if not fitting:
+            layers = list(dict.fromkeys(name.rpartition(".")[0] for name in trainable))
+            shown = ", ".join(layers[:12]) + (", …" if len(layers) > 12 else "")
+            raise NetError(f"`freeze` fits no weight: `{pattern}`", help=f"the layers with weights are {shown}")
+        found.update(fitting)
+    if len(found) == len(trainable):
+        raise NetError(f"`freeze` leaves nothing to train: `{patterns}`", help="leave the last layer out")
+    return frozenset(found)
+
+
+def last_layers(graph: Graph) -> set[str]:
+    """Names of the weights whose layers give the output or a head's, with nothing but layers without weights after."""
+    found: set[str] = set()
+    todo = [graph.output_index, *(head.output for head in graph.heads)]
+    while todo:
+        node = graph.nodes[todo.pop()]
+        found.update(f"{node.owner}.{weight.name}" for weight in node.params)
+        if not node.params:
+            todo.extend(node.inputs)
+    return found

@@ -66,6 +66,8 @@ TRAIN: dict[str, Setting] = {
     "optimizer": Setting("optimizer", choices=OPTIMIZERS),
     "schedule": Setting("schedule", choices=SCHEDULES),
     "loss": Setting("loss", choices=LOSSES, repeated=True),
+    "patience": Setting("patience", _N),
+    "freeze": Setting("freeze", (Param("weights", "text|name", positional=True),)),
 }
 
 SECTIONS = {"data": DATA, "train": TRAIN}

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Iterable, Mapping
+from typing import TYPE_CHECKING, Container, Iterable, Mapping
 
 from .errors import NetError
 from .files import replacing
@@ -108,18 +108,22 @@ def read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]
     return tensors, metadata
 
 
-def fit(shapes: Mapping[str, tuple[int, ...]], tensors: Mapping[str, np.ndarray], source: str) -> dict[str, np.ndarray]:
+def fit(shapes: Mapping[str, tuple[int, ...]], tensors: Mapping[str, np.ndarray], source: str,
+        renewed: Container[str] = ()) -> dict[str, np.ndarray]:
     """The arrays of `tensors` for a net that wants `shapes` {name: shape}, as float32.
 
-    Arrays that only training reads (`optimizer.*`, `state.*`) are passed over. Anything missing, left over or of
-    another shape is a NetError that lists them; `source` names the file in it.
+    Arrays that only training reads (`optimizer.*`, `state.*`) are passed over, and those of `renewed` that differ in
+    one axis, the number of classes. Anything missing, left over or of another shape is a NetError that lists them;
+    `source` names the file in it.
     """
     import numpy as np
 
     found = {name: array for name, array in tensors.items() if not name.startswith(TRAINING)}
+    anew = {name for name in shapes if name in renewed and name in found and _one_axis(found[name].shape, shapes[name])}
     missing = [name for name in shapes if name not in found]
     unknown = [name for name in found if name not in shapes]
-    differ = [name for name in shapes if name in found and tuple(found[name].shape) != tuple(shapes[name])]
+    differ = [name for name in shapes
+              if name in found and name not in anew and tuple(found[name].shape) != tuple(shapes[name])]
     kinds = [name for name in shapes if name in found and found[name].dtype.kind != "f"]
     lines = _listed(differ, lambda name: f"`{name}` is {_size(found[name].shape)}, the net has {_size(shapes[name])}")
     lines += _listed(missing, lambda name: f"`{name}` {_size(shapes[name])} is missing in the file")
@@ -127,7 +131,11 @@ def fit(shapes: Mapping[str, tuple[int, ...]], tensors: Mapping[str, np.ndarray]
     lines += _listed(kinds, lambda name: f"`{name}` holds {found[name].dtype.name}, not floats")
     if lines:
         raise NetError("\n  ".join([f"the weights in {source} do not fit the net:", *lines]))
-    return {name: np.asarray(found[name], dtype=np.float32) for name in shapes}
+    return {name: np.asarray(found[name], dtype=np.float32) for name in shapes if name not in anew}
+
+
+def _one_axis(have: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    return len(have) == len(wanted) and sum(a != b for a, b in zip(have, wanted)) == 1
 
 
 def _listed(names: list[str], line) -> list[str]:

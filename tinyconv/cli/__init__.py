@@ -20,7 +20,8 @@ from .common import BadInput, report
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 # name -> the function of that module which is the command; each is imported when it is called, or listed by --help
 COMMANDS = {"train": "train", "eval": "evaluate", "predict": "predict", "summary": "summary", "check": "check",
-            "fmt": "fmt", "bench": "bench", "info": "info", "data": "data", "lsp": "lsp"}
+            "fmt": "fmt", "bench": "bench", "info": "info", "data": "data", "runs": "runs", "sweep": "sweep",
+            "lsp": "lsp"}
 
 
 class Commands(click.Group):

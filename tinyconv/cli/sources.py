@@ -14,7 +14,8 @@ def chosen(net, data: str | None, file: str, skip_bad: bool, seed: int) -> dict[
     """How to open the data of a net, as plain JSON data: {"source", "validation", "skip_bad", "seed"}.
 
     data: the `--data` option. file: the `.net` file, which relative paths in its text count from. seed: that validation
-    data are drawn by; all members of an ensemble have the same. NetError where the net names no data and none was given.
+    data are drawn by; all members of an ensemble have the same. NetError where the net names no data and none was
+    given.
     """
     section = net.sections.get("data", {})
     source = data

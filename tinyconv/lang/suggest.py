@@ -264,5 +264,6 @@ SETTINGS_ELSEWHERE = {
     "smoothing": "loss ce smoothing={}", "label_smoothing": "loss ce smoothing={}",
     "warmup": "schedule cosine warmup={}",
     "lr_schedule": "schedule {}", "scheduler": "schedule {}", "optimiser": "optimizer {}", "optim": "optimizer {}",
+    "early_stopping": "patience {}", "early_stop": "patience {}",
     "criterion": "loss {}", "dataset": "source {}", "path": "source {}",
 }

@@ -73,7 +73,8 @@ def record_backward(tape, x, dy, params, geometry):
     weight = params["weight"]
     if "bias" in params:
         tape.gradient(params["bias"], tape.op("bias_grad", dy))
-    tape.gradient(weight, tape.op("conv_dw", x, dy, **geometry, shape=weight.shape))
+    if tape.needs_grad(weight):
+        tape.gradient(weight, tape.op("conv_dw", x, dy, **geometry, shape=weight.shape))
     if not tape.needs_grad(x):
         return None
     return tape.op("conv_dx", dy, weight, **geometry, shape=x.shape)

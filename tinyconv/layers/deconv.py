@@ -97,7 +97,8 @@ class Deconv(Layer):
         if inner != shape:
             before = (0, *(min(p, 0) for p in args["p"]), 0)
             dy = tape.op("window", dy, before=before, shape=inner)
-        tape.gradient(weight, tape.op("conv_dw", dy, x, **geometry, shape=weight.shape))
+        if tape.needs_grad(weight):
+            tape.gradient(weight, tape.op("conv_dw", dy, x, **geometry, shape=weight.shape))
         if not tape.needs_grad(x):
             return None
         dx = tape.op("conv", dy, weight, None, **geometry)

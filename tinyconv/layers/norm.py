@@ -35,7 +35,8 @@ class Scale(PerChannel):
 
 
 class BatchNorm(Layer):
-    """y = gamma (x - mean) / sqrt(var + eps) + beta; batch statistics in training, running ones otherwise."""
+    """y = gamma (x - mean) / sqrt(var + eps) + beta; batch statistics in training, running ones otherwise, and where
+    gamma and beta are frozen: then the running ones stay as they are."""
 
     signature = Signature("bn", (Param("eps", "number", 1e-5), Param("momentum", "number", 0.1)))
 
@@ -56,7 +57,7 @@ class BatchNorm(Layer):
     def forward(self, tape, args, x, params):
         gamma, beta = params["weight"], params["bias"]
         running = params["running_mean"], params["running_var"]
-        if not tape.training:
+        if not (tape.training and (tape.needs_grad(gamma) or tape.needs_grad(beta))):
             return tape.op("bn_apply", x, *running, gamma, beta, eps=args["eps"]), None
         mean, var = tape.op("bn_stats", x)
         rows = prod(x.shape[:-1])
@@ -68,6 +69,9 @@ class BatchNorm(Layer):
         return y, (x, mean, var)
 
     def backward(self, tape, args, dy, saved, params):
+        if saved is None:  # frozen: dx = gamma dy / sqrt(var + eps)
+            zero = tape.constant((0.0,) * dy.shape[-1])
+            return tape.op("bn_apply", dy, zero, params["running_var"], params["weight"], zero, eps=args["eps"])
         x, mean, var = saved
         gamma, eps = params["weight"], args["eps"]
         dx, dgamma, dbeta = tape.op("bn_grad", x, dy, mean, var, gamma, eps=eps)

@@ -236,7 +236,7 @@ class CpuSession:
     def __init__(self, plan: Plan, store: Store):
         self.plan, self.store = plan, store
         self.constants = constants(plan)
-        self.states, _ = layout(state_specs(store.specs, plan.request.optimizer))
+        self.states, _ = layout(state_specs(store.specs, plan.request.optimizer, plan.request.frozen))
         self.makers = {b.id: step for step in plan.derived for b in step.outputs}
         self.packed: dict[int, Buffer] = {}  # those that the steps read
         self.program = _cpu.Program([self._lowered(s) for s in plan.steps])

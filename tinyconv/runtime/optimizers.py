@@ -13,7 +13,7 @@ so that short runs are averaged over as well (as TensorFlow's with `num_updates`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 from ..layers import Weight
 from ..ops import OPS
@@ -38,12 +38,14 @@ def optimizer(name: str, options: Mapping[str, object]) -> tuple[float, Optimize
     return float(filled.pop("lr")), (name, tuple(sorted(filled.items())))
 
 
-def state_specs(specs: Mapping[str, Weight], optimizer: Optimizer | tuple) -> dict[str, Weight]:
+def state_specs(specs: Mapping[str, Weight], optimizer: Optimizer | tuple,
+                frozen: Container[str]) -> dict[str, Weight]:
     """The arrays that an optimiser keeps, by `SLOT.WEIGHT`; the averages cover all weights that a user sees."""
     if not optimizer:
         return {}
     name, options = optimizer
-    kept = {f"{slot}.{weight}": spec for slot in SLOTS[name] for weight, spec in specs.items() if spec.trainable}
+    kept = {f"{slot}.{weight}": spec for slot in SLOTS[name] for weight, spec in specs.items()
+            if spec.trainable and weight not in frozen}
     if dict(options)[AVERAGE]:
         kept.update({f"{AVERAGE}.{weight}": spec for weight, spec in specs.items() if not spec.fixed})
     return kept

@@ -29,7 +29,7 @@ class Request:
     `losses`: the net's `loss` lines, as in losses.py. `arena`: the most bytes that its temporary values should take
     (0: any number), see recompute.py. `share`: the part of a batch that is this process's, where several train together
     (1: it is alone), `synced`: its samples in all, where the statistics of batch norm are taken over them (0: over this
-    process's).
+    process's). `frozen`: names of weights that get no gradient.
     """
 
     mode: str
@@ -42,6 +42,7 @@ class Request:
     arena: int = 0
     share: float = 1.0
     synced: int = 0
+    frozen: frozenset[str] = frozenset()
 
     @property
     def training(self) -> bool:
@@ -150,7 +151,8 @@ class _Recording:
             params = {w.name: self._weight(node, w) for w in node.params}
             self.tape.node, self.tape.layer = node.name, node.index
             if self.tape.training:
-                self.tape.watch(*(params[w.name] for w in node.params if w.trainable))
+                self.tape.watch(*(params[w.name] for w in node.params
+                                  if w.trainable and params[w.name].name not in self.request.frozen))
             self._check(node, layer, inputs)
             x = inputs[0] if len(inputs) == 1 else inputs
             self.values[node.index], self.saved[node.index] = layer.forward(self.tape, node.args, x, params)

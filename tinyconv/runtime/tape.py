@@ -103,7 +103,9 @@ class Tape:
         return x.id in self._needs_grad
 
     def gradient(self, weight: Buffer, dw: Buffer) -> None:
-        """Adds a contribution to a weight's gradient (a shared weight gets several)."""
+        """Adds a contribution to a weight's gradient (a shared weight gets several); a frozen weight has none."""
+        if not self.needs_grad(weight):
+            return
         have = self._grads.get(weight.name)
         self._grads[weight.name] = dw if have is None else self.op("add", have, dw)
 

@@ -54,7 +54,7 @@ class Trainer:
         self.lr, self.optimizer = make_optimizer(optimizer, options)
         self.seed, self.steps = int(seed), 0
         self.averages = bool(dict(self.optimizer[1])[AVERAGE])
-        self.moments = Block(state_specs(sessions.store.specs, self.optimizer), sessions.store.device)
+        self.moments = Block(state_specs(sessions.store.specs, self.optimizer, net.frozen), sessions.store.device)
 
     def step(self, x, labels, layout: str = "NHWC", of: int | None = None) -> float:
         """Trains on one batch; the mean loss before the update (nats), heads counted by their weights, without decay.

@@ -8,6 +8,7 @@
         done = train(net, dataset, run, on_event=…, on_batch=…, on_note=…)    Interrupted: saved, exit code 130
         done = train_ensemble(make_net, dataset, run, …)         where run.settings.ensemble is above 1
     result = evaluate([net, …], split, batch, steps)                 several nets are an ensemble
+    found = rate_test(net, dataset, settings)                        losses by learning rate
     history = fit(net, x, labels, epochs=…, batch=…, validation=(x, labels), seed=…, lr=…)
 
 UsageError: nothing was begun (folder not empty, in use, holds no run, another net): exit code 2. Any other NetError: 1.
@@ -17,9 +18,11 @@ from .ensemble import train_ensemble
 from .evaluate import evaluate
 from .fitness import Pipelines, check, fingerprint
 from .loop import Interrupted, fit, make_trainer, train
+from .rates import rate_test
 from .runs import Run, UsageError, resume, start, together
 from .schedule import learning_rate
 from .settings import TRAIN, Settings
 
 __all__ = ["Interrupted", "Pipelines", "Run", "Settings", "TRAIN", "UsageError", "check", "evaluate", "fingerprint",
-           "fit", "learning_rate", "make_trainer", "resume", "start", "together", "train", "train_ensemble"]
+           "fit", "learning_rate", "make_trainer", "rate_test", "resume", "start", "together", "train",
+           "train_ensemble"]

@@ -1,5 +1,5 @@
-"""Ensembles: nets of one text trained by consecutive seeds, whose mean of probabilities counts (as in AlexNet's table 1,
-Krizhevsky et al. 2012).
+"""Ensembles: nets of one text trained by consecutive seeds, whose mean of probabilities counts (as in table 1 of
+Krizhevsky et al. 2012, AlexNet's).
 
 The folder of the run has a run folder for each member, `member-1`, `member-2`, …; each is trained, and goes on, like
 any other run. When all are done their `done` event is the one line of the folder's own log.jsonl.
@@ -25,10 +25,10 @@ def train_ensemble(make_net: Callable[[int], Any], dataset: Dataset, run: Run, *
                    on_note: Callable[[str], None] = lambda message: None, memory: int | None = None) -> Event:
     """Trains `run.settings.ensemble` nets, `make_net(seed)` each, one after another, and returns the `done` event.
 
-    Where the process stopped before, members that are done stay as they are and the next goes on, bit for bit. Callbacks
-    and errors are those of `train`; an epoch's event has also "member", from 1. In `done`, val_accuracy is that of all
-    members together after their last epochs, best_val_accuracy of their best ones, "weights" the list of their best
-    weights files, and "members" has the `val_accuracy`, `best_val_accuracy`, `epochs` and `weights` of each.
+    Where the process stopped before, members that are done stay as they are and the next goes on, bit for bit.
+    Callbacks and errors are those of `train`; an epoch's event has also "member", from 1. In `done`, val_accuracy is
+    that of all members together after their last epochs, best_val_accuracy of their best ones, "weights" the list of
+    their best weights files, and "members" has the `val_accuracy`, `best_val_accuracy`, `epochs` and `weights` of each.
     Several ranks share the members out, in a folder that all of them see; then rank 0 has the event, the others {}.
     """
     numbers = range(1, run.settings.ensemble + 1)
@@ -66,7 +66,9 @@ def member_run(run: Run, number: int) -> Run:
     if (folder / "config.json").is_file():
         return runs.resume(folder, epochs=run.settings.epochs)
     settings = dataclasses.replace(run.settings, ensemble=1, seed=run.settings.seed + number - 1)
-    return runs.start(folder, stem="", text=run.text, settings=settings, data=run.data, fingerprint=run.fingerprint)
+    initial = weights.read(run.initial)[0] if run.initial.exists() else None
+    return runs.start(folder, stem="", text=run.text, settings=settings, data=run.data, fingerprint=run.fingerprint,
+                      initial=initial)
 
 
 def of_member(number: int, on_event: Callable[[Event], None]) -> Callable[[Event], None]:

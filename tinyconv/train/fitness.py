@@ -45,8 +45,10 @@ def check(net, dataset, settings: Settings, pipelines: Pipelines,
     if dataset.val is not None:
         _check_split(net, dataset.val, dataset.name, pipelines.test, False)
     _check_losses(net, dataset.train, settings)
-    if settings.schedule[0] == "plateau" and dataset.val is None:
-        raise NetError("`schedule plateau` needs validation data, and there is none",
+    waiting = [what for what, used in (("schedule plateau", settings.schedule[0] == "plateau"),
+                                       ("patience", settings.patience is not None)) if used]
+    if waiting and dataset.val is None:
+        raise NetError(f"`{waiting[0]}` needs validation data, and there is none",
                        help="draw some from the training part by `validation 0.1` in the data section")
     if settings.batch > len(dataset.train):
         note(f"the batch of {settings.batch} is larger than the training part of {len(dataset.train)}: "

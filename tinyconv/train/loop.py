@@ -17,7 +17,7 @@ from .checkpoint import Progress, Row
 from .evaluate import evaluate
 from .fitness import Pipelines, check, check_same, fingerprint
 from .runs import Run
-from .schedule import learning_rate
+from .schedule import learning_rate, plateaus
 from .settings import Settings
 from .signals import Interruption
 
@@ -45,7 +45,8 @@ def train(net, dataset: Dataset, run: Run, *, on_event: Callable[[Event], None] 
     """Trains `net` on `dataset` by `run.settings` in an open run folder, to the end, and returns the `done` event.
 
     Where `run.resumed`, it goes on from the folder's last checkpoint, bit for bit as if it had never stopped; a run
-    with nothing left to do says so through `on_note`. Without a checkpoint it begins, with the weights that `net` has.
+    with nothing left to do says so through `on_note`. Without a checkpoint it begins, with the weights that `net` has,
+    or where the folder has some to begin with, with those. With 0 epochs they are measured and kept as the best.
     The net ends with the weights that its last epoch was measured with (with `ema` the averaged ones).
     on_event(event): each `epoch` event once its checkpoint is on the disk, then `done`. on_note(message): remarks for
     people. on_batch(phase, epoch, done, total, loss): after each batch; phase is "train" or "val", epoch counts from 1,
@@ -68,19 +69,21 @@ def train_within(interruption: Interruption, net, dataset: Dataset, run: Run, on
     net.class_names = dataset.classes
     metadata = weights.describe(run.text, dataset.classes, pipelines.test)
     trainer = make_trainer(net, settings, memory, run.ranks, run.sync_bn)
-    _weigh_classes(net, settings, dataset.train)
     progress = _restore(run, net, trainer, metadata) if run.leads else None
     if run.ranks is not None:
         progress = _tell_progress(run.ranks, trainer, progress)
     if progress is None:
         progress = Progress()
-        _measure_input(net, dataset.train)
+        if run.initial.exists():
+            for name, value in weights.read(run.initial)[0].items():
+                net.weights[name] = value
+    elif ended(progress, settings):
+        on_note(f"nothing left to do: {run.folder} is trained for {progress.epoch} of {settings.epochs} epochs")
+    measure_for(net, settings, dataset.train)
     if run.ranks is not None:
         _copy_state(run.ranks, net, trainer)
         on_note(f"{run.ranks.size} processes: each batch of {settings.batch} in as many parts; the learning rate is that "
                 "of the whole batch")
-    if progress.epoch >= settings.epochs:
-        on_note(f"nothing left to do: {run.folder} is trained for {progress.epoch} of {settings.epochs} epochs")
     seconds = sum(event.get("seconds", 0.0) for event in run.keep_log(progress.epoch)) if run.leads else 0.0
 
     def stopping() -> bool:
@@ -102,6 +105,11 @@ def train_within(interruption: Interruption, net, dataset: Dataset, run: Run, on
                     _save_best(run, net, trainer, metadata)
             seconds += event["seconds"]
             on_event(event)
+        accuracies = [row.val_accuracy for row in progress.rows]
+        if not accuracies:  # no epochs
+            accuracies = [loop.validate().get("accuracy")]
+            if run.leads:
+                _save_best(run, net, trainer, metadata)
     except Stop:
         trainer.rest()
         if run.leads:
@@ -110,7 +118,9 @@ def train_within(interruption: Interruption, net, dataset: Dataset, run: Run, on
     except NonFiniteError as error:
         raise _located(error, run, progress) from error
     trainer.keep_averages()
-    done = _done(run, progress, seconds)
+    best = accuracies[progress.best or 0]
+    done = {"event": "done", "val_accuracy": known(accuracies[-1]), "best_val_accuracy": known(best),
+            "epochs": progress.epoch, "seconds": round(seconds, 4), "weights": str(run.best)}
     on_event(done)
     return done
 
@@ -132,8 +142,7 @@ def fit(net, x, labels, *, epochs: int | None = None, batch: int | None = None, 
     val = None if validation is None else _split(net, *validation)
     dataset = Dataset(_split(net, x, labels), val, None, None, "x")
     check(net, dataset, settings, Pipelines())
-    _weigh_classes(net, settings, dataset.train)
-    _measure_input(net, dataset.train)
+    measure_for(net, settings, dataset.train)
     history, trainer = [], make_trainer(net, settings, memory)
     for event in Loop(net, trainer, dataset, settings, Pipelines(), Progress()).epochs():
         history.append(event)
@@ -184,10 +193,10 @@ class Loop:
     def epochs(self) -> Iterator[Event]:
         """Yields the event of each epoch; raises Stop between two batches when asked to stop, NonFiniteError when a
         loss is not finite (the progress then stands before the failing batch)."""
-        while self.progress.epoch < self.settings.epochs:
+        while not ended(self.progress, self.settings):
             trained, seconds, lr = self._train_epoch()
             self.trainer.share_statistics()
-            val = self._validate()
+            val = self.validate()
             progress = self.progress
             train_loss = progress.loss_sum / progress.samples
             measured = [math.nan if val.get(key) is None else val[key] for key in ("loss", "accuracy")]
@@ -224,7 +233,7 @@ class Loop:
         seconds = time.perf_counter() - begin
         return trained, seconds, learning_rate(settings, progress.epoch, total - 1, total, losses)
 
-    def _validate(self) -> dict[str, Any]:
+    def validate(self) -> dict[str, Any]:
         """What `evaluate` says of the validation split; empty without one."""
         if self.dataset.val is None:
             return {}
@@ -264,13 +273,10 @@ def _save_best(run: Run, net, trainer, metadata: dict[str, str]) -> None:
         checkpoint.save_weights(run.best, net, metadata)
 
 
-def _measure_input(net, split: Split) -> None:
+def measure_for(net, settings: Settings, split: Split) -> None:
+    """Puts numbers, where there are none yet, in the place of `data`: `input mean=data`, `loss ce weights=data`."""
     if net.needs_measuring:
         net.set_input_statistics(*measure(split))
-
-
-def _weigh_classes(net, settings: Settings, split: Split) -> None:
-    """Puts numbers in the place of `weights=data`."""
     if any(options.get("weights") == "data" for _, options in settings.loss):
         net.set_class_weights(class_weights(split, net.classes))
 
@@ -301,10 +307,13 @@ def _located(error: NonFiniteError, run: Run, progress: Progress) -> NonFiniteEr
                           help=error.help or "a lower learning rate or a warmup often helps")
 
 
-def _done(run: Run, progress: Progress, seconds: float) -> Event:
-    def known(value: float) -> float | None:
-        return None if math.isnan(value) else value
+def known(value: float | None) -> float | None:
+    """None for the NaN that a row has where nothing was measured."""
+    return None if value is None or math.isnan(value) else value
 
-    return {"event": "done", "val_accuracy": known(progress.rows[-1].val_accuracy),
-            "best_val_accuracy": known(progress.rows[progress.best].val_accuracy), "epochs": progress.epoch,
-            "seconds": round(seconds, 4), "weights": str(run.best)}
+
+def ended(progress: Progress, settings: Settings) -> bool:
+    """Whether all epochs are done, or so many since the validation loss last fell that `patience` is at its end."""
+    if settings.patience is not None and plateaus([row.val_loss for row in progress.rows], settings.patience):
+        return True
+    return progress.epoch >= settings.epochs

@@ -5,6 +5,8 @@
   log.jsonl          the epoch events, one a line
   best.safetensors   the weights of the epoch with the best validation accuracy
   last.safetensors   the weights, `optimizer.*` and `state.*` of the last finished epoch, or of an interrupted one
+  init.safetensors   weights that were taken from another file to begin with
+  environment.json   the machine and the versions that it began with
   .lock              held while a process trains here
 """
 
@@ -17,6 +19,9 @@ import os
 from pathlib import Path
 from typing import Any, Callable, Mapping
 
+import numpy as np
+
+from .. import weights
 from .._version import __version__
 from ..errors import NetError
 from ..files import TEMPORARY, remove_leftovers, replacing
@@ -49,6 +54,7 @@ class Run:
     leads = property(lambda self: self.ranks is None or self.ranks.leads)  # whether this process writes
     best = property(lambda self: self.folder / "best.safetensors")
     last = property(lambda self: self.folder / "last.safetensors")
+    initial = property(lambda self: self.folder / "init.safetensors")
 
     def __enter__(self) -> Run:
         return self
@@ -98,9 +104,11 @@ class Run:
 
 
 def start(folder: str | os.PathLike | None, *, stem: str, text: str, settings: Settings, data: Mapping[str, Any],
-          fingerprint: Mapping[str, Any]) -> Run:
+          fingerprint: Mapping[str, Any], initial: Mapping[str, np.ndarray] | None = None,
+          environment: Mapping[str, Any] | None = None) -> Run:
     """Makes the folder of a new run: `folder`, or where it is None `runs/<stem>`, `runs/<stem>-2`, … the first that
-    is not there yet. `data` is plain JSON data by which the caller finds the data set again.
+    is not there yet. `data` is plain JSON data by which the caller finds the data set again. `initial`: weights to
+    begin with, all or some; kept in the folder. `environment`: what is to be noted of the machine, as JSON data.
 
     A folder that is not empty, or in use, is a UsageError.
     """
@@ -116,8 +124,15 @@ def start(folder: str | os.PathLike | None, *, stem: str, text: str, settings: S
                                                           "or give another folder by `--out`")
         remove_leftovers(path)
         run = Run(path, lock, text, settings, data, fingerprint, resumed=False)
+        if initial:
+            weights.write(run.initial, initial)
+        else:  # of a `start` that was killed
+            run.initial.unlink(missing_ok=True)
         with replacing(path / "net.net") as file:
             file.write(text.encode())
+        if environment:
+            with replacing(path / "environment.json") as file:
+                file.write((json.dumps(environment, indent=2) + "\n").encode())
         run.write_config()  # last: a folder with a config.json can be resumed
         return run
     except BaseException:
@@ -176,7 +191,8 @@ def _begun(entry: Path, text: str) -> bool:
     """Whether `entry` is nothing but what an earlier `start` with the same text leaves when killed half-way."""
     if entry.name == "net.net":
         return entry.read_bytes() == text.encode()
-    return entry.name == ".lock" or (entry.name.startswith(".") and entry.name.endswith(TEMPORARY))
+    passing = entry.name.startswith(".") and entry.name.endswith(TEMPORARY)
+    return passing or entry.name in (".lock", "environment.json", "init.safetensors")
 
 
 def _lock(folder: Path) -> int:

@@ -57,8 +57,9 @@ def _rules(options: Mapping[str, Any], ranges: tuple) -> list[tuple[str, Any, bo
 class Settings:
     """A whole recipe. Made by `of` from a section, or by hand; out-of-range values are a NetError.
 
-    `epochs`, `batch` and `ensemble`, the number of nets to train, are at least 1. `loss` is empty where the net's last
-    layer decides.
+    `batch` and `ensemble`, the number of nets to train, are at least 1. `loss` is empty where the net's last layer
+    decides. `patience`: how many epochs may pass without a lower validation loss; None for any number. `freeze`:
+    patterns of the names of weights, with spaces between.
     """
 
     epochs: int = 10
@@ -68,6 +69,8 @@ class Settings:
     schedule: Choice = dataclasses.field(default_factory=lambda: _default(SCHEDULES, "constant"))
     loss: tuple[Choice, ...] = ()
     ensemble: int = 1
+    patience: int | None = None
+    freeze: str = ""
 
     @classmethod
     def of(cls, section: Mapping[str, Any] | None, **given: Any) -> Settings:
@@ -76,6 +79,8 @@ class Settings:
         values = dict(section or {})
         if "loss" in values:
             values["loss"] = tuple(values["loss"])
+        if "freeze" in values:
+            _, values["freeze"], _ = values["freeze"]
         values.update({name: value for name, value in given.items() if value is not None})
         return cls(**values)
 
@@ -99,19 +104,21 @@ class Settings:
             return pair[0], {k: tuple(v) if isinstance(v, list) else v for k, v in pair[1].items()}
 
         return cls(data["epochs"], data["batch"], data["seed"], choice(data["optimizer"]), choice(data["schedule"]),
-                   tuple(choice(pair) for pair in data["loss"]), data["ensemble"])
+                   tuple(choice(pair) for pair in data["loss"]), data["ensemble"], data["patience"], data["freeze"])
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for config.json."""
         return {"epochs": self.epochs, "batch": self.batch, "seed": self.seed, "optimizer": list(self.optimizer),
-                "schedule": list(self.schedule), "loss": [list(pair) for pair in self.loss], "ensemble": self.ensemble}
+                "schedule": list(self.schedule), "loss": [list(pair) for pair in self.loss], "ensemble": self.ensemble,
+                "patience": self.patience, "freeze": self.freeze}
 
     def __post_init__(self) -> None:
         optimizer, schedule = self.optimizer[1], self.schedule[1]
         rules = [
-            ("epochs", self.epochs, self.epochs >= 1, "at least 1"),
+            ("epochs", self.epochs, self.epochs >= 0, "0 or more"),
             ("batch", self.batch, self.batch >= 1, "at least 1"),
             ("ensemble", self.ensemble, self.ensemble >= 1, "at least 1"),
+            ("patience", self.patience, self.patience is None or self.patience >= 0, "0 epochs or more"),
             ("seed", self.seed, 0 <= self.seed < 2 ** 63, "0 or more, below 2^63"),
             *_rules(optimizer, OPTIMIZER_RANGES),
             ("nesterov", "on", not optimizer.get("nesterov") or optimizer["momentum"] > 0, "used with momentum"),

@@ -1,0 +1,33 @@
+"""`tinyconv train NET --find-lr`: the learning-rate range test."""
+
+from __future__ import annotations
+
+import click
+
+from .common import note, print_json
+from .train import Ready
+
+SHOWN = 24  # lines of the table
+
+
+def find_rate(ready: Ready, plot: str | None, as_json: bool) -> int:
+    """Runs the test, prints its table or JSON and draws it where a file is given."""
+    from ..train import rate_test
+    from . import plots
+
+    if plot:
+        plots.axes(1)  # where matplotlib is missing, say so before the work
+    found = rate_test(ready.model, ready.dataset, ready.recipe)
+    if plot:
+        plots.rates(plot, found)
+        note(f"drawn into {plot}")
+    if as_json:
+        print_json(found)
+        return 0
+    click.echo(f"{'lr':>9}  {'loss':>8}  running mean")
+    rows = list(zip(found["rates"], found["losses"], found["smoothed"]))
+    for rate, loss, mean in rows[::max(1, len(rows) // SHOWN)]:
+        click.echo(f"{rate:9.3g}  {loss:8.4f}  {mean:12.4f}")
+    click.echo(f"suggested: lr={found['suggested']:.2g} for {ready.recipe.optimizer[0]}, "
+               f"`--set train.optimizer.lr={found['suggested']:.2g}`")
+    return 0

@@ -1,0 +1,82 @@
+"""Pictures of runs, by matplotlib: an extra, `pip install 'tinyconv[plot]'`."""
+
+from __future__ import annotations
+
+import io
+from importlib.util import find_spec
+from typing import Any, Iterable, Mapping, Sequence
+
+from ..errors import NetError
+from ..files import replacing
+
+
+def installed() -> bool:
+    return find_spec("matplotlib") is not None
+
+
+def axes(count: int, height: float = 4):
+    """(figure, its axes) of so many plots beside each other; NetError without matplotlib."""
+    if not installed():
+        raise NetError("plots need matplotlib, which is not installed", help="pip install 'tinyconv[plot]'")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.5 * count, height), layout="constrained")
+    return figure, figure.subplots(1, count, squeeze=False)[0]
+
+
+def save(figure, path) -> None:
+    """Writes a PNG, whole or not at all."""
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=120)
+    with replacing(path) as file:
+        file.write(picture.getvalue())
+
+
+def curves(path, events: Sequence[Mapping[str, Any]]) -> None:
+    """Loss and accuracy of the epochs of one run."""
+    measured = [event for event in events if event["val_accuracy"] is not None]
+    figure, plots = axes(2 if measured else 1)
+    epochs = [event["epoch"] for event in events]
+    for key, words in (("train_loss", "training"), ("val_loss", "validation")):
+        if all(event[key] is not None for event in events):
+            plots[0].plot(epochs, [event[key] for event in events], label=words, marker=".")
+    label(plots[0], "loss (nats)")
+    if measured:
+        plots[1].plot([event["epoch"] for event in measured], [100 * event["val_accuracy"] for event in measured],
+                      label="validation", marker=".", color="C1")
+        label(plots[1], "accuracy (%)")
+    save(figure, path)
+
+
+def compare(path, runs: Iterable[tuple[str, Sequence[Mapping[str, Any]]]]) -> None:
+    """Validation loss and accuracy of several runs: (name, its epochs) each."""
+    figure, plots = axes(2, 5)
+    for name, events in runs:
+        for plot, key, scale in zip(plots, ("val_loss", "val_accuracy"), (1, 100)):
+            points = [(event["epoch"], scale * event[key]) for event in events if event[key] is not None]
+            if points:
+                plot.plot(*zip(*points), label=name, marker=".")
+    label(plots[0], "validation loss (nats)")
+    label(plots[1], "validation accuracy (%)")
+    save(figure, path)
+
+
+def rates(path, found: Mapping[str, Any]) -> None:
+    """The losses of a learning-rate range test."""
+    figure, (plot,) = axes(1)
+    plot.plot(found["rates"], found["losses"], color="0.8", label="loss of a batch")
+    plot.plot(found["rates"], found["smoothed"], label="running mean")
+    plot.axvline(found["suggested"], color="C1", label=f"suggested: {found['suggested']:.2g}")
+    plot.set_xscale("log")
+    top = max(found["smoothed"][0] * 1.5, min(found["smoothed"]) * 2)
+    plot.set_ylim(0, top)
+    label(plot, "loss (nats)", "learning rate")
+    save(figure, path)
+
+
+def label(plot, y: str, x: str = "epoch") -> None:
+    plot.set_xlabel(x)
+    plot.set_ylabel(y)
+    plot.grid(alpha=0.3)
+    if plot.get_legend_handles_labels()[0]:
+        plot.legend(fontsize="small")
