@@ -45,8 +45,13 @@ def replaced(steps: Sequence[Step], new: Mapping[int, Sequence[Step]]) -> list[S
 
 
 def unfused(steps: Sequence[Step]) -> list[Step]:
-    """The steps with the parts of each that was fused."""
+    """The steps with the parts of each that was fused; without those that a part computes once more."""
     out: list[Step] = []
+    written: set[int] = set()
     for step in steps:
-        out += unfused(step.parts) if step.parts else [step]
+        for part in unfused(step.parts) if step.parts else (step,):
+            outputs = {b.id for b in part.outputs if b is not None}
+            if not outputs or not outputs <= written:
+                out.append(part)
+                written |= outputs
     return out
