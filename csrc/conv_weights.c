@@ -210,7 +210,7 @@ void tc_conv_weight_grad(const tc_conv_shape *s, const float *x, const float *dy
         memset(dw, 0, (size_t)p.weights * sizeof(float));
         return;
     }
-    const int team = tc_threads_for(threads, work);
+    const int team = tc_threads_for(threads, work / 2); /* for they meet twice, and gather the same rows */
 #pragma omp parallel num_threads(team)
     {
         unsigned ftz = tc_ftz_set();

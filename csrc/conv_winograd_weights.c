@@ -267,8 +267,8 @@ void tc_winograd_grad(const tc_conv_shape *s, int64_t m, const float *x, const f
     plan p;
     make_plan(s, m, threads > 1 ? threads : 1, &p);
     const work w = {&p, x, dy, dw, scratch};
-    const int team = tc_threads_for(threads, 2.0 * (double)(p.t.tiles * p.t.points) *
-                                                 (double)(p.t.depths * p.g.cg * p.g.k));
+    /* half the work, for they meet several times */
+    const int team = tc_threads_for(threads, (double)(p.t.tiles * p.t.points) * (double)(p.t.depths * p.g.cg * p.g.k));
     memset(scratch + p.zeros_at, 0, (size_t)(p.bytes - p.zeros_at));
 #pragma omp parallel num_threads(team)
     {

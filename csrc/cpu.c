@@ -178,7 +178,7 @@ int tc_cpu_count(void) {
     return count > 0 ? count : 1;
 }
 
-static double least_work = 1 << 18; /* for one thread: about what waking another costs */
+static double least_work = 1 << 19; /* for one thread: about what waking another costs */
 
 double tc_least_work(double work) {
     double before = least_work;

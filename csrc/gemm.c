@@ -230,7 +230,8 @@ void tc_gemm(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const
             memset(c + i * ldc, 0, (size_t)n * sizeof(float));
         return;
     }
-    threads = tc_threads_for(threads, 2.0 * (double)m * (double)n * (double)k);
+    /* of several rows half of the work: B is packed besides, by each for itself or before they meet */
+    threads = tc_threads_for(threads, (m <= WIDE ? 2.0 : 1.0) * (double)m * (double)n * (double)k);
     if (m <= WIDE || (m <= FEW && !copies(m, n, lda))) {
         const product g = {m, n, k, lda, 0, ldc, a, NULL, NULL, c, 0};
         if (m <= WIDE)
