@@ -50,6 +50,8 @@ git ls-files -z --cached --others --exclude-standard | tar --null --ignore-faile
 
 echo "== Python tests, many random examples"
 "$python" -m pytest -q --hypothesis-profile=full
+echo "== 50 random kills"
+"$python" tests/kills.py
 echo "== 100,000 random programs"
 "$python" tests/test_lang_fuzz.py 100000
 echo "all is well"
