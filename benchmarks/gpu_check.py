@@ -30,8 +30,6 @@ sys.path.insert(0, str(ROOT / "tests"))
 import tinyconv  # noqa: E402
 from tinyconv import NetError, zoo  # noqa: E402
 from tinyconv.runtime import array  # noqa: E402
-from tinyconv.runtime.optimizers import optimizer, state_specs  # noqa: E402
-from tinyconv.runtime.store import Block  # noqa: E402
 
 LR, SEED, STEP = 0.05, 12345678901, 3
 OPTIMIZERS = {
@@ -69,11 +67,12 @@ def on(device: str, net):
 # ---------------------------------------------------------------- steps
 
 
-def each_step(net, request, x, labels):
+def each_step(net, trainer, x, labels):
     """Yields (step, operands, what the net's device wrote, what NumPy makes of the same operands)."""
+    request = net.request("train", x, labels, trainer.optimizer)
     plan = net.sessions.plan(request)
     session = net.backend.prepare(plan, net.store)
-    moments = Block(state_specs(net.store.specs, request.optimizer), net.store.device)
+    moments = trainer.moments
     rng = np.random.default_rng(3)
     for name, weight in moments.specs.items():
         moments.put(name, rng.uniform(0, 0.01, weight.shape))
@@ -117,8 +116,7 @@ def steps(stand_in: bool, tf32: bool):
         net, x, labels = example(name)
         net = on("gpu", net)
         kind, options = some[number % len(some)]
-        request = net.request("train", x, labels, optimizer(kind, options)[1])
-        for step, operands, found, expected in each_step(net, request, x, labels):
+        for step, operands, found, expected in each_step(net, net.trainer(kind, **options), x, labels):
             for have, want, size in zip(found, expected, sizes(step, operands, expected, None)):
                 if have is None:
                     continue

@@ -49,7 +49,7 @@ def test_every_operation_gives_what_numpy_does(cupy, gpu_check):
     assert [str(result) for result in results if not result.ok] == []
 
 
-SIBLINGS = {"vgg11", "vgg13", "vgg19", "resnet34"}  # they have no layer that the others have not
+SIBLINGS = {"vgg11", "vgg13", "vgg16", "vgg19", "zfnet", "resnet34"}  # they have no layer that the others have not
 
 
 @needs_cpu
