@@ -290,7 +290,7 @@ def test_memory_is_what_a_plan_lays_out(net):
         memory = found.training_memory()
         for mode, bytes_ in (("predict", found.inference_memory()),
                              ("gradients", memory["activations"] + memory["gradients"])):
-            request = Request(mode, batch, net.input.spatial)
+            request = Request(mode, batch, net.input.spatial, "uint8")  # of images, which become floats first
             plan = make_plan(net, request, lambda steps, tape, training: steps, rewrites=())
             assert 0.95 * plan.arena_bytes <= bytes_ <= 1.01 * plan.arena_bytes
         assert memory["total"] == sum(size for part, size in memory.items() if part != "total")

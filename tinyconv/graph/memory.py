@@ -19,10 +19,10 @@ ON_LOGITS = ("softmax", "sigmoid")      # a loss is computed on what enters thes
 class Buffer:
     """An array of one pass. `watched`: whether a gradient of it is wanted."""
 
-    __slots__ = ("id", "shape", "bytes", "watched")
+    __slots__ = ("id", "shape", "dtype", "bytes", "watched")
 
     def __init__(self, id: int, shape: tuple[int, ...], dtype: str, watched: bool):
-        self.id, self.shape, self.watched = id, shape, watched
+        self.id, self.shape, self.dtype, self.watched = id, shape, dtype, watched
         self.bytes = prod(shape) * ITEM[dtype]
 
 
@@ -106,7 +106,7 @@ def training_bytes(graph: Graph, batch: int) -> int | None:
 
 def _forward(graph: Graph, tape: Tape, batch: int) -> tuple[list[Buffer], list, list[dict[str, Buffer]]]:
     """Records the pass of a batch: every node's output, what it keeps for backward, and its weights."""
-    x = tape.buffer((batch, *graph.input.spatial, graph.input.channels))
+    x = tape.buffer((batch, *graph.input.spatial, graph.input.channels), "uint8")  # the input layer makes floats of it
     values: list[Buffer] = []
     saved: list[object] = []
     params: list[dict[str, Buffer]] = []

@@ -67,6 +67,8 @@ class Input(Layer):
         return weight("mean", 0.0), weight("std", 1.0)
 
     def forward(self, tape, args, x, params):
+        if x.dtype == "float32" and set(args["mean"]) == {0.0} and set(args["std"]) == {1.0}:
+            return x, None  # nothing to do
         return tape.op("input", x, params["mean"], params["std"]), None
 
     def backward(self, tape, args, dy, saved, params):

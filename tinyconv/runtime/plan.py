@@ -159,6 +159,8 @@ class _Recording:
             self.params[node.index] = params
         if not self.request.training:
             self.output = self.values[self.graph.output_index]
+            if self.output.role != "temp":  # nothing is done: the caller's own array
+                self.output = self.tape.op("reshape", self.output, shape=self.output.shape)
             self.keep.append(self.output)
 
     def _check(self, node, layer, inputs: tuple[Buffer, ...]) -> None:
