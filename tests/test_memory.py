@@ -45,7 +45,7 @@ def limited(trainer, x, labels, part):
     return trainer.sessions.plan(trainer._within[request]), whole
 
 
-@pytest.mark.parametrize("text, least", [(RESIDUAL, 0.7), (SKIPS, 0.99)], ids=["residual", "skips"])
+@pytest.mark.parametrize("text, least", [(RESIDUAL, 0.92), (SKIPS, 0.99)], ids=["residual", "skips"])
 @pytest.mark.parametrize("device", [None, "numpy"])
 def test_computing_again_changes_no_bit(text, least, device):
     results = []
