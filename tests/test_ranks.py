@@ -129,6 +129,17 @@ def test_members_of_an_ensemble_are_shared_out(place):
     assert spread["val_accuracy"] == row["val_accuracy"]
 
 
+@together
+def test_the_runs_of_a_sweep_are_shared_out(place):
+    varied = ["net.net", "--data", "data.npz", "--vary", "train.optimizer.lr=0.1,0.01", "--seeds", "2", "--epochs", "1"]
+    for ranks, out in ((1, "row"), (2, "spread")):
+        swept = ["sweep" if word == "train" else word for word in command(ranks, *varied)]
+        done = subprocess.run([*swept, "--out", out], cwd=place, capture_output=True, text=True, timeout=120,
+                              env=environment())
+        assert done.returncode == 0, done.stderr
+    assert json.loads((place / "row/summary.json").read_text()) == json.loads((place / "spread/summary.json").read_text())
+
+
 def children(process):
     """Processes below this one, by /proc."""
     found = []

@@ -93,6 +93,17 @@ def set_threads(n: int | None) -> None:
         set_default(n)
 
 
+def joined():
+    """The ranks that mpiexec started together with this process (runtime/ranks.py), with threads by this one's share of
+    the processors; None where it is alone."""
+    from ..runtime import ranks, threads
+
+    world = ranks.world()
+    if world is not None and not threads.chosen():
+        threads.set_default(world.threads(threads.get()))
+    return world
+
+
 # -- output
 
 def colour(stream=None) -> bool:

@@ -13,8 +13,8 @@ import click
 from ..errors import NetError, NonFiniteError
 from ..files import replacing
 from . import progress
-from .common import (BadInput, data_option, define, device, input_option, json_option, load_program, note, options,
-                     print_json, reading, settings, skip_bad, threads, use_device)
+from .common import (BadInput, data_option, define, device, input_option, joined, json_option, load_program, note,
+                     options, print_json, reading, settings, skip_bad, threads, use_device)
 from .runs import share, table
 from .sources import open_data
 from .train import make_recipe, prepare, run_loop
@@ -52,30 +52,35 @@ def sweep(net, vary, seeds, data, epochs, seed, device, out, resume, skip_bad, d
 
     Every run has its folder in DIR, as `tinyconv train` makes it; what is done is not done again. At the end the mean
     and the standard deviation over the seeds of each combination, also in summary.json. A run whose loss is not finite
-    counts as failed, and the others go on.
+    counts as failed, and the others go on. Processes started together, `mpiexec -n 4 tinyconv sweep …`, share the runs out.
     """
     from .. import train as training
-    from ..runtime import ranks
-
-    if ranks.world() is not None:
-        raise click.UsageError("a sweep is for one process: start it without mpiexec")
     if (net is None) == (resume is None):
         raise click.UsageError("give a NET to train, or --resume DIR")
     if resume is not None and (vary or data or epochs or seed or out or skip_bad or define or settings or input_):
         raise click.UsageError("--resume goes on with the sweep as it was begun: give no other settings")
+    world = joined()
     device, folder = use_device(device), Path(resume or out or f"runs/{Path(net).stem}-sweep")
-    if resume is None:
-        plan = new_plan(folder, prepare(net, data, epochs, seed, device, None, skip_bad, define, settings, input_),
-                        epochs, vary, seeds)
-    else:
-        plan = read_plan(folder)
+    if resume is None and (world is None or world.leads):
+        new_plan(folder, prepare(net, data, epochs, seed, device, None, skip_bad, define, settings, input_), epochs, vary,
+                 seeds)
+    if world is not None:
+        world.wait()
+    plan = read_plan(folder)
     dataset = open_data(plan["data"])
     cases = [Case(folder, plan, values, device) for values in combinations(plan["vary"])]
     for case in cases:  # mistakes before the first run
         with reading():
             training.check(*case.ready(plan["seed"], dataset))
     try:
-        rows = [case.train(dataset, as_json) for case in cases]
+        if world is not None:
+            runs = [(case, seed) for case in cases for seed in case.seeds]
+            for case, seed in runs[world.rank::world.size]:
+                case.run(seed, dataset)
+            world.wait()
+            if not world.leads:
+                return 0
+        rows = [case.train(dataset, as_json) for case in cases]  # what is trained already is only read
     except training.UsageError as error:
         raise BadInput(error) from error
     except training.Interrupted as stop:
@@ -90,8 +95,8 @@ def sweep(net, vary, seeds, data, epochs, seed, device, out, resume, skip_bad, d
     return 0
 
 
-def new_plan(folder: Path, ready, epochs: int | None, vary: dict[str, list[str]], seeds: int) -> dict[str, Any]:
-    """What a sweep is, as sweep.json keeps it beside the net's text. The folder must be empty or new."""
+def new_plan(folder: Path, ready, epochs: int | None, vary: dict[str, list[str]], seeds: int) -> None:
+    """Writes what a sweep is, as sweep.json keeps it beside the net's text. The folder must be empty or new."""
     if folder.is_dir() and any(folder.iterdir()):
         raise BadInput(NetError(f"{folder} is not empty", help=f"`--resume {folder}` goes on with the sweep in it; or "
                                                                "give another folder by `--out`"))
@@ -101,7 +106,6 @@ def new_plan(folder: Path, ready, epochs: int | None, vary: dict[str, list[str]]
         file.write(ready.model.text.encode())
     with replacing(folder / "sweep.json") as file:  # last: a folder with it can be gone on with
         file.write((json.dumps(plan, indent=2) + "\n").encode())
-    return plan
 
 
 def read_plan(folder: Path) -> dict[str, Any]:
@@ -120,6 +124,7 @@ class Case:
 
     def __init__(self, folder: Path, plan: dict[str, Any], values: dict[str, str], device: str):
         self.folder, self.plan, self.values, self.device = folder, plan, values, device
+        self.seeds = range(plan["seed"], plan["seed"] + plan["seeds"])
 
     def ready(self, seed: int, dataset) -> tuple:
         """(net, data set, settings, pipelines) of the run with this seed."""
@@ -133,33 +138,36 @@ class Case:
 
     def train(self, dataset, as_json: bool) -> dict[str, Any]:
         """Trains what is not trained yet; the row of the summary."""
-        from .. import train as training
-
-        seeds = range(self.plan["seed"], self.plan["seed"] + self.plan["seeds"])
         done = []
-        for seed in seeds:
-            model, _, recipe, _ = self.ready(seed, dataset)
-            name = ",".join([*(f"{key.removeprefix('train.')}={v}" for key, v in self.values.items()), f"seed={seed}"])
-            path = self.folder / name.replace("/", "_")
-            if (path / "config.json").is_file():
-                run = training.resume(path)
-            else:
-                run = training.start(path, stem="", text=model.text, settings=recipe, data=self.plan["data"],
-                                     fingerprint=training.fingerprint(dataset))
-            shown = progress.make(recipe.epochs, quiet=True)
-            with run, shown:
-                try:
-                    event = run_loop(model, dataset, run, shown, None, lambda event: None)
-                except NonFiniteError as error:
-                    event = {"val_accuracy": None, "best_val_accuracy": None, "error": error.message}
-            event = {**event, "event": "run", "run": str(path), "values": self.values, "seed": seed}
+        for seed in self.seeds:
+            event = self.run(seed, dataset)
             done.append(event)
             if as_json:
                 print_json(event)
             else:
-                note(f"{path}: {event['error'] if 'error' in event else share(event['val_accuracy'])}")
-        return {"values": self.values, "seeds": list(seeds), "failed": sum("error" in event for event in done),
+                note(f"{event['run']}: {event['error'] if 'error' in event else share(event['val_accuracy'])}")
+        return {"values": self.values, "seeds": list(self.seeds), "failed": sum("error" in event for event in done),
                 **{key: spread([event[key] for event in done]) for key in ("val_accuracy", "best_val_accuracy")}}
+
+    def run(self, seed: int, dataset) -> dict[str, Any]:
+        """Trains the run with this seed, or what is left of it; its `done` event as one of "run"."""
+        from .. import train as training
+
+        model, _, recipe, _ = self.ready(seed, dataset)
+        name = ",".join([*(f"{key.removeprefix('train.')}={v}" for key, v in self.values.items()), f"seed={seed}"])
+        path = self.folder / name.replace("/", "_")
+        if (path / "config.json").is_file():
+            run = training.resume(path)
+        else:
+            run = training.start(path, stem="", text=model.text, settings=recipe, data=self.plan["data"],
+                                 fingerprint=training.fingerprint(dataset))
+        shown = progress.make(recipe.epochs, quiet=True)
+        with run, shown:
+            try:
+                event = run_loop(model, dataset, run, shown, None, lambda event: None)
+            except NonFiniteError as error:
+                event = {"val_accuracy": None, "best_val_accuracy": None, "error": error.message}
+        return {**event, "event": "run", "run": str(path), "values": self.values, "seed": seed}
 
 
 def spread(values: list[float | None]) -> dict[str, Any]:

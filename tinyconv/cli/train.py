@@ -13,8 +13,8 @@ import click
 
 from ..errors import NetError
 from . import progress
-from .common import (BadInput, data_option, define, device, input_option, json_option, load_program, make_net, note,
-                     options, print_json, reading, settings, skip_bad, threads, use_device)
+from .common import (BadInput, data_option, define, device, input_option, joined, json_option, load_program, make_net,
+                     note, options, print_json, reading, settings, skip_bad, threads, use_device)
 
 
 @click.command()
@@ -57,20 +57,19 @@ def train(net, data, epochs, seed, device, memory, out, resume, init, freeze, fi
         if net is None:
             _no_changes({"-D": define or None, "--set": settings or None, "--input": input_})
     from .. import train as training
-    from ..runtime import ranks, threads
 
-    world = ranks.world()
+    world = joined()
     if sync_bn and world is None:
         raise click.UsageError("--sync-bn is for several processes: mpiexec -n 4 tinyconv train …")
     if memory is not None and world is not None:
         raise click.UsageError("--memory is for one process: use more of them, each takes a smaller part of the batch")
-    if world is not None and not threads.chosen():
-        threads.set_default(world.threads(threads.get()))
 
     def together(make):
         return make() if world is None else training.together(world, sync_bn, make)
 
     device, limit = use_device(device), None if memory is None else amount(memory)
+    if device == "gpu" and world is not None:
+        raise click.UsageError("several processes train on processors: leave --device gpu out, or mpiexec")
     try:
         if resume is None:
             ready = prepare(net, data, epochs, seed, device, init, skip_bad, define, settings, input_)
@@ -90,7 +89,8 @@ def train(net, data, epochs, seed, device, memory, out, resume, init, freeze, fi
     except training.UsageError as error:
         raise BadInput(error) from error
     except training.Interrupted as stop:
-        note(f"{stop}; go on with: tinyconv train --resume {stop.folder}")
+        if world is None or world.leads:
+            note(f"{stop}; go on with: tinyconv train --resume {stop.folder}")
         return 130
     except (NetError, BadInput):
         if world is not None and not world.leads:
