@@ -33,7 +33,8 @@ static void test_large(void) {
         SQUARE(2, 28, 16, 28, 16, 3, 1, 1), SQUARE(2, 40, 3, 20, 24, 7, 2, 3), SQUARE(3, 14, 72, 14, 70, 3, 1, 1),
         SQUARE(40, 2, 64, 2, 96, 3, 1, 1), SQUARE(3, 14, 40, 7, 48, 1, 2, 0), SQUARE(3, 12, 80, 12, 100, 1, 1, 0),
         SQUARE(7, 1, 1024, 1, 90, 1, 1, 0), SQUARE(200, 1, 512, 1, 80, 1, 1, 0), SQUARE(2, 7, 130, 4, 300, 3, 2, 1),
-        SQUARE(30, 1, 700, 1, 600, 1, 1, 0),
+        SQUARE(30, 1, 700, 1, 600, 1, 1, 0), SQUARE(2, 5, 48, 5, 600, 1, 1, 0), SQUARE(80, 1, 1024, 1, 96, 1, 1, 0),
+        SQUARE(8, 1, 1500, 1, 300, 1, 1, 0),
         {.n = 1, .id = 1, .ih = 1, .iw = 3000, .c = 20, .od = 1, .oh = 1, .ow = 1500, .k = 18, .kd = 1, .kh = 1,
          .kw = 9, .sd = 1, .sh = 1, .sw = 2, .pw = 4, .dd = 1, .dh = 1, .dw = 1, .groups = 1, .algorithm = TC_DIRECT}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
@@ -79,6 +80,9 @@ int main(void) {
         if (check_pick())
             test_gemm(m, n, k, more);
     }
+    check_seed(700);
+    test_gemm(80, 700, 1024, 0); /* rows copied, for they share cache sets; and many, of a block shared by all threads */
+    test_gemm(610, 70, 40, 3);
     sweep(1, 60, 10000, 0);
     sweep(2, 220, 20000, 0);
     sweep(3, 60, 30000, 0);
