@@ -4,20 +4,20 @@
 
 #include <string.h>
 
-/* In cycles of a core that does two multiply-adds of vectors in each, as fitted to AVX2 over eighty shapes. [2]: the
- * forward pass and data gradient, the weight gradient. */
+/* In steps: what a row takes for a step along a panel at the core's peak, a cycle with AVX2. Fitted to AVX2 on Zen 4
+ * by `tinyconv bench --calibrate`, but for those from `small` on. [2]: the forward pass and data gradient, the weight
+ * gradient; [2]: F(2, 3), F(4, 3). */
 static const struct {
-    double direct[2];          /* a row's step along a panel, in a direct convolution; without overheads 1 */
+    double direct[2];          /* a step of a direct convolution */
+    double product;            /* the same in Winograd's products */
+    double transform[2][2][2]; /* half a panel of channels of a tile: [2] as above, twice; inputs, outputs */
+    double weights[2][2];      /* half a panel of weights, packing; their gradient, transformed back */
     double small;              /* the share of steps on padding that weight gradients leave out costs so much else */
-    double product;            /* the same step in Winograd's products */
-    double look[2];            /* reading and writing a row of their sums, in steps */
-    double transform[2][2][2]; /* a vector of channels of a tile: [2] as above; F(2, 3), F(4, 3); inputs, outputs */
-    double weights[2];         /* a vector of weights, packing F(2, 3) and F(4, 3) */
     double cache, memory;      /* a byte of weights, and a byte of those beyond `cached` bytes */
     double cached;
     double gain;               /* Winograd is to cost less than this share of direct: errors are its price */
-} COST = {{1.1, 1.27}, 1.15, 1.0, {8, 14}, {{{90, 45}, {190, 130}}, {{120, 120}, {220, 220}}}, {70, 150},
-          0.05, 0.2, 4e6, 0.9};
+} COST = {{1.1, 1.14}, 1.06, {{{75, 80}, {175, 207}}, {{126, 64}, {241, 182}}}, {{188, 222}, {84, 186}},
+          1.15, 0.05, 0.2, 4e6, 0.9};
 
 int tc_is_gemm(const tc_conv_shape *s, int pass) {
     tc_igemm g;
@@ -33,36 +33,68 @@ static double weights_cost(double floats) {
 
 static double larger(double a, double b) { return a > b ? a : b; }
 
-static double direct_cost(const tc_igemm *g, int pass) {
+static void direct_terms(const tc_igemm *g, int pass, double *terms) {
     const int64_t nr = tc_isa_now()->gemm.panel, positions = g->n * g->out[0] * g->out[1] * g->out[2];
-    const double share = tc_valid_share(g), weights = weights_cost((double)(g->reduction * g->k));
+    const double share = tc_valid_share(g);
     if (pass == TC_WEIGHT_GRAD) {
-        const double steps = (double)(g->k * tc_ceil_div(g->reduction, nr) * positions);
-        return COST.direct[1] * steps * (share * COST.small < 1 ? share * COST.small : 1);
+        const double left = share * COST.small < 1 ? share * COST.small : 1;
+        terms[TC_STEPS] = left * (double)(g->k * tc_ceil_div(g->reduction, nr) * positions);
+    } else
+        terms[TC_STEPS] = (tc_small_chosen(g) ? share : 1) *
+                          (double)(g->groups * tc_ceil_div(g->kg, nr) * g->reduction * positions);
+}
+
+static double direct_cost(const tc_igemm *g, int pass) {
+    double terms[TC_TERMS];
+    direct_terms(g, pass, terms);
+    if (pass == TC_WEIGHT_GRAD)
+        return COST.direct[1] * terms[TC_STEPS];
+    return larger(weights_cost((double)(g->reduction * g->k)), COST.direct[0] * terms[TC_STEPS]);
+}
+
+static void winograd_terms(const tc_igemm *g, int pass, int64_t m, double *terms) {
+    const tc_gemm_isa *isa = &tc_isa_now()->gemm;
+    const int64_t nr = isa->panel, half = nr / 2;
+    tc_tiling t;
+    tc_tiling_get(g, m, &t);
+    const int64_t reduction = t.depths * g->cg;
+    terms[TC_INPUTS] = (double)(t.tiles * t.depths * g->groups * tc_ceil_div(g->cg, half));
+    terms[TC_OUTPUTS] = (double)(t.tiles * g->groups * tc_ceil_div(g->kg, half));
+    terms[TC_WEIGHTS] = (double)(reduction * g->k / half);
+    if (pass == TC_WEIGHT_GRAD) {
+        const int64_t panels = t.depths * tc_ceil_div(g->cg, nr);
+        terms[TC_STEPS] = (double)(t.points * g->groups * tc_round_up(g->kg, isa->rows) * panels * t.tiles);
+    } else {
+        const int64_t rows = tc_round_up(t.tiles, isa->rows) * g->groups * tc_ceil_div(g->kg, nr);
+        terms[TC_STEPS] = (double)(t.points * rows * reduction);
     }
-    const double steps = (double)(g->groups * tc_ceil_div(g->kg, nr) * g->reduction * positions);
-    return larger(weights, COST.direct[0] * steps * (tc_small_chosen(g) ? share : 1));
 }
 
 static double winograd_cost(const tc_igemm *g, int pass, int64_t m) {
-    const tc_gemm_isa *isa = &tc_isa_now()->gemm;
-    const int64_t nr = isa->panel, width = nr / 2;
-    const double *transform = COST.transform[pass == TC_WEIGHT_GRAD][m == 4];
-    tc_tiling t;
-    tc_tiling_get(g, m, &t);
-    const double inputs = (double)(t.tiles * t.depths * g->groups * tc_ceil_div(g->cg, width)) * transform[0];
-    const double outputs = (double)(t.tiles * g->groups * tc_ceil_div(g->kg, width)) * transform[1];
-    if (pass == TC_WEIGHT_GRAD) {
-        const int64_t panels = t.depths * tc_ceil_div(g->cg, nr);
-        const double rows = (double)(t.points * g->groups * tc_round_up(g->kg, isa->rows) * panels);
-        return inputs + outputs + COST.product * rows * ((double)t.tiles + COST.look[1]);
-    }
-    const double rows = (double)(t.points * g->groups * tc_round_up(t.tiles, isa->rows) * tc_ceil_div(g->kg, nr));
-    const int64_t reduction = t.depths * g->cg;
-    const double weights = weights_cost((double)(t.points * reduction * g->k));
-    const double vectors = (double)(reduction * g->k / width);
-    const double packing = pass == TC_DATA_GRAD ? 2 * weights + vectors * COST.weights[m == 4] : 0;
-    return inputs + outputs + packing + larger(weights, COST.product * rows * ((double)reduction + COST.look[0]));
+    const int grad = pass == TC_WEIGHT_GRAD;
+    const double *transform = COST.transform[grad][m == 4];
+    double terms[TC_TERMS];
+    winograd_terms(g, pass, m, terms);
+    const double transforms = terms[TC_INPUTS] * transform[0] + terms[TC_OUTPUTS] * transform[1];
+    const double products = COST.product * terms[TC_STEPS];
+    const double transformed = terms[TC_WEIGHTS] * COST.weights[grad][m == 4];
+    if (grad)
+        return transforms + products + transformed;
+    const double weights = weights_cost((double)((m + 2) * (m + 2) * g->taps[0] * g->cg * g->k));
+    const double packing = pass == TC_DATA_GRAD ? 2 * weights + transformed : 0;
+    return transforms + packing + larger(weights, products);
+}
+
+double tc_conv_terms(const tc_conv_shape *s, int pass, double *terms) {
+    const int64_t m = tc_winograd_chosen(s, pass);
+    tc_igemm g;
+    tc_igemm_get(s, pass, 0, &g);
+    memset(terms, 0, TC_TERMS * sizeof *terms);
+    if (m)
+        winograd_terms(&g, pass, m, terms);
+    else
+        direct_terms(&g, pass, terms);
+    return 2.0 * tc_isa_now()->gemm.panel;
 }
 
 int64_t tc_winograd_chosen(const tc_conv_shape *s, int pass) {

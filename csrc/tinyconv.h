@@ -47,6 +47,10 @@ enum { TC_FORWARD = 0, TC_DATA_GRAD = 1, TC_WEIGHT_GRAD = 2 };
 int64_t tc_conv_packed(const tc_conv_shape *s, int pass);                /* floats; FORWARD, DATA_GRAD */
 int64_t tc_conv_scratch(const tc_conv_shape *s, int pass, int threads);  /* bytes */
 const char *tc_conv_algorithm(const tc_conv_shape *s, int pass);         /* "gemm", "igemm", "dwconv", "groupconv", "winograd2x2" or 4x4 */
+/* What the algorithm does, in the units of the choice's cost model (conv_choice.c), terms[TC_TERMS]; returns the
+ * floating-point operations of a step. For its calibration. */
+enum { TC_STEPS, TC_INPUTS, TC_OUTPUTS, TC_WEIGHTS, TC_TERMS };
+double tc_conv_terms(const tc_conv_shape *s, int pass, double *terms);
 void tc_conv_pack(const tc_conv_shape *s, int pass, const float *w, float *packed, int threads);
 /* What becomes of a convolution's outputs before they are written for good: y = act(conv + bias + add). */
 typedef struct {

@@ -111,11 +111,20 @@ def _run(which, a, x_shape, y_shape, w_shape, operands, out_shape, algorithm) ->
     if not compiled():
         twin = {"conv": _conv_array, "conv_dx": _dx_array, "conv_dw": _dw_array}[which]
         return twin(np, dict(a, shape=out_shape), *operands)
+    out = np.empty(out_shape, np.float32)
+    call, steps = _call(which, a, x_shape, y_shape, w_shape, operands, out, algorithm)
+    call(0, steps)
+    return out
+
+
+def _call(which, a, x_shape, y_shape, w_shape, operands, out, algorithm):
+    """A function of (first, last) that runs these steps of one kernel's program, and how many there are: the packing
+    of weights, where it takes some, stands first."""
     from .runtime import _cpu
     from .runtime.cpu import PASSES, address, conv_shape
 
     ints, count = conv_shape(x_shape, y_shape, w_shape[1:-1], a, algorithm), threads.get()
-    out, steps, arrays = np.empty(out_shape, np.float32), [], list(operands)
+    steps, arrays = [], list(operands)
     if which != "conv_dw":
         packed = _room("packed", 4 * _cpu.conv_packed(ints, PASSES[which]))
         steps.append(("pack", [(1, 0), (2, 0)], [*ints, PASSES[which]], []))
@@ -126,8 +135,12 @@ def _run(which, a, x_shape, y_shape, w_shape, operands, out_shape, algorithm) ->
     steps.append((which, [*inputs, (len(arrays), 0)], ints, []))
     program = _cpu.Program(steps)
     scratch = address(_room("scratch", program.scratch(count)))
-    program.run(0, len(steps), [*map(address, arrays), address(out)], scratch, count)
-    return out
+    bases = [*map(address, arrays), address(out)]
+
+    def call(first: int, last: int) -> None:
+        program.run(first, last, bases, scratch, count)
+
+    return call, len(steps)
 
 
 def _float32(x, name: str) -> np.ndarray:

@@ -10,16 +10,23 @@ from .common import (define, device, input_option, json_option, load_program, ma
 
 
 @click.command()
-@click.argument("net", metavar="NET")
+@click.argument("net", metavar="NET", required=False)
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Samples at a time.")
 @click.option("--train", "training", is_flag=True, help="A training step: forward, backward and update.")
 @click.option("--unfused", is_flag=True, help="The steps before fusion, and what fusion gains.")
 @click.option("--plot", metavar="FILE", help="Draw the times of the steps beside their bounds (.png, .svg, .pdf).")
+@click.option("--calibrate", is_flag=True, help="Instead: the costs by which convolutions' algorithms are chosen, "
+                                               "measured here on one thread. Changes nothing.")
 @options(threads, device, define, settings, input_option, json_option)
-def bench(net, batch, training, unfused, plot, device, define, settings, input_, as_json):
+def bench(net, batch, training, unfused, plot, calibrate, device, define, settings, input_, as_json):
     """Time every step of a net: milliseconds, GFLOP/s, share of the measured peak, bytes moved; and the whole."""
     from ..runtime.profile import gain, profile
 
+    if calibrate:
+        click.echo(costs())
+        return
+    if net is None:
+        raise NetError("there is no net to measure", help="name one: tinyconv bench lenet5")
     model = make_net(load_program(net), define, input_, settings, use_device(device))
     if None in model.input_shape:
         raise NetError(f"the input {model.graph.input} has a free size",
@@ -36,6 +43,18 @@ def bench(net, batch, training, unfused, plot, device, define, settings, input_,
     if unfused:
         before, after = gain(model, batch, training)
         note(f"in turns: {1000 * before:.3g} ms unfused, {1000 * after:.3g} ms fused, {before / after:.2f} times as fast")
+
+
+def costs() -> str:
+    """The table of `--calibrate`."""
+    from ..runtime import threads
+    from ..runtime.backend import compiled
+    from .calibrate import table
+
+    if not compiled():
+        raise NetError("there are no C kernels to measure", help="install a C compiler and tinyconv again")
+    with threads.threads(1):
+        return table()
 
 
 def whole(found, batch: int) -> list[str]:

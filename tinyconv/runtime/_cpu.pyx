@@ -25,6 +25,8 @@ cdef extern from "tinyconv.h" nogil:
         int64_t n
     int64_t tc_conv_packed(const tc_conv_shape *s, int which)
     const char *tc_conv_algorithm(const tc_conv_shape *s, int which)
+    enum: TC_TERMS
+    double tc_conv_terms(const tc_conv_shape *s, int which, double *terms)
 
 cdef extern from "program.h" nogil:
     enum: TC_OPERANDS
@@ -139,6 +141,15 @@ def conv_algorithm(list ints, int which):
     """The name of the algorithm for one pass: a function of shape and instruction set."""
     cdef int64_t room[TC_INTS]
     return tc_conv_algorithm(_shape(ints, room), which).decode()
+
+
+def conv_terms(list ints, int which):
+    """What the algorithm does in the terms of the choice's cost model, and the floating-point operations of a step:
+    ([steps, inputs, outputs, weights], operations). For `tinyconv bench --calibrate`."""
+    cdef int64_t room[TC_INTS]
+    cdef double terms[TC_TERMS]
+    cdef double work = tc_conv_terms(_shape(ints, room), which, terms)
+    return [terms[i] for i in range(TC_TERMS)], work
 
 
 def gemm(float[:, ::1] a, float[:, ::1] b, float[:, ::1] c, unsigned char[::1] scratch, int threads):
