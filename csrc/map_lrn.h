@@ -11,7 +11,13 @@
  * the row. Windows above MAP_LRN_SIZE, which no network has, go the long way. */
 enum { MAP_LRN = 1024, MAP_LRN_SIZE = 256 };
 
-static inline mvf map_power(mvf s, float exponent) { return mv_exp(mv_log(s) * exponent); }
+/* s^-beta; of 3/4, the published exponent, by square roots: half the work */
+static inline mvf map_power(mvf s, float beta) {
+    if (beta != 0.75f)
+        return mv_exp(mv_log(s) * -beta);
+    const mvf root = mv_sqrt(s);
+    return 1.0f / (root * mv_sqrt(root));
+}
 
 /* sum[i] = a[i] + .. + a[i + size - 1] for i < n; arrays of whole vectors */
 static void map_slide(int64_t n, int64_t size, const float *a, float *sum) {
@@ -57,10 +63,10 @@ static void map_lrn(int64_t rows, int64_t c, int64_t size, float alpha, float be
             map_lrn_scale(c, low, n, size, alpha, k, x, scale);
             int64_t i = 0;
             for (; i + MV <= n; i += MV)
-                mv_store(y + low + i, mv_load(x + low + i) * map_power(mv_load(scale + i), -beta));
+                mv_store(y + low + i, mv_load(x + low + i) * map_power(mv_load(scale + i), beta));
             if (i < n)
                 mv_store_part(y + low + i, mv_load_part(x + low + i, n - i, 0) *
-                              map_power(mv_load_part(scale + i, n - i, 1), -beta), n - i);
+                              map_power(mv_load_part(scale + i, n - i, 1), beta), n - i);
         }
         for (int64_t i = 0; i < c && size > MAP_LRN_SIZE; i++)
             y[i] = (float)(x[i] * pow(map_lrn_scale_of(c, i, size, alpha, k, x), -beta));
@@ -76,7 +82,7 @@ static void map_lrn_grad_chunk(int64_t c, int64_t low, int64_t n, int64_t size, 
     const float factor = 2 * alpha * beta / (float)size;
     map_lrn_scale(c, from, m, size, alpha, k, x, scale);
     for (int64_t i = 0; i < m; i += MV) {
-        const mvf s = mv_load(scale + i), p = map_power(s, -beta);
+        const mvf s = mv_load(scale + i), p = map_power(s, beta);
         mv_store(power + i, p);
         mv_store(t + i, p / s);
     }
