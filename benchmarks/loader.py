@@ -1,6 +1,6 @@
 """Images a second of decoding and augmentation, on one thread.
 
-    python benchmarks/loader.py [--only WORD] [--seconds 1] [--json]
+    python benchmarks/loader.py [--only WORD] [--seconds 1] [--train] [--json]
 
 Counted in processor time of the making of batches, so other load disturbs little; what `Batches` can deliver is this
 times the cores that the network leaves free. Pictures are made here: smooth random colours with some noise, JPEG
@@ -80,12 +80,51 @@ def opened(folder: Path, each_time: bool) -> Split:
         media.MEMORY_LIMIT = limit
 
 
+TRAINED = [("resnet20_cifar", "32x32", SMALL, 64), ("resnet18", "500x375", LARGE, 8)]
+
+
+def train(options: argparse.Namespace) -> int:
+    for name, pictures, text, batch in (case for case in TRAINED if options.only in case[1]):
+        with tempfile.TemporaryDirectory() as place:
+            h, w, count = SETS[pictures]
+            write_pictures(Path(place), h, w, min(count, 4 * batch) if h > 32 else count)
+            net = tinyconv.load(name, classes=2)
+            net.set_input_statistics([0.5] * 3, [0.25] * 3)
+            found = training(Path(place), net, steps_of(text), options.seconds, batch)
+        shares = {key: round(rate / found["ready"], 3) for key, rate in found.items()}
+        print(json.dumps({"net": name, "pictures": pictures, "images_per_second": found, "of_ready": shares}), flush=True)
+    return 0
+
+
+def training(folder: Path, net, steps: list, seconds: float, batch: int) -> dict[str, float]:
+    """Images a second that the net trains on, by the clock: from an array that is ready, from the folder as it is opened
+    (decoded once where it fits into memory), and from one decoded for each batch; in turns, the median of three."""
+    fixed = opened(folder, False)
+    ready = Split(np.stack([Batches(fixed, 1, steps, shape=net.input_shape).make(np.array([i]))[0][0]
+                            for i in range(len(fixed))]), fixed.labels)
+    sources = {"ready": (ready, []), "folder": (fixed, steps), "decoded": (opened(folder, True), steps)}
+    trainer, rates = net.trainer(lr=1e-4), {name: [] for name in sources}
+    for _ in range(4):
+        for name, (split, made_by) in sources.items():
+            begun, done, epoch = time.perf_counter(), 0, 0
+            while (spent := time.perf_counter() - begun) < seconds:
+                for x, labels in Batches(split, batch, made_by, epoch=epoch):
+                    trainer.step(x, labels)
+                    done += len(labels)
+                epoch += 1
+            rates[name].append(done / spent)
+    return {name: round(float(np.median(found[1:])), 1) for name, found in rates.items()}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--only", default="", help="cases that have this word in their name")
     parser.add_argument("--seconds", type=float, default=1.0, help="processor time a case")
+    parser.add_argument("--train", action="store_true", help="training speed instead, by where the images come from")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    if options.train:
+        return train(options)
     cases = [case for case in CASES if options.only in case[0]]
     results = []
     with tempfile.TemporaryDirectory() as place:
