@@ -147,16 +147,16 @@ def deviation(gradients, exact) -> float:
 def small(name: str, device: str):
     """A net of the zoo with 5 classes, on an input of which some positions are left at its end.
 
-    Biases of 2 keep most values away from 0, where rounding decides whether a ReLU is open: one that is open here and
-    shut there moves the gradients of a small batch by more than all other rounding.
+    Biases of 2, of the deepest 4, keep most values away from 0, where rounding decides whether a ReLU is open: one that
+    is open here and shut there moves the gradients of a small batch by more than all other rounding.
     """
-    from test_zoo import SMALL
+    from test_zoo import LONG, SMALL
 
     lets = {"base": 8} if name == "unet" else {"classes": 5}
     net = tinyconv.load(name, input="64x64 x3" if name in DEEP64 else SMALL.get(name), device=device, **lets)
     for weight in net.weights:
         if weight.startswith(("bn", "fc")) and weight.endswith(".bias"):
-            net.weights[weight] = np.full_like(net.weights[weight], 2)
+            net.weights[weight] = np.full_like(net.weights[weight], 4 if name in LONG else 2)
     return net
 
 
