@@ -52,6 +52,8 @@ echo "== Python tests, many random examples"
 "$python" -m pytest -q --hypothesis-profile=full
 echo "== 50 random kills"
 "$python" tests/kills.py
+echo "== Training with and without Winograd"
+"$python" tests/winograd_training.py
 echo "== 100,000 random programs"
 "$python" tests/test_lang_fuzz.py 100000
 echo "all is well"
