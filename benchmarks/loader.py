@@ -97,11 +97,12 @@ def train(options: argparse.Namespace) -> int:
 
 
 def training(folder: Path, net, steps: list, seconds: float, batch: int) -> dict[str, float]:
-    """Images a second that the net trains on, by the clock: from an array that is ready, from the folder as it is opened
-    (decoded once where it fits into memory), and from one decoded for each batch; in turns, the median of three."""
+    """Images a second that the net trains on, by the clock: from an array that is ready, from the folder as it is
+    opened (decoded once where it fits into memory), and from one decoded for each batch; in turns, the median of three.
+    """
     fixed = opened(folder, False)
-    ready = Split(np.stack([Batches(fixed, 1, steps, shape=net.input_shape).make(np.array([i]))[0][0]
-                            for i in range(len(fixed))]), fixed.labels)
+    batches = Batches(fixed, 1, steps, shape=net.input_shape)
+    ready = Split(np.concatenate([batches.make(np.array([i]))[0] for i in range(len(fixed))]), fixed.labels)
     sources = {"ready": (ready, []), "folder": (fixed, steps), "decoded": (opened(folder, True), steps)}
     trainer, rates = net.trainer(lr=1e-4), {name: [] for name in sources}
     for _ in range(4):

@@ -29,7 +29,7 @@ train { epochs 40; batch 16; optimizer adamw lr=0.01 clip=1 ema=0.95; schedule p
 input 8x8 x3 mean=data std=data
 conv 3x3 x8 bias=off -> bn -> relu -> pool global avg -> dropout 0.2 -> fc 3 -> softmax
 data { source "data.npz"; augment: pad 1 -> crop 8 -> flip }
-train { epochs 12; batch 16; ensemble 3; optimizer sgd lr=0.1 momentum=0.9 decay=1e-3 nesterov; schedule cosine warmup=1 }
+train { epochs 12; batch 16; ensemble 3; optimizer sgd lr=0.1 momentum=0.9 decay=1e-3 nesterov; schedule cosine }
 """,
 }
 

@@ -1,5 +1,5 @@
-"""Every optimiser and schedule, with augmentation, clipping, averaged weights and frozen layers: the same bits on another
-number of threads, and over an interruption."""
+"""Every optimiser and schedule, with augmentation, clipping, averaged weights and frozen layers: the same bits on
+another number of threads, and over an interruption."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,8 @@ train {{ epochs 2; batch 20; seed 5; optimizer {optimizer}; schedule {schedule};
 RECIPES = [
     ("pad 1 -> crop 8 -> flip", "sgd lr=0.1 momentum=0.9 nesterov clip=1", "plateau patience=0 warmup=1", "patience 5"),
     ("resizedcrop 8 -> erase", "adam lr=0.01 ema=0.9", "onecycle", "loss ce smoothing=0.1"),
-    ("affine rotate=20 translate=0.1 -> noise 0.1", "adamw lr=0.01 decay=0.1", "cosine warmup=0.5", 'freeze "conv1 bn1"'),
+    ("affine rotate=20 translate=0.1 -> noise 0.1", "adamw lr=0.01 decay=0.1", "cosine warmup=0.5",
+     'freeze "conv1 bn1"'),
     ("shift 1 -> flip -> mixup", "rmsprop lr=0.001 momentum=0.9 ema=0.99 clip=2", "polynomial", "loss focal"),
     ("cutmix", "sgd lr=0.05 decay=1e-3 decay_all ema=0.5", "exponential factor=0.5", "loss ce weights=data"),
     ("cutout 3", "adam lr=0.01", "step at=1", "ensemble 2"),
