@@ -98,8 +98,7 @@ def train(options: argparse.Namespace) -> int:
 
 def training(folder: Path, net, steps: list, seconds: float, batch: int) -> dict[str, float]:
     """Images a second that the net trains on, by the clock: from an array that is ready, from the folder as it is
-    opened (decoded once where it fits into memory), and from one decoded for each batch; in turns, the median of three.
-    """
+    opened (decoded once where it fits into memory), from one decoded for each batch; in turns, the median of three."""
     fixed = opened(folder, False)
     batches = Batches(fixed, 1, steps, shape=net.input_shape)
     ready = Split(np.concatenate([batches.make(np.array([i]))[0] for i in range(len(fixed))]), fixed.labels)
