@@ -92,7 +92,8 @@ def train(options: argparse.Namespace) -> int:
             net.set_input_statistics([0.5] * 3, [0.25] * 3)
             found = training(Path(place), net, steps_of(text), options.seconds, batch)
         shares = {key: round(rate / found["ready"], 3) for key, rate in found.items()}
-        print(json.dumps({"net": name, "pictures": pictures, "images_per_second": found, "of_ready": shares}), flush=True)
+        row = {"net": name, "pictures": pictures, "images_per_second": found, "of_ready": shares}
+        print(json.dumps(row), flush=True)
     return 0
 
 
