@@ -169,33 +169,33 @@ static void fetch_strip(const float *b, int64_t ldb, int64_t from, int64_t to, i
             __builtin_prefetch(b + i * ldb + line * 16, 0, 2);
 }
 
-/* Strips [low, high) of `strips` of B's columns. */
-static void few_strips(const product *g, const float *b, int64_t ldb, int64_t strips, int64_t low, int64_t high,
-                       char *scratch) {
+/* Panels [first, last) of B, in strips, for rows [m0, m1). */
+static void few_strips(const product *g, const float *b, int64_t ldb, int64_t first, int64_t last, int64_t m0,
+                       int64_t m1, char *scratch) {
     const tc_gemm_isa *isa = &tc_isa_now()->gemm;
-    const int64_t nr = isa->panel, all = tc_ceil_div(g->n, nr), part = few_part(g->k);
-    const float **row = (const float **)scratch;
+    const int64_t nr = isa->panel, m = m1 - m0, part = few_part(g->k), strips = tc_ceil_div(last - first, STRIP_PANELS);
+    const float **row = (const float **)scratch, *a = g->a + m0 * g->lda;
     float **out = (float **)(row + g->m);
     float *own = (float *)(scratch + tc_round_up(g->m * 2 * (int64_t)sizeof(float *), TC_ALIGN));
-    for (int64_t r = 0; r < g->m; r++)
-        out[r] = g->c + r * g->ldc;
-    for (int64_t t = low; t < high; t++) {
-        const int64_t q0 = all * t / strips, q1 = all * (t + 1) / strips;
+    for (int64_t r = 0; r < m; r++)
+        out[r] = g->c + (m0 + r) * g->ldc;
+    for (int64_t t = 0; t < strips; t++) {
+        const int64_t q0 = first + (last - first) * t / strips, q1 = first + (last - first) * (t + 1) / strips;
         for (int64_t i = 0; i < g->k; i += part) {
             const tc_run run = {0, 0, tc_min(part, g->k - i)};
-            for (int64_t r = 0; r < g->m; r++)
-                row[r] = g->a + r * g->lda + i;
+            for (int64_t r = 0; r < m; r++)
+                row[r] = a + r * g->lda + i;
             pack_strip(run.len, tc_min(q1 * nr, g->n) - q0 * nr, nr, b + i * ldb + q0 * nr, ldb, own, run.len * nr);
             const float *next = i + part < g->k ? b + (i + part) * ldb + q0 * nr : b + q1 * nr;
-            const int64_t coming = i + part < g->k ? tc_min(part, g->k - i - part) : t + 1 < high ? part : 0;
+            const int64_t coming = i + part < g->k ? tc_min(part, g->k - i - part) : t + 1 < strips ? part : 0;
             const int64_t lines = tc_ceil_div(tc_min(q1 * nr, g->n) - q0 * nr, 16);
-            const int64_t a_lines = i + part < g->k && g->m * part <= FETCHED ? tc_ceil_div(part, 16) : 0;
+            const int64_t a_lines = i + part < g->k && m * part <= FETCHED ? tc_ceil_div(part, 16) : 0;
             for (int64_t q = q0; q < q1; q++) {
                 const int64_t done = q - q0, count = q1 - q0;
                 fetch_strip(next, ldb, coming * done / count, coming * (done + 1) / count, lines);
-                fetch_strip(g->a + i + part, g->lda, g->m * done / count, g->m * (done + 1) / count, a_lines);
-                isa->rows_form(g->m, tc_min(nr, g->n - q * nr), row, 1, &run, own + (q - q0) * run.len * nr, NULL,
-                               i > 0, out, q * nr, NULL, NULL);
+                fetch_strip(a + i + part, g->lda, m * done / count, m * (done + 1) / count, a_lines);
+                isa->rows_form(m, tc_min(nr, g->n - q * nr), row, 1, &run, own + (q - q0) * run.len * nr, NULL, i > 0,
+                               out, q * nr, NULL, NULL);
             }
         }
     }
@@ -203,9 +203,12 @@ static void few_strips(const product *g, const float *b, int64_t ldb, int64_t st
 
 static void few_rows(const product *g, const float *b, int64_t ldb, char *scratch, int threads) {
     const int64_t nr = tc_isa_now()->gemm.panel, all = tc_ceil_div(g->n, nr), bytes = few_bytes(g->m, g->k, nr);
-    const int64_t strips = tc_min(tc_round_up(tc_ceil_div(all, STRIP_PANELS), threads), all);
-    TC_RANGES(threads, strips, 1, low, high,
-              few_strips(g, b, ldb, strips, low, high, scratch + bytes * tc_thread_index()));
+    const int64_t even = all - all % threads; /* the other panels are shared by rows: each thread packs them */
+    TC_RANGES(threads, threads, 1, low, high, {
+        char *own = scratch + bytes * low;
+        few_strips(g, b, ldb, even * low / threads, even * high / threads, 0, g->m, own);
+        few_strips(g, b, ldb, even, all, g->m * low / threads, g->m * high / threads, own);
+    });
 }
 
 static void wide_rows(const product *g, const float *b, int64_t ldb, int threads) {
