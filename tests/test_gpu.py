@@ -61,6 +61,8 @@ def test_loss_and_gradients_of_the_zoo_on_numpy_are_the_cpus(gpu_check, name, re
     x, labels = gpu_check.batch(cpu)
     (loss, exact), (found, gradients) = cpu.gradients(x, labels), numpy.gradients(x, labels)
     limit = 1e-3 if name in LONG else 1e-4  # of the deepest
+    if name == "inception_v3":  # rounding also decides some of the maxima of its pooling: by averages it keeps 1e-3
+        limit = 5e-3
     assert found == pytest.approx(loss, rel=limit) and gradients.keys() == exact.keys()
     assert gpu_check.deviation(gradients, exact) < limit
 
