@@ -52,8 +52,7 @@ def record_sums(tape: Tape) -> None:
 
 
 class Ranks:
-    """The processes of one training. comm: an mpi4py communicator; `rank` of `size`, `local` how many share this
-    machine's processors with this one."""
+    """The processes of one training. comm: an mpi4py communicator, in which this one is `rank` of `size`."""
 
     def __init__(self, comm):
         from mpi4py import MPI
