@@ -1,12 +1,14 @@
 """Does a recipe learn here what it learns in PyTorch? The same files, initial weights, order of images and augmentation.
 
     python benchmarks/learning.py NET --data PATH [--seeds 3] [--share 0.25] [--epochs N] [-D k=v] [--set k=v]
-                                  [--sides tinyconv torch] [--log FILE.jsonl] [--plot FILE.png]     (needs the bench extra)
+                                  [--input SHAPE] [--validation 0.2] [--until 0.93] [--sides tinyconv torch]
+                                  [--log FILE.jsonl] [--plot FILE.png]                        (needs the bench extra)
 
 Both sides run tinyconv's training loop on tinyconv's batches; in the second the steps are PyTorch's own: its autograd
 and optimiser, in float32 and channels_last. What PyTorch has learned is measured by tinyconv on the weights it
-ends an epoch with. Seed s draws the initial weights and the order; dropout is each side's own. --share trains on a part of the
-training images, drawn once. --log keeps the epochs; what a log already holds is not trained again.
+ends an epoch with. Seed s draws the initial weights and the order; dropout is each side's own. --share trains on a part
+of the training images, drawn once. --until ends a run at the first epoch with that test accuracy. --log keeps the
+epochs; what a log already holds is not trained again. Where the labels are masks, the dice of each class is kept, too.
 """
 
 from __future__ import annotations
@@ -67,19 +69,20 @@ class TorchTrainer:
     def loss(self, value, labels):
         """The `loss` lines of the net, or what its last layer says."""
         last = self.net.graph.nodes[self.net.graph.output_index].op
-        lines = self.losses or ((("ce" if last == "softmax" else "bce"), ()),)
+        lines = self.losses or (("ce" if last == "softmax" else "bce", ()),)
         total = 0
         for name, options in lines:
             options = dict(options)
-            if name == "ce":
+            if name == "ce" and not options.get("weights"):
                 one = F.cross_entropy(value, labels.long(), label_smoothing=options.get("smoothing", 0))
+            elif name == "bce":
+                one = F.binary_cross_entropy_with_logits(value, labels[:, None].float())
+            elif name == "dice" and last == "sigmoid":
+                p, target = torch.sigmoid(value), labels[:, None].float()
+                both, squares = (p * target).sum((2, 3)), (p * p + target * target).sum((2, 3))
+                one = (1 - (2 * both + options["smooth"]) / (squares + options["smooth"])).mean()
             else:
-                target = labels[:, None].float()
-                one = F.binary_cross_entropy_with_logits(value, target)
-                if name == "dice":
-                    p, smooth = torch.sigmoid(value), options["smooth"]
-                    both, squares = ((p * target).sum((2, 3)), (p * p).sum((2, 3)) + (target * target).sum((2, 3)))
-                    one = (1 - (2 * both + smooth) / (squares + smooth)).mean()
+                raise SystemExit("PyTorch's side knows the losses ce without weights, bce, and dice of a sigmoid")
             total = total + options.get("weight", 1) * one
         return total
 
@@ -99,11 +102,19 @@ class TorchTrainer:
 SIDES = {"tinyconv": make_trainer, "torch": TorchTrainer}
 
 
+class Measured(Loop):
+    """The training loop, which keeps all that the last validation found."""
+
+    def validate(self) -> dict:
+        self.found = super().validate()
+        return self.found
+
+
 def run(side: str, seed: int, options, note) -> list[dict]:
     """The epoch events of one training."""
     lets, given = dict(pair.split("=", 1) for pair in options.D), dict(pair.split("=", 1) for pair in options.set)
     lets = {name: float(value) if "." in value else int(value) for name, value in lets.items()}
-    net = tinyconv.load(options.net, seed=seed, set=given, **lets)
+    net = tinyconv.load(options.net, seed=seed, input=options.input, set=given, **lets)
     dataset = data.open(options.data, validation=options.validation, seed=0)
     if options.share < 1:
         kept = np.random.default_rng(0).permutation(len(dataset.train))[:round(options.share * len(dataset.train))]
@@ -111,12 +122,20 @@ def run(side: str, seed: int, options, note) -> list[dict]:
     if net.needs_measuring:
         net.set_input_statistics(*data.measure(dataset.train))
     settings = Settings.of(net.sections.get("train"), epochs=options.epochs, seed=seed)
-    loop = Loop(net, SIDES[side](net, settings), dataset, settings, Pipelines.of(net), Progress())
+    loop = Measured(net, SIDES[side](net, settings), dataset, settings, Pipelines.of(net), Progress())
     events = []
     for event in loop.epochs():
-        events.append({"side": side, "seed": seed, **event})
+        masks = {"dice": loop.found["dice"]} if dataset.val.masks else {}
+        events.append({"side": side, "seed": seed, **event, **masks})
         note(events[-1])
+        if reached(events, options.until):
+            break
     return events
+
+
+def reached(epochs: list[dict], accuracy: float | None) -> int | None:
+    """The first epoch with at least that test accuracy."""
+    return next((e["epoch"] for e in epochs if accuracy is not None and e["val_accuracy"] >= accuracy), None)
 
 
 def kept_epochs(path: Path | None) -> dict:
@@ -146,6 +165,31 @@ def plot(path: str, title: str, runs: dict) -> None:
     figure.savefig(path, dpi=110)
 
 
+def summary(runs: dict, until: float | None) -> list[str]:
+    """What the sides reached, a line each, and how far they are apart."""
+    lines, last = [], {}
+    for side in dict.fromkeys(side for side, _ in runs):
+        mine = [epochs for (of, _), epochs in sorted(runs.items()) if of == side]
+        if until is not None:
+            took = [reached(epochs, until) for epochs in mine]
+            lines.append(f"{side:9} {100 * until:g} % after so many epochs: {' '.join(str(n or 'not') for n in took)}")
+        last[side] = [epochs[-1]["val_accuracy"] for epochs in mine]
+        lines.append(f"{side:9} last epoch {in_percent(last[side])}")
+        if "dice" in mine[0][-1]:
+            for i in range(len(mine[0][-1]["dice"])):
+                lines.append(f"{side:9} dice of class {i} {in_percent([epochs[-1]['dice'][i] for epochs in mine])}")
+    if len(last) == 2 and all(len(v) > 1 for v in last.values()):
+        ours, theirs = last["tinyconv"], last["torch"]
+        error = np.sqrt(stdev(ours) ** 2 / len(ours) + stdev(theirs) ** 2 / len(theirs))
+        lines.append(f"difference {100 * (mean(ours) - mean(theirs)):+.2f} points, standard error {100 * error:.2f}")
+    return lines
+
+
+def in_percent(values: list[float]) -> str:
+    spread = f" +- {100 * stdev(values):.2f} over {len(values)} seeds" if len(values) > 1 else ""
+    return f"{100 * mean(values):.2f} %{spread}: {' '.join(f'{100 * v:.2f}' for v in values)}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("net")
@@ -153,7 +197,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--share", type=float, default=1.0)
     parser.add_argument("--epochs", type=int)
-    parser.add_argument("--validation", type=float)
+    parser.add_argument("--input", metavar="SHAPE", help="of a net for images of another size: '?x? x1'")
+    parser.add_argument("--validation", type=float, help="the share of the training part to draw, by seed 0")
+    parser.add_argument("--until", type=float, metavar="ACCURACY")
     parser.add_argument("-D", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
@@ -171,20 +217,13 @@ def main() -> None:
     for seed in range(options.seeds):
         for side in options.sides:
             have = runs.get((side, seed), [])
-            if not have or options.epochs and have[-1]["epoch"] < options.epochs:
+            unfinished = options.epochs and have and have[-1]["epoch"] < options.epochs
+            if not have or unfinished and not reached(have, options.until):
                 begin = time.perf_counter()
                 runs[side, seed] = run(side, seed, options, note)
                 print(f"{side} seed {seed}: {time.perf_counter() - begin:.0f} s", flush=True)
-    last: dict[str, list[float]] = {}
-    for (side, _), epochs in sorted(runs.items()):
-        last.setdefault(side, []).append(epochs[-1]["val_accuracy"])
-    for side, found in last.items():
-        spread = f" +- {100 * stdev(found):.2f} over {len(found)} seeds" if len(found) > 1 else ""
-        print(f"{side:9} last epoch {100 * mean(found):.2f} %{spread}: {' '.join(f'{100 * v:.2f}' for v in found)}")
-    if len(last) == 2 and all(len(v) > 1 for v in last.values()):
-        ours, theirs = last["tinyconv"], last["torch"]
-        error = np.sqrt(stdev(ours) ** 2 / len(ours) + stdev(theirs) ** 2 / len(theirs))
-        print(f"difference {100 * (mean(ours) - mean(theirs)):+.2f} points, standard error {100 * error:.2f}")
+    for line in summary(runs, options.until):
+        print(line)
     if options.plot:
         plot(options.plot, Path(options.net).stem, runs)
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import tinyconv
+import tinyconv.data
 from tinyconv.runtime.backend import compiled
 
 FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
@@ -114,3 +115,28 @@ def test_nets_are_made_alike_for_all_sides(nets):
     assert "dropout" not in ops and "softmax" not in ops and ops.count("fc") == 3
     trained = [node.op for node in nets.made("alexnet", True).graph.nodes]
     assert "dropout" not in trained and trained[-1] == "softmax"
+
+
+@pytest.fixture
+def synthetic(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import synthetic
+
+    return synthetic
+
+
+@pytest.mark.parametrize("what, shape", [("sounds", (8000, 1)), ("volumes", (24, 24, 24, 1))])
+def test_synthetic_sets_are_the_same_by_seed(synthetic, tmp_path, what, shape):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        synthetic.write(what, tmp_path / name, train=3, test=1, seed=seed)
+    a, b, c = (tinyconv.data.open(tmp_path / name) for name in "abc")
+    assert len(a.classes) == 8 and a.shape == shape and (len(a.train), len(a.test)) == (24, 8)
+    assert (a.train.images == b.train.images).all() and (a.test.images == b.test.images).all()
+    assert (a.train.images != c.train.images).any(axis=tuple(range(1, len(shape) + 1))).all()
+
+
+def test_shapes_take_the_room_that_is_said(synthetic):
+    """So that sizes can be drawn alike: otherwise brightness would tell the class."""
+    points = np.random.default_rng(0).uniform(-1.5, 1.5, (3, 1_000_000))
+    for name, (inside, room) in synthetic.SHAPES.items():
+        assert 27 * inside(*points).mean() == pytest.approx(room, rel=0.03), name

@@ -6,6 +6,7 @@ import http.server
 import io
 import json
 import tarfile
+import sys
 import threading
 import wave
 import zipfile
@@ -265,6 +266,51 @@ def test_lists_with_splits_and_numbers(tmp_path):
     ("file,label,split\npics/0.png,a,train\npics/1.png,b,test", "class `b` is not in the training part")])
 def test_lists_that_do_not_fit(tmp_path, text, words):
     fails(listed(tmp_path, text), words)
+
+
+def columns(tmp_path, table, name="list.parquet"):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    listed(tmp_path, "")
+    parquet.write_table(pyarrow.table(table), tmp_path / name)
+    return tmp_path / name
+
+
+def test_lists_in_parquet(tmp_path):
+    rows = {"weight": [0.5, 1.0, 2.0], "Path": ["pics/0.png", "pics/1.png", "pics/2.png"],
+            "class": ["dog", "cat", "dog"], "split": ["train", "train", None]}
+    d = data.open(columns(tmp_path, rows), validation=0)
+    assert d.classes == ["cat", "dog"] and d.train.labels.tolist() == [1, 0, 1]
+    assert all((d.train.images[i] == picture(i)).all() for i in range(3))
+
+
+def test_a_folder_with_lists_in_parquet(tmp_path):
+    columns(tmp_path, {"file": ["pics/1.png", "pics/0.png"], "label": [1, 0]}, "train.parquet")
+    columns(tmp_path, {"file": ["pics/3.png"], "label": [1]}, "test.parquet")
+    d = data.open(tmp_path)
+    assert d.train.labels.tolist() == [1, 0] and d.test.labels.tolist() == [1] and d.classes == ["0", "1"]
+    assert (d.train.images[0] == picture(1)).all()
+    (tmp_path / "train.csv").write_text("pics/0.png,0\n")
+    fails(tmp_path, "both train.csv and train.parquet")
+
+
+@pytest.mark.parametrize("table, words", [
+    ({"a": ["1"], "b": ["2"]}, "`file` and `label`"), ({"file": ["x.txt"], "label": [1]}, "row 1: `x.txt`"),
+    ({"file": ["pics/0.png", "pics/1.png"], "label": ["a", None]}, "row 2 has no label")])
+def test_lists_in_parquet_that_do_not_fit(tmp_path, table, words):
+    fails(columns(tmp_path, table), words)
+
+
+def test_a_file_that_is_no_parquet(tmp_path):
+    columns(tmp_path, {"file": []}).write_bytes(b"PAR1 but for its end")
+    fails(tmp_path / "list.parquet", "cannot be read as Parquet")
+
+
+def test_parquet_without_pyarrow(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    (tmp_path / "list.parquet").write_bytes(b"PAR1")
+    fails(tmp_path / "list.parquet", "pyarrow", "tinyconv[parquet]")
 
 
 # --- known sets

@@ -1,9 +1,7 @@
-"""Sources of one file a sample: folders of classes, images beside their masks, and lists in CSV files."""
+"""Sources of one file a sample: folders of classes, and images beside their masks."""
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -15,8 +13,8 @@ from tinyconv.data.parts import Parts, Reader, listed, numbered
 from tinyconv.errors import NetError
 
 ROLES = ("train", "test", "val")
+TRAIN_LISTS = ("train.csv", "train.parquet")
 _IMAGES, _MASKS = ("image", "images"), ("label", "labels", "mask", "masks")
-_FILE, _LABEL, _SPLIT = ("file", "filename", "path", "image"), ("label", "class"), ("split", "set")
 
 
 def _samples(files: Files, folder: str) -> list[str]:
@@ -50,8 +48,8 @@ def probe_split(files: Files) -> Reader | str:
 
 
 def probe_classes(files: Files) -> Reader | str:
-    if "train.csv" in files.inside():
-        return "train.csv lists the files"  # which may well lie in folders
+    if any(name in files.inside() for name in TRAIN_LISTS):
+        return "a list names the files"  # which may well lie in folders
     names = _class_folders(files)
     if not names:
         return "no folders with images, .npy or .wav files in them"
@@ -80,11 +78,12 @@ def _folders(files: Files, roots: dict[str, str], skip_bad: bool) -> Parts:
                                help="add images to it or remove the folder")
             members += inside
             labels += [classes.index(name)] * len(inside)
-        splits[role] = _decoded(files, members, np.array(labels, np.int32), skip_bad, skipped)
+        splits[role] = decoded(files, members, np.array(labels, np.int32), skip_bad, skipped)
     return Parts(splits, classes, skipped)
 
 
-def _decoded(files: Files, members: list[str], labels: np.ndarray, skip_bad: bool, skipped: list[str]) -> Split:
+def decoded(files: Files, members: list[str], labels: np.ndarray, skip_bad: bool, skipped: list[str]) -> Split:
+    """The split of these files; messages of bad ones that `skip_bad` leaves out go to `skipped`."""
     data, kept, bad = media.decode_all(files, members, skip_bad)
     skipped += bad
     return Split(data, labels[kept], [files.path(members[i]) for i in kept])
@@ -155,74 +154,6 @@ def _number_masks(files: Files, masks: dict[str, list[np.ndarray]]) -> list[str]
         raise NetError(f"{files.label}: masks with the values {listed([str(v) for v in values])}: a mask holds class "
                        "numbers from 0 without gaps, or 0 and 255", help="number the classes in the masks anew")
     return [str(i) for i in range(values[-1] + 1)]
-
-
-# --- lists ---------------------------------------------------------------------------------------------------------
-
-def probe_lists(files: Files) -> Reader | str:
-    found = {role: f"{role}.csv" for role in ROLES if f"{role}.csv" in files.inside()}
-    if "train" not in found:
-        return "no such file"
-    return lambda skip_bad: lists(files, found, skip_bad)
-
-
-def lists(files: Files, found: dict[str, str], skip_bad: bool) -> Parts:
-    """Splits of lists: a row a file, with columns `file` and `label`, and perhaps `split` (train, val or test); without
-    a first row of names, file and label in this order. Paths count from the list. Labels are numbers from 0, or names:
-    then the sorted names of the training part are the classes."""
-    rows: dict[str, list[tuple[str, str]]] = {}
-    for role, name in found.items():
-        for file, label, split in _rows(files.read(name), files.path(name)):
-            rows.setdefault(split or role, []).append((file, label))
-    if "train" not in rows:
-        raise NetError(f"{files.label}: no row of the split `train`")
-    numbers = all(label.isdecimal() for of_role in rows.values() for _, label in of_role)
-    classes = sorted({label for _, label in rows["train"]})
-    position = {name: i for i, name in enumerate(classes)}
-    skipped: list[str] = []
-    splits = {}
-    for role, of_role in rows.items():
-        strange = next((row for row in of_role if not numbers and row[1] not in position), None)
-        if strange:
-            raise NetError(f"{files.path(strange[0])}: class `{strange[1]}` is not in the training part",
-                           help=f"the classes are {listed(classes)}")
-        labels = np.array([int(label) if numbers else position[label] for _, label in of_role], np.int32)
-        splits[role] = _decoded(files, [file for file, _ in of_role], labels, skip_bad, skipped)
-    return Parts(splits, numbered(splits, files.label) if numbers else classes, skipped)
-
-
-def _rows(data: bytes, label: str) -> list[tuple[str, str, str]]:
-    """(file, label, split or "") of each row."""
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise NetError(f"{label}: not text in UTF-8") from error
-    first = text.partition("\n")[0]
-    reader = csv.reader(io.StringIO(text), delimiter=max(",;\t", key=first.count))
-    lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(row)]
-    if not lines:
-        raise NetError(f"{label}: an empty list")
-    top = lines[0][1]
-    names = [cell.lower() for cell in top]
-    columns = [next((names.index(n) for n in wanted if n in names), None) for wanted in (_FILE, _LABEL, _SPLIT)]
-    if columns[0] is None or columns[1] is None:
-        if not media.kind(top[0]):
-            raise NetError(f"{label}: no columns `file` and `label` in its first row: {listed(top)}",
-                           help="write `file,label` above the rows")
-        columns = [0, 1, 2 if len(top) > 2 else None]
-    else:
-        lines = lines[1:]
-    rows = []
-    for number, line in lines:
-        cells = ["" if at is None else line[at] if at < len(line) else "" for at in columns]
-        if not cells[0] or not cells[1]:
-            raise NetError(f"{label}: line {number} has no {'file' if not cells[0] else 'label'}")
-        if not media.kind(cells[0]):
-            raise NetError(f"{label}: line {number}: `{cells[0]}` is no image, .npy or .wav file")
-        if cells[2] not in ("", *ROLES):
-            raise NetError(f"{label}: line {number}: split `{cells[2]}`", help=f"splits are {', '.join(ROLES)}")
-        rows.append((cells[0], cells[1], cells[2]))
-    return rows
 
 
 def _stem(name: str) -> str:

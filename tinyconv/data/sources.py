@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tinyconv.data import bundled, folders, formats, images, known
+from tinyconv.data import bundled, folders, formats, images, known, lists
 from tinyconv.data.dataset import VALIDATION, Dataset, Split, draw
 from tinyconv.data.files import Archive, Files, Folder, Loose, read_file
 from tinyconv.data.parts import Parts, Reader, listed, numbered
@@ -23,7 +23,7 @@ NAMES = {**bundled.NAMES, **{name: known_set.words for name, known_set in known.
 
 def open(source, *, base=None, validation: float | None = None, seed: int = 0, skip_bad: bool = False) -> Dataset:
     """Open a data set: a known name, or a path to an .npz, an idx folder, CIFAR binary, folders of images, arrays or
-    sounds, images with masks, a list in a .csv, or a zip of these.
+    sounds, images with masks, a list in a .csv or .parquet, or a zip of these.
 
     base: the folder relative paths are meant from (None: the current one). validation: the share 0 <= f < 1 of the
     training part to draw, by seed and every class by its share, where the source has no `val` split of its own; epochs
@@ -66,8 +66,8 @@ def _read(path: Path, given: str, skip_bad: bool) -> Parts:
         return _npz(read_file(path), str(path))
     if suffix == ".bin":
         return _cifar([(str(path), read_file(path))], {}, skip_bad)
-    if suffix == ".csv":
-        return folders.lists(Loose(path.parent), {"train": path.name}, skip_bad)
+    if suffix in lists.SUFFIXES:
+        return lists.read(Loose(path.parent), {"train": path.name}, skip_bad)
     if suffix == ".zip":
         archive = Archive(path)
         # Often everything is packed under one folder: look into it where the top itself fits nothing.
@@ -77,7 +77,7 @@ def _read(path: Path, given: str, skip_bad: bool) -> Parts:
             archive = Archive(path, top + "/")
         return _fitting(archive, LAYOUTS + ARCHIVED)(skip_bad)
     raise NetError(f"{path}: not a data file that is known",
-                   help="give a folder, or a file ending in .npz, .csv, .bin (CIFAR binary) or .zip")
+                   help="give a folder, or a file ending in .npz, .csv, .parquet, .bin (CIFAR binary) or .zip")
 
 
 def _fitting(files: Files, layouts: tuple) -> Reader:
@@ -203,7 +203,7 @@ def _npz(data: bytes, label: str) -> Parts:
 
 LAYOUTS = (("*-images-idx3-ubyte[.gz]", _probe_idx), ("*.bin of 3,073-byte records", _probe_cifar),
            ("train/ + test/ or val/ of class folders", folders.probe_split), ("class folders", folders.probe_classes),
-           ("image/ + label/", folders.probe_pairs), ("train.csv", folders.probe_lists))
+           ("image/ + label/", folders.probe_pairs), ("train.csv or train.parquet", lists.probe))
 ARCHIVED = ((".npz", _probe_npz),)
 
 
