@@ -59,12 +59,21 @@ def test_loss_and_gradients_of_the_zoo_on_numpy_are_the_cpus(gpu_check, name, re
         pytest.skip("takes seconds: tests/full.sh runs it")
     cpu, numpy = gpu_check.small(name, "cpu"), gpu_check.small(name, "numpy")
     x, labels = gpu_check.batch(cpu)
-    (loss, exact), (found, gradients) = cpu.gradients(x, labels), numpy.gradients(x, labels)
     limit = 1e-3 if name in LONG else 1e-4  # of the deepest
-    if name == "inception_v3":  # rounding also decides some of the maxima of its pooling: by averages it keeps 1e-3
-        limit = 5e-3
-    assert found == pytest.approx(loss, rel=limit) and gradients.keys() == exact.keys()
-    assert gpu_check.deviation(gradients, exact) < limit
+    loss, gradients, maxima = gpu_check.compared(numpy, cpu, x, labels)
+    assert loss < limit and gradients < limit and maxima < gpu_check.SAME
+
+
+def test_gradients_of_the_comparison_are_those_of_the_net(gpu_check):
+    """With a net's own maxima; with others they change."""
+    net = gpu_check.small("vgg", "numpy")
+    x, labels = gpu_check.batch(net)
+    loss, exact = net.gradients(x, labels)
+    found, gradients, maxima = gpu_check.gradients(net, x, labels)
+    assert found == loss and gpu_check.deviation(gradients, exact) == 0
+    assert gpu_check.deviation(gpu_check.gradients(net, x, labels, maxima)[1], exact) == 0
+    others = {layer: np.zeros_like(index) for layer, index in maxima.items()}
+    assert gpu_check.deviation(gpu_check.gradients(net, x, labels, others)[1], exact) > 0.1
 
 
 QUICK = ("lenet5", "vgg", "resnet20_cifar", "keywords")
