@@ -3,6 +3,7 @@ denormals, the processors that are counted."""
 
 import multiprocessing
 import os
+import re
 import subprocess
 import sys
 
@@ -45,6 +46,15 @@ def _isas():
     from tinyconv.runtime import _cpu
 
     return _cpu.isas()
+
+
+def test_the_widest_vectors_come_first_but_on_zen_4():
+    path = "/proc/cpuinfo"
+    facts = dict(re.findall(r"(\S[^\t:]*)\t*: (.*)", open(path).read())) if os.path.exists(path) else {}
+    if "avx512" not in _isas() or "vendor_id" not in facts:
+        pytest.skip("no choice, or no facts about the processor")
+    halves = (facts["vendor_id"], facts["cpu family"]) == ("AuthenticAMD", "25")  # 19h
+    assert _isas()[0] == ("avx2" if halves else "avx512")
 
 
 @pytest.mark.parametrize("isa", _isas())
