@@ -71,6 +71,10 @@ void tc_depthwise_run(const tc_conv_shape *s, int pass, const float *x, const fl
                       float *y, char *scratch, int threads);
 void tc_depthwise_grad(const tc_conv_shape *s, const float *x, const float *dy, float *dw, char *scratch, int threads);
 
+/* conv_weights_few.c: a small dw, of few input channels above all */
+int64_t tc_few_scratch(const tc_conv_shape *s, int threads); /* bytes */
+void tc_few_grad(const tc_conv_shape *s, const float *x, const float *dy, float *dw, char *scratch, int threads);
+
 /* conv_weights.c */
 int64_t tc_weight_grad_scratch(const tc_conv_shape *s, int threads);
 

@@ -24,6 +24,7 @@ typedef struct {
     int64_t panels, parts, weights;  /* panels of a group's columns; floats of dw */
     int64_t splits, row_splits;      /* of the panels of all groups and of the rows of dw, among threads */
     int by_tap;                      /* a panel is of one tap, and too much of it is padding to be summed */
+    int few;                         /* conv_weights_few.c does it */
     int64_t together;                /* panels gathered before they are used */
     int64_t rows_at, inside_at, dy_at, panel_at, band_at, bytes, parts_at;
 } plan;
@@ -45,6 +46,8 @@ static void make_plan(const tc_conv_shape *s, int threads, plan *p) {
         tc_boxes_choose(g, pixels, BAND_FLOATS, 1, &p->boxes);
     p->panels = tc_ceil_div(g->reduction, isa->panel);
     p->weights = g->k * g->reduction;
+    p->few = p->weights <= PARTS_MOST && !p->by_tap &&
+             (tc_run_length(g) % isa->panel || g->reduction >= 2 * g->kg);
     p->parts = p->weights <= PARTS_MOST ? tc_max(tc_min(PARTS, p->boxes.boxes), 1) : 1;
     const int64_t wanted = p->parts > 1 || threads < 2 ? 1 : 2 * threads, panels = p->panels * g->groups;
     p->splits = tc_min(panels, wanted);
@@ -63,6 +66,8 @@ static void make_plan(const tc_conv_shape *s, int threads, plan *p) {
 int64_t tc_weight_grad_scratch(const tc_conv_shape *s, int threads) {
     plan p;
     make_plan(s, threads, &p);
+    if (p.few)
+        return tc_few_scratch(s, threads);
     const int64_t buffers = p.parts > 1 ? p.parts : 0;
     return p.parts_at + tc_round_up(buffers * p.weights * (int64_t)sizeof(float), TC_ALIGN);
 }
@@ -208,6 +213,10 @@ void tc_conv_weight_grad(const tc_conv_shape *s, const float *x, const float *dy
     const double work = 2.0 * (double)(g->n * plane) * (double)p.weights;
     if (!p.boxes.boxes) {
         memset(dw, 0, (size_t)p.weights * sizeof(float));
+        return;
+    }
+    if (p.few) {
+        tc_few_grad(s, x, dy, dw, scratch, threads > 1 ? threads : 1);
         return;
     }
     const int team = tc_threads_for(threads, work / 2); /* for they meet twice, and gather the same rows */

@@ -110,9 +110,7 @@ void tc_gemm_packed(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda
 }
 
 /* ------------------------------------------------------------------ row-major B */
-/* Rows [0, k) of `columns` columns of B into panels `step` floats apart; along B's rows, as memory likes to be read.
- * The last panel is filled up with zeros. */
-static void pack_strip(int64_t k, int64_t columns, int64_t nr, const float *b, int64_t ldb, float *to, int64_t step) {
+void tc_pack_strip(int64_t k, int64_t columns, int64_t nr, const float *b, int64_t ldb, float *to, int64_t step) {
     const int64_t whole = columns / nr, rest = columns % nr;
     for (int64_t i = 0; i < k; i++, b += ldb, to += nr) {
         const float *ahead = b + (i + AHEAD < k ? AHEAD * ldb : 0);
@@ -130,7 +128,9 @@ static void pack_strip(int64_t k, int64_t columns, int64_t nr, const float *b, i
         else
             for (int64_t q = 0; q < whole; q++)
                 memcpy(to + q * step, b + q * nr, (size_t)nr * sizeof(float));
-        if (rest) {
+        if (rest && nr == 16 && (k - 1 - i) * ldb >= nr - rest)
+            memcpy(to + whole * step, b + whole * nr, 64); /* quicker than an end of its own for every row */
+        else if (rest) {
             memcpy(to + whole * step, b + whole * nr, (size_t)rest * sizeof(float));
             memset(to + whole * step + rest, 0, (size_t)(nr - rest) * sizeof(float));
         }
@@ -185,7 +185,7 @@ static void few_strips(const product *g, const float *b, int64_t ldb, int64_t fi
             const tc_run run = {0, 0, tc_min(part, g->k - i)};
             for (int64_t r = 0; r < m; r++)
                 row[r] = a + r * g->lda + i;
-            pack_strip(run.len, tc_min(q1 * nr, g->n) - q0 * nr, nr, b + i * ldb + q0 * nr, ldb, own, run.len * nr);
+            tc_pack_strip(run.len, tc_min(q1 * nr, g->n) - q0 * nr, nr, b + i * ldb + q0 * nr, ldb, own, run.len * nr);
             const float *next = i + part < g->k ? b + (i + part) * ldb + q0 * nr : b + q1 * nr;
             const int64_t coming = i + part < g->k ? tc_min(part, g->k - i - part) : t + 1 < strips ? part : 0;
             const int64_t lines = tc_ceil_div(tc_min(q1 * nr, g->n) - q0 * nr, 16);
@@ -253,7 +253,7 @@ void tc_gemm(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const
             const float *from = b + i * ldb + j;
             TC_RANGES(threads, panels, 1, low, high,
                       for (int64_t q = low; q < high; q += STRIP_PANELS)
-                          pack_strip(len, tc_min(tc_min(STRIP_PANELS, high - q) * nr, width - q * nr), nr,
+                          tc_pack_strip(len, tc_min(tc_min(STRIP_PANELS, high - q) * nr, width - q * nr), nr,
                                      from + q * nr, ldb, packed + q * len * nr, len * nr));
             tc_gemm_packed(m, width, len, a + i, lda, packed, len * nr, NULL, i > 0, c + j, ldc, rest, threads);
         }

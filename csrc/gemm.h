@@ -17,6 +17,10 @@ static inline int64_t tc_round_up(int64_t a, int64_t b) { return tc_ceil_div(a, 
 /* Length of the parts that a reduction of k steps is cut into: equal ones of at most TC_REDUCTION. */
 static inline int64_t tc_reduction_part(int64_t k) { return tc_ceil_div(k, tc_max(1, tc_ceil_div(k, TC_REDUCTION))); }
 
+/* Rows [0, k) of `columns` columns of B into panels of nr, `step` floats apart; along B's rows, as memory likes to be
+ * read. The last panel is filled up with zeros or with what follows in B. */
+void tc_pack_strip(int64_t k, int64_t columns, int64_t nr, const float *b, int64_t ldb, float *to, int64_t step);
+
 /* c[m][n] (+)= a[m][k] * panels[n / NR][k][NR] + bias[n], then the rest of `finish`, all of it NULL: nothing;
  * panel_step floats from a panel to the next. */
 int64_t tc_gemm_packed_scratch(int64_t m, int64_t k, int threads); /* bytes */
