@@ -61,7 +61,7 @@ def torch_gradients(net, dtype):
     model = TorchNet(net, dtype)
     loss = torch_loss(model, *next(batches(net, GRADIENTS_BATCH)), dtype)
     loss.backward()
-    return loss.item(), {n: w.grad.double().numpy() for n, w in model.trained.items()}
+    return loss.item(), {n: model.as_ours(n, w.grad.double()) for n, w in model.trained.items()}
 
 
 def torch_losses(net, dtype, recipe):
@@ -96,7 +96,6 @@ def compare(text):
     fresh = lambda: tinyconv.compile(text, seed=4)  # noqa: E731
     exact_loss, exact = torch_gradients(settled(fresh()), torch.float64)
     loss, ours = settled(fresh()).gradients(*next(batches(fresh(), GRADIENTS_BATCH)))
-    ours = {n: g.transpose(0, 3, 1, 2) if g.ndim == 4 else g for n, g in ours.items()}
     slow, fast = (torch_losses(fresh(), torch.float64, recipe) for recipe in (SLOW, FAST))
 
     def strays(losses, recipe, exact):

@@ -277,9 +277,8 @@ def torch_rate(net, x, labels, device: str = "cuda") -> float | None:
 
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     model = TorchNet(net)
-    for name, w in model.weights.items():
-        model.weights[name] = w.detach().to(device).requires_grad_(w.requires_grad)
-    sgd = torch.optim.SGD(model.trained.values(), lr=0.001, momentum=0.9)
+    model.module.to(device)
+    sgd = torch.optim.SGD(model.module.parameters(), lr=0.001, momentum=0.9)
 
     def step():
         sgd.zero_grad()

@@ -3,8 +3,9 @@
     python benchmarks/loader.py [--only WORD] [--seconds 1] [--train] [--json]
 
 Counted in processor time of the making of batches, so other load disturbs little; what `Batches` can deliver is this
-times the cores that the network leaves free. Pictures are made here: smooth random colours with some noise, JPEG
-quality 90, in folders of classes.
+times the cores that the network leaves free. --train tells what the network makes of it, by the clock: images a second
+that it trains on from memory and from files, and that the loader gives while nothing else runs. Pictures are made here:
+smooth random colours with noise, JPEG quality 90, a large one of about 100 kB as photos have, in folders of classes.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def write_pictures(folder: Path, h: int, w: int, count: int) -> None:
     rng = np.random.default_rng(0)
     for i in range(count):
         coarse = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))
-        noisy = np.asarray(coarse.resize((w, h), Image.Resampling.BICUBIC)) + rng.normal(0, 8, (h, w, 3))
+        noisy = np.asarray(coarse.resize((w, h), Image.Resampling.BICUBIC)) + rng.normal(0, 16, (h, w, 3))
         target = folder / "ab"[i % 2] / f"{i}.jpg"
         target.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(target, quality=90)
@@ -80,11 +81,13 @@ def opened(folder: Path, each_time: bool) -> Split:
         media.MEMORY_LIMIT = limit
 
 
-TRAINED = [("resnet20_cifar", "32x32", SMALL, 64), ("resnet18", "500x375", LARGE, 8)]
+# (net, set, steps, batch)
+TRAINED = [("resnet20_cifar", "32x32", SMALL, 64), ("resnet18", "500x375", LARGE, 8),
+           ("alexnet", "500x375", "resize 256 -> crop 227 -> flip -> pca 0.1", 32)]
 
 
 def train(options: argparse.Namespace) -> int:
-    for name, pictures, text, batch in (case for case in TRAINED if options.only in case[1]):
+    for name, pictures, text, batch in (case for case in TRAINED if options.only in f"{case[0]} {case[1]}"):
         with tempfile.TemporaryDirectory() as place:
             h, w, count = SETS[pictures]
             write_pictures(Path(place), h, w, min(count, 4 * batch) if h > 32 else count)
@@ -99,18 +102,21 @@ def train(options: argparse.Namespace) -> int:
 
 def training(folder: Path, net, steps: list, seconds: float, batch: int) -> dict[str, float]:
     """Images a second that the net trains on, by the clock: from an array that is ready, from the folder as it is
-    opened (decoded once where it fits into memory), from one decoded for each batch; in turns, the median of three."""
+    opened (decoded once where it fits into memory), from one decoded for each batch; and, as "loader", that come from
+    the last when there is no net. In turns, the median of three."""
     fixed = opened(folder, False)
     batches = Batches(fixed, 1, steps, shape=net.input_shape)
     ready = Split(np.concatenate([batches.make(np.array([i]))[0] for i in range(len(fixed))]), fixed.labels)
-    sources = {"ready": (ready, []), "folder": (fixed, steps), "decoded": (opened(folder, True), steps)}
-    trainer, rates = net.trainer(lr=1e-4), {name: [] for name in sources}
+    fresh, step = opened(folder, True), net.trainer(lr=1e-4).step
+    sources = {"ready": (ready, [], step), "folder": (fixed, steps, step), "decoded": (fresh, steps, step),
+               "loader": (fresh, steps, lambda x, labels: None)}
+    rates = {name: [] for name in sources}
     for _ in range(4):
-        for name, (split, made_by) in sources.items():
+        for name, (split, made_by, use) in sources.items():
             begun, done, epoch = time.perf_counter(), 0, 0
             while (spent := time.perf_counter() - begun) < seconds:
                 for x, labels in Batches(split, batch, made_by, epoch=epoch):
-                    trainer.step(x, labels)
+                    use(x, labels)
                     done += len(labels)
                 epoch += 1
             rates[name].append(done / spent)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -39,7 +40,7 @@ def made(source: str, train: bool):
     """The net as all sides run it: without dropout, in inference to its logits (a softmax hides what differs)."""
     import tinyconv
 
-    text = training.make(source).text.replace(" -> dropout 0.5", "")
+    text = re.sub(r"dropout [\d.]+ -> | -> dropout [\d.]+", "", training.make(source).text)
     return tinyconv.compile(text if train else text.replace(" -> softmax", ""))
 
 

@@ -1,16 +1,15 @@
 """Other libraries running a net of tinyconv: the same graph, the same weights, as its user would run it there.
 
 `write` (with tinyconv) leaves a net in a folder: graph.json, weights.npz and a batch x.npy, for training labels.npy.
-Everything else runs where the peers are installed, without tinyconv: `torch_net` builds the net in PyTorch, `export`
-writes from that the files of ONNX Runtime, OpenVINO and ncnn, and PREDICT and TRAIN have a function a peer:
-(folder, threads) -> what one call is.
+Everything else runs where the peers are installed, without tinyconv: `torch_net` builds the net in PyTorch
+(torchnet.py), `export` writes from that the files of ONNX Runtime, OpenVINO and ncnn, and PREDICT and TRAIN have a
+function a peer: (folder, threads) -> what one call is.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import json
-import operator
 import os
 from pathlib import Path
 
@@ -24,18 +23,26 @@ DECAY = 5e-4
 def write(net, folder: Path, x, labels=None) -> None:
     """net: a tinyconv net; x: float32 (N, *spatial, C)."""
     folder.mkdir(parents=True, exist_ok=True)
-    nodes = list(net.graph.nodes)
-    loss = {"softmax": "ce", "sigmoid": "bce"}.get(nodes[-1].op, "ce")
-    if nodes[-1].op in ENDS:
-        nodes.pop()
-    rows = [{"name": n.name, "op": n.op, "args": n.args, "inputs": n.inputs, "owner": n.owner,
-             "shape": [*n.shape.spatial, n.shape.channels]} for n in nodes]
-    text = json.dumps({"nodes": rows, "loss": loss}, default=str)
-    (folder / "graph.json").write_text(text)
-    np.savez(folder / "weights.npz", **net.weights)
+    loss = {"softmax": "ce", "sigmoid": "bce"}.get(net.graph.nodes[net.graph.output_index].op, "ce")
+    (folder / "graph.json").write_text(json.dumps({"nodes": described(net), "loss": loss}, default=str))
+    np.savez(folder / "weights.npz", **weights_of(net))
     np.save(folder / "x.npy", x)
     if labels is not None:
         np.save(folder / "labels.npy", labels)
+
+
+def described(net) -> list[dict]:
+    """The layers of a tinyconv net as plain data, without heads and without a last softmax or sigmoid."""
+    nodes = net.graph.nodes[:net.graph.output_index + 1]
+    if nodes[-1].op in ENDS:
+        nodes = nodes[:-1]
+    return [{"name": n.name, "op": n.op, "args": n.args, "inputs": n.inputs, "owner": n.owner,
+             "shape": [*n.shape.spatial, n.shape.channels]} for n in nodes]
+
+
+def weights_of(net) -> dict[str, np.ndarray]:
+    """All weights of a tinyconv net, the fixed mean and deviation of its input too."""
+    return {name: np.array(net.store.view(name)) for name in net.store.specs}
 
 
 def installed() -> list[str]:
@@ -48,78 +55,11 @@ def installed() -> list[str]:
 # -- PyTorch
 
 def torch_net(folder: Path):
-    """The net as a torch.fx module: straight Python, as if written by hand; takes and gives channels-first tensors."""
-    from torch import cat, fx, nn
+    """The net as a torch.fx module; takes and gives channels-first tensors."""
+    from torchnet import build
 
-    description = json.loads((folder / "graph.json").read_text())
     with np.load(folder / "weights.npz") as archive:
-        weights = dict(archive)
-    nodes = description["nodes"]
-    readers = [sum(i in other["inputs"] for other in nodes) for i in range(len(nodes))]
-    root, graph = nn.Module(), fx.Graph()
-    values = []
-    x = graph.placeholder("x")
-    for node in nodes:
-        inputs = [values[i] for i in node["inputs"]] or [x]
-        if node["op"] == "input":
-            values.append(x)
-        elif node["op"] == "add":
-            total = inputs[0]
-            for other in inputs[1:]:
-                total = graph.call_function(operator.add, (total, other))
-            values.append(total)
-        elif node["op"] == "concat":
-            values.append(graph.call_function(cat, (inputs, 1)))
-        else:
-            before = nodes[node["inputs"][0]]
-            root.add_module(node["name"], _module(node, before["shape"], weights, readers[node["inputs"][0]] == 1))
-            values.append(graph.call_module(node["name"], (inputs[0],)))
-    graph.output(values[-1])
-    return fx.GraphModule(root, graph)
-
-
-def _module(node: dict, before: list[int], weights: dict, only_reader: bool):
-    """One layer. before: the shape of what flows in, (*spatial, channels)."""
-    import torch
-    from torch import nn
-
-    op, a, name = node["op"], node["args"], node["owner"]
-
-    def filled(module):
-        with torch.no_grad():
-            for part, tensor in (*module.named_parameters(), *module.named_buffers()):
-                if part != "num_batches_tracked":
-                    value = torch.from_numpy(weights[f"{name}.{part}"])
-                    if op == "fc" and part == "weight":       # its columns are in channels-last order
-                        value = value.reshape(-1, *before).movedim(-1, 1).flatten(1)
-                    tensor.copy_(value.movedim(-1, 1) if value.ndim == 4 else value)
-        return module
-
-    if op == "conv":
-        bias = f"{name}.bias" in weights
-        return filled(nn.Conv2d(before[-1], node["shape"][-1], a["k"], a["s"], a["p"], a["d"], a["g"], bias))
-    if op == "deconv":
-        bias = f"{name}.bias" in weights
-        return filled(nn.ConvTranspose2d(before[-1], node["shape"][-1], a["k"], a["s"], a["p"], a["op"], a["g"], bias,
-                                         a["d"]))
-    if op == "fc":
-        linear = filled(nn.Linear(int(np.prod(before)), node["shape"][-1], f"{name}.bias" in weights))
-        return nn.Sequential(nn.Flatten(), linear) if len(before) > 1 else linear
-    if op == "bn":
-        return filled(nn.BatchNorm2d(before[-1], a["eps"], a["momentum"]))
-    if op == "pool":
-        if a["global"]:
-            return nn.AdaptiveAvgPool2d(1) if a["mode"] == "avg" else nn.AdaptiveMaxPool2d(1)
-        return (nn.MaxPool2d if a["mode"] == "max" else nn.AvgPool2d)(a["k"], a["s"], a["p"], ceil_mode=a["ceil"])
-    if op == "lrn":
-        return nn.LocalResponseNorm(a["n"], a["alpha"], a["beta"], a["k"])
-    if op == "dropout":
-        return nn.Dropout(a["p"])
-    if op == "relu":
-        return nn.ReLU(inplace=only_reader)
-    if op == "tanh":
-        return nn.Tanh()
-    raise NotImplementedError(f"{node['name']}: benchmarks/peers.py does not know {op} yet")
+        return build(json.loads((folder / "graph.json").read_text())["nodes"], dict(archive))
 
 
 def torch_input(folder: Path, memory_format: str = "contiguous_format"):

@@ -9,7 +9,7 @@ below the sound, are random.
 
 `volumes`: 8 classes of 24x24x24 values, uint8 in .npy files: a ball, cube, cylinder, cone, torus, shell, rod and three
 crossed rods, turned, moved and of a random size, lighter or darker than a ground that is brighter on one side, under
-noise about as strong as the difference. Sizes are drawn so that every class fills as many voxels; no class has a
+noise of a quarter to a half of the difference. Sizes are drawn so that every class fills as many voxels; no class has a
 brightness or spread of values of its own.
 
 --train and --test are files a class, in FOLDER/train/CLASS and FOLDER/test/CLASS.
@@ -96,7 +96,7 @@ def volume(name: str, rng) -> np.ndarray:
     size = (rng.uniform(500, 1000) / room) ** (1 / 3)
     shape = inside(*np.moveaxis((grid - rng.uniform(-2, 2, 3)) @ turned / size, -1, 0))
     ground = 128 + grid @ rng.normal(0, 1.5, 3)
-    values = ground + rng.choice([-1, 1]) * rng.uniform(20, 45) * shape + rng.normal(0, 25, shape.shape)
+    values = ground + rng.choice([-1, 1]) * rng.uniform(40, 80) * shape + rng.normal(0, 20, shape.shape)
     return np.clip(np.round(values), 0, 255).astype(np.uint8)[..., None]
 
 

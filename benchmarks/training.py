@@ -37,7 +37,7 @@ fc 10 -> softmax
 # name -> (text, or a name of the zoo; batch)
 CASES = {"LeNet": (LENET, 128), "ResNet-20": (RESNET20, 128), "VGG-11-BN": (VGG11, 128), "VGG-16": ("vgg16", 8),
          "ResNet-18": ("resnet18", 16), "ResNet-50": ("resnet50", 8), "AlexNet": ("alexnet", 64),
-         "MobileNetV1": ("mobilenet", 16), "U-Net": ("unet", 4)}
+         "MobileNetV1": ("mobilenet", 16), "U-Net": ("unet", 4), "VGG of 28 pixels": ("vgg", 64)}
 
 
 def make(source: str, **options):

@@ -117,6 +117,30 @@ def test_nets_are_made_alike_for_all_sides(nets):
     assert "dropout" not in trained and trained[-1] == "softmax"
 
 
+@pytest.mark.parametrize("text", [
+    "input 9x9 x3 mean=0.4 std=0.2\nconv 3x3 x8 bias=off -> bn -> relu -> pool 2 -> lrn 5 -> fc 5",
+    "input 8x8 x2\nblock b { add { skip | conv 3x3 x=in g2 -> relu } -> pool 3 s2 p1 avg -> pad 0 channels=1 }\nb -> b",
+    "input 8x8 x2\nconv 3x3 x4 as e -> pool 2 -> deconv 2x2 s2 x4 -> concat @e -> conv 3x3 x8 share=s -> relu "
+    "-> conv 3x3 x8 share=s -> conv 1x1 x1 -> sigmoid",
+    "input 8x8 x4\nmul { skip | pool global avg -> fc 4 -> sigmoid } -> tanh -> silu -> hswish -> softmax"])
+def test_pytorch_runs_the_same_net(monkeypatch, text):
+    torch = pytest.importorskip("torch")
+    monkeypatch.syspath_prepend(str(FOLDER))
+    from torchnet import TorchNet
+
+    net, other = (tinyconv.compile(text, seed=seed) for seed in (0, 1))
+    x = np.random.default_rng(0).random((3, *net.input_shape), np.float32)
+    model = TorchNet(net)
+    model.module.eval()
+    with torch.inference_mode():
+        found = model(torch.from_numpy(x).permute(0, 3, 1, 2))
+        last = net.graph.nodes[net.graph.output_index].op
+        found = {"sigmoid": torch.sigmoid, "softmax": lambda v: v.softmax(1)}.get(last, lambda v: v)(found)
+    np.testing.assert_allclose(np.moveaxis(found.numpy(), 1, -1), net(x), rtol=1e-4, atol=1e-6)
+    model.write_to(other)
+    np.testing.assert_array_equal(other(x), net(x))
+
+
 @pytest.fixture
 def synthetic(monkeypatch):
     monkeypatch.syspath_prepend(str(FOLDER))
