@@ -7,9 +7,8 @@
 #include <string.h>
 
 enum {
-    CHUNK = 192,             /* rows of A a task takes, whole tiles: CHUNK x TC_REDUCTION floats stay in L2 */
-    GROUP = 64,              /* panels between two passes over a chunk: their part of C stays in L2 too */
-    SHARED = 2 * 1024 * 1024, /* floats of B packed at once for all threads: within L3 */
+    CHUNK = 264,             /* rows of A a task takes, whole tiles: CHUNK x TC_REDUCTION floats stay in L2 */
+    SHARED = 4 * 1024 * 1024, /* floats of B packed at once for all threads: within L3 */
     COPIED = 64,             /* more rows of A and columns of B than this before rows of A are copied */
     WIDE = 8,                /* up to so many rows of C, B is read once as it stands: reading it is all the work */
     WIDE_FLOATS = 4096,      /* of C, that take part in a pass over B's columns: within L1 */
@@ -55,27 +54,24 @@ static void chunk(const product *g, int64_t m0, int64_t m1, int64_t q0, int64_t 
     float *own = (float *)((char *)scratch + tc_round_up(tc_min(g->m, CHUNK) * 16, 64));
     for (int64_t r = 0; r < m; r++)
         out[r] = g->c + (m0 + r) * g->ldc;
-    for (int64_t first = q0; first < q1; first += GROUP) {
-        const int64_t last = tc_min(first + GROUP, q1);
-        for (int64_t i = 0; i < tc_max(g->k, 1); i += part ? part : 1) {
-            const tc_run run = {0, i, tc_min(part, g->k - i)};
-            for (int64_t r = 0; r < m; r++) {
-                row[r] = g->a + (m0 + r) * g->lda + i;
-                if (copy) {
-                    for (int64_t line = 0; line < run.len && r + 4 < m; line += 16)
-                        __builtin_prefetch(row[r] + 4 * g->lda + line);
-                    memcpy(own + r * pitch, row[r], (size_t)run.len * sizeof(float));
-                    row[r] = own + r * pitch;
-                }
+    for (int64_t i = 0; i < tc_max(g->k, 1); i += part ? part : 1) {
+        const tc_run run = {0, i, tc_min(part, g->k - i)};
+        for (int64_t r = 0; r < m; r++) {
+            row[r] = g->a + (m0 + r) * g->lda + i;
+            if (copy) {
+                for (int64_t line = 0; line < run.len && r + 4 < m; line += 16)
+                    __builtin_prefetch(row[r] + 4 * g->lda + line);
+                memcpy(own + r * pitch, row[r], (size_t)run.len * sizeof(float));
+                row[r] = own + r * pitch;
             }
-            for (int64_t q = first; q < last; q++) {
-                const int64_t j = q * isa->panel;
-                const float *next = q + 1 < last ? g->panels + (q + 1) * g->panel_step + i * isa->panel
-                                                 : g->panels + first * g->panel_step + (i + part) * isa->panel;
-                isa->rows_form(m, tc_min(isa->panel, g->n - j), row, 1, &run, g->panels + q * g->panel_step,
-                               bias && i == 0 ? bias + j : NULL, g->add || i > 0, out, j, next,
-                               g->finish ? tc_finish_after(g->finish, i + part >= g->k) : NULL);
-            }
+        }
+        for (int64_t q = q0; q < q1; q++) {
+            const int64_t j = q * isa->panel;
+            const float *next = q + 1 < q1 ? g->panels + (q + 1) * g->panel_step + i * isa->panel
+                                           : g->panels + q0 * g->panel_step + (i + part) * isa->panel;
+            isa->rows_form(m, tc_min(isa->panel, g->n - j), row, 1, &run, g->panels + q * g->panel_step,
+                           bias && i == 0 ? bias + j : NULL, g->add || i > 0, out, j, next,
+                           g->finish ? tc_finish_after(g->finish, i + part >= g->k) : NULL);
         }
     }
 }
