@@ -119,11 +119,16 @@ def moved(case: dict) -> int:
 
 
 def arrays(case: dict):
-    """x, w, y (also as a gradient), channels last."""
+    """x, w, y (also as a gradient), channels last, at whole cache lines, as a net's own and PyTorch's are."""
     import numpy as np
 
-    rng = np.random.default_rng(0)
-    return tuple(rng.standard_normal(case[name], np.float32) for name in ("x", "w", "y"))
+    rng, found = np.random.default_rng(0), []
+    for name in ("x", "w", "y"):
+        raw = np.empty(prod(case[name]) + 16, np.float32)
+        begin = -raw.ctypes.data % 64 // 4
+        found.append(raw[begin:begin + prod(case[name])].reshape(case[name]))
+        rng.standard_normal(case[name], np.float32, out=found[-1])
+    return tuple(found)
 
 
 # -- the sides
@@ -146,14 +151,13 @@ def ours(case: dict):
 
 def packed_before(which: str, case: dict, operand, w):
     """A net's step: the pass alone, its weights packed here."""
-    import numpy as np
     from tinyconv.runtime import _cpu, threads
     from tinyconv.runtime.cpu import PASSES, address, conv_shape
     from tinyconv.runtime.store import aligned
 
     ints = conv_shape(case["x"], case["y"], case["w"][1:-1], case, None)
     packed = aligned(4 * _cpu.conv_packed(ints, PASSES[which]))
-    out = np.empty(case["y" if which == "conv" else "x"], np.float32)
+    out = aligned(4 * prod(case["y" if which == "conv" else "x"]))
     program = _cpu.Program([("pack", [(1, 0), (2, 0)], [*ints, PASSES[which]], []),
                             (which, [(0, 0), (2, 0), *[(-1, 0)] * (which == "conv"), (3, 0)], ints, [])])
     scratch = aligned(max(program.scratch(threads.get()), 1))

@@ -7,6 +7,7 @@ last: x (N, *spatial, C), weights (K, *kernel, C/groups), y (N, *spatial, K). 1,
 from __future__ import annotations
 
 import threading
+from math import prod
 
 import numpy as np
 
@@ -28,7 +29,7 @@ def gemm(a, b) -> np.ndarray:
         return a @ b
     from .runtime import _cpu
 
-    c, count = np.empty((len(a), b.shape[1]), np.float32), threads.get()
+    c, count = _empty((len(a), b.shape[1])), threads.get()
     _cpu.gemm(a, b, c, _room("scratch", _cpu.gemm_scratch(len(a), b.shape[1], a.shape[1], count)), count)
     return c
 
@@ -111,7 +112,7 @@ def _run(which, a, x_shape, y_shape, w_shape, operands, out_shape, algorithm) ->
     if not compiled():
         twin = {"conv": _conv_array, "conv_dx": _dx_array, "conv_dw": _dw_array}[which]
         return twin(np, dict(a, shape=out_shape), *operands)
-    out = np.empty(out_shape, np.float32)
+    out = _empty(out_shape)
     call, steps = _call(which, a, x_shape, y_shape, w_shape, operands, out, algorithm)
     call(0, steps)
     return out
@@ -141,6 +142,12 @@ def _call(which, a, x_shape, y_shape, w_shape, operands, out, algorithm):
         program.run(first, last, bases, scratch, count)
 
     return call, len(steps)
+
+
+def _empty(shape) -> np.ndarray:
+    from .runtime.host import empty
+
+    return empty(4 * prod(shape)).view(np.float32).reshape(shape)
 
 
 def _float32(x, name: str) -> np.ndarray:
