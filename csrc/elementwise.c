@@ -117,10 +117,10 @@ void tc_mul_reduce(int64_t n, int64_t s, int64_t c, int64_t bs, int64_t bc, cons
     TC_RANGES(threads, bs == s ? n * s : n, 1, low, high, mul_reduce_range(isa, low, high, s, c, bs, bc, dy, a, db));
 }
 
-void tc_dropout(int64_t n, float p, uint64_t seed, uint64_t step, uint64_t layer, const float *x, float *y,
-                int threads) {
+void tc_dropout(int64_t n, float p, uint64_t seed, uint64_t step, uint64_t layer, int64_t first, const float *x,
+                float *y, int threads) {
     const struct tc_isa *isa = tc_isa_now();
-    const uint64_t counter = tc_stream(seed, step, layer);
+    const uint64_t counter = tc_stream(seed, step, layer) + (uint64_t)first;
     if (p >= 1) {
         memset(y, 0, (size_t)n * sizeof *y);
         return;

@@ -105,14 +105,14 @@ KERNEL(bias_add) { tc_bias_add(I(0), I(1), P(0), P(1), P(2), r->threads); }
 KERNEL(add) { tc_add(I(0), P(0), P(1), P(2), r->threads); }
 KERNEL(mul) { tc_mul(I(0), I(1), I(2), I(3), I(4), P(0), P(1), P(2), r->threads); }
 KERNEL(mul_reduce) { tc_mul_reduce(I(0), I(1), I(2), I(3), I(4), P(0), P(1), P(2), r->threads); }
-KERNEL(dropout) { tc_dropout(I(0), F(0), r->seed, r->step, (uint64_t)I(1), P(0), P(1), r->threads); }
-KERNEL(droppath) { tc_droppath(I(0), I(1), F(0), r->seed, r->step, (uint64_t)I(2), P(0), P(1), r->threads); }
+KERNEL(dropout) { tc_dropout(I(0), F(0), r->seed, r->step, (uint64_t)I(1), I(2), P(0), P(1), r->threads); }
+KERNEL(droppath) { tc_droppath(I(0), I(1), F(0), r->seed, r->step, (uint64_t)I(2), I(3), P(0), P(1), r->threads); }
 static int64_t scratch_dropblock(const tc_step *s, int t) {
     (void)t;
     return tc_dropblock_scratch(SHAPE(tc_block_shape));
 }
-KERNEL(dropblock) {     /* the shape, the layer */
-    tc_dropblock(SHAPE(tc_block_shape), F(0), F(1), r->seed, r->step, (uint64_t)I(8), P(0), P(1), r->scratch,
+KERNEL(dropblock) {     /* the shape, the layer, the first position */
+    tc_dropblock(SHAPE(tc_block_shape), F(0), F(1), r->seed, r->step, (uint64_t)I(8), I(9), P(0), P(1), r->scratch,
                  r->threads);
 }
 KERNEL(shuffle) { tc_shuffle(I(0), I(1), I(2), P(0), P(1), r->threads); }

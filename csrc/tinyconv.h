@@ -178,17 +178,20 @@ void tc_mul(int64_t n, int64_t s, int64_t c, int64_t bs, int64_t bc, const float
 void tc_mul_reduce(int64_t n, int64_t s, int64_t c, int64_t bs, int64_t bc, const float *dy, const float *a, float *db, int threads);
 /* y = x * keep / (1 - p), keep_i = hash(seed, step, layer, i) >= p; gradient: the same call on dy. y may be x.
  * u32 hash_i: z = i + 0x9E3779B97F4A7C15 * (seed ^ rotl(step, 20) ^ rotl(layer, 44)) (u64, wrapping), then splitmix64's
- * finaliser, top 32 bits; kept if hash_i >= (u32)(p * 2^32). tinyconv.runtime.array has the same in NumPy. */
-void tc_dropout(int64_t n, float p, uint64_t seed, uint64_t step, uint64_t layer, const float *x, float *y, int threads);
+ * finaliser, top 32 bits; kept if hash_i >= (u32)(p * 2^32). i counts from `first`: x may be a part of a batch.
+ * tinyconv.runtime.array_drop has the same in NumPy. */
+void tc_dropout(int64_t n, float p, uint64_t seed, uint64_t step, uint64_t layer, int64_t first, const float *x, float *y,
+                int threads);
 /* As dropout, but i numbers the samples: x (n, size). y may be x (drop.c). */
-void tc_droppath(int64_t n, int64_t size, float p, uint64_t seed, uint64_t step, uint64_t layer, const float *x, float *y, int threads);
+void tc_droppath(int64_t n, int64_t size, float p, uint64_t seed, uint64_t step, uint64_t layer, int64_t first,
+                 const float *x, float *y, int threads);
 /* DropBlock: x (n, d, h, w, c). A block is kd x kh x kw positions of one sample and channel and lies inside the map; i
  * begins one with its first value if d, h, w leave room and hash_i < (u32)(rate * 2^32). Values in a block become 0, the
  * others x / (1 - p). The gradient: the same call on dy. y may be x. */
 typedef struct { int64_t n, d, h, w, c, kd, kh, kw; } tc_block_shape;
 int64_t tc_dropblock_scratch(const tc_block_shape *s);   /* bytes */
 void tc_dropblock(const tc_block_shape *s, float p, float rate, uint64_t seed, uint64_t step, uint64_t layer,
-                  const float *x, float *y, void *scratch, int threads);
+                  int64_t first, const float *x, float *y, void *scratch, int threads);
 /* y[r][j groups + i] = x[r][i c/groups + j]: the channels as a (groups, c/groups) matrix, transposed (shuffle.c) */
 void tc_shuffle(int64_t rows, int64_t c, int64_t groups, const float *x, float *y, int threads);
 /* y[o] = x[o - before] inside, 0 outside; before may be negative (crop); axes n excluded: d, h, w, c */

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -93,6 +94,23 @@ def test_masks_depend_on_seed_step_and_layer_alone(text, device):
     assert (draw(seed=1, step=1) == first).all()
     for other in (draw(seed=2, step=1), draw(seed=1, step=2), draw("scale 1 -> ", seed=1, step=1)):
         assert 0.3 < (other != first).mean() < 0.65  # two independent draws of 0.4 differ in 0.48
+
+
+@pytest.mark.parametrize("text", ["dropout 0.4", "droppath 0.4", "dropblock 0.4 size=3"])
+@devices
+def test_masks_of_the_parts_of_a_batch_are_those_of_the_batch(text, device):
+    """Ranks, which take a part each, drop together what one process does."""
+    net = tinyconv.compile(f"input 6x5 x4\n{text} -> fc 3", device=device)
+    x, y = example((6, 5), 9, channels=4), np.zeros((9, 3), np.float32)
+    whole = net.request("gradients", x, y)
+
+    def gradient(request, x):
+        with net.sessions.session(request) as session:
+            session.run(0, len(session.plan.steps), x, np.ones((len(x), 3), np.float32), seed=5, step=7)
+            return len(x) * session.read(session.plan.gradients["fc1.weight"])
+
+    parts = [gradient(replace(whole, batch=n, first=first), x[first:first + n]) for first, n in ((0, 4), (4, 5))]
+    np.testing.assert_allclose(sum(parts), gradient(whole, x), rtol=1e-4, atol=1e-4)
 
 
 def test_nothing_is_run_for_a_share_of_nothing():

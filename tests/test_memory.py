@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -61,6 +62,16 @@ def test_computing_again_changes_no_bit(text, least, device):
     assert plain == again
     for name in weights:
         np.testing.assert_array_equal(weights[name], others[name])
+
+
+@pytest.mark.parametrize("size", ["1x1 x3", "24x24 x3"])
+def test_what_ranks_made_together_is_not_computed_again(size):
+    """Statistics over the samples of all ranks: another one may compute other values again, or none."""
+    net, x, labels = made(RESIDUAL, size)
+    whole = net.request("train", x, labels, net.trainer().optimizer)
+    plan = net.sessions.plan(replace(whole, share=0.5, synced=8, arena=1))
+    stats = Counter(step.node for step in plan.steps if step.op == "bn_stats")
+    assert plan.repeated > 0 and len(stats) == 9 and set(stats.values()) == {1}
 
 
 def test_blocks_end_where_little_is_alive():

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from tinyconv import weights
-from tinyconv.data.batches import Batches, part_of
+from tinyconv.data.batches import Batches
 from tinyconv.data.dataset import Split
 from tinyconv.runtime.plan import Request, make_plan
-from tinyconv.runtime.ranks import BUCKET
+from tinyconv.runtime.ranks import BUCKET, part_of
 import tinyconv
 
 pytest.importorskip("mpi4py")
@@ -25,7 +25,8 @@ together = pytest.mark.skipif(MPIEXEC is None, reason="there is no mpiexec")
 
 NET = """
 input 8x8 x1 mean=data
-conv 3x3 x8 bias=off -> bn -> relu -> conv 3x3 x8 s2 bias=off -> bn -> relu -> fc 4 -> softmax
+conv 3x3 x8 bias=off -> bn -> relu -> conv 3x3 x8 s2 bias=off -> bn -> relu
+dropblock 0.1 size=2 -> droppath 0.1 -> dropout 0.2 -> fc 4 -> softmax
 train { epochs 3; batch 16; optimizer sgd lr=0.05 momentum=0.9 decay=1e-3 clip=2 }
 """
 
@@ -103,6 +104,16 @@ def test_the_same_ranks_give_the_same_bytes_also_across_a_resume_and_others_may_
 
 
 @together
+def test_a_limit_of_memory_is_one_of_each_process(place):
+    begin(place, 2, "plain")
+    done = begin(place, 2, "limited", "--memory", "2G")
+    assert done.stderr.count("memory: about") == 1
+    assert (place / "plain/last.safetensors").read_bytes() == (place / "limited/last.safetensors").read_bytes()
+    done = train(place, 2, "net.net", "--data", "data.npz", "--memory", "1M", code=1)
+    assert done.stderr.count("needs at least") == 1
+
+
+@together
 def test_one_line_each_of_output(place):
     done = begin(place, 2, "run", "--json")
     events = [json.loads(line) for line in done.stdout.splitlines()]
@@ -140,6 +151,12 @@ def test_the_runs_of_a_sweep_are_shared_out(place):
     assert json.loads((place / "row/summary.json").read_text()) == json.loads((place / "spread/summary.json").read_text())
 
 
+def until_saved(folder):
+    limit = time.monotonic() + 60
+    while not (folder / "last.safetensors").exists() and time.monotonic() < limit:
+        time.sleep(0.05)
+
+
 def children(process):
     """Processes below this one, by /proc."""
     found = []
@@ -154,15 +171,31 @@ def children(process):
 
 
 @together
+def test_ctrl_c_saves_and_ends_all(place):
+    """A terminal sends the signal to mpiexec and to every rank."""
+    process = subprocess.Popen(command(2, "net.net", "--data", "data.npz", "--out", "run", "--epochs", "100000"),
+                               cwd=place, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                               env=environment(), start_new_session=True)
+    try:
+        until_saved(place / "run")
+        os.killpg(process.pid, signal.SIGINT)
+        _, told = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 130 and told.count("tinyconv train --resume run") == 1
+    saved = len(log(place / "run"))
+    train(place, 2, "--resume", "run", "--epochs", str(saved + 1))
+    assert len(log(place / "run")) == saved + 1
+
+
+@together
 @pytest.mark.skipif(not Path("/proc").exists(), reason="finds the ranks by /proc")
 def test_a_rank_that_dies_ends_all_and_what_was_saved_goes_on(place):
     epochs = ("--epochs", "100000")
     process = subprocess.Popen(command(2, "net.net", "--data", "data.npz", "--out", "run", *epochs), cwd=place,
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment())
     try:
-        limit = time.monotonic() + 60
-        while not (place / "run/last.safetensors").exists() and time.monotonic() < limit:
-            time.sleep(0.05)
+        until_saved(place / "run")
         ranks = [p for p in children(process.pid) if b"tinyconv" in Path(f"/proc/{p}/cmdline").read_bytes()
                  and b"mpiexec" not in Path(f"/proc/{p}/cmdline").read_bytes()]
         os.kill(max(ranks), signal.SIGKILL)

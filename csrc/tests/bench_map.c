@@ -66,7 +66,7 @@ static void bench(int64_t images, int64_t side, int64_t c, int threads) {
     BENCH("gelu", 2 * b, tc_act(TC_GELU, n, 0, x, y, threads));
     BENCH("add", 3 * b, tc_add(n, x, y, z, threads));
     BENCH("add in place", 3 * b, tc_add(n, z, y, z, threads));
-    BENCH("dropout", 2 * b, tc_dropout(n, 0.5f, 1, 2, 3, x, y, threads));
+    BENCH("dropout", 2 * b, tc_dropout(n, 0.5f, 1, 2, 3, 0, x, y, threads));
     BENCH("bn stats", b, tc_bn_stats(rows, c, x, mean, var, scratch, threads));
     tc_bn_forward forward = {rows, c, 1e-5f, x, mean, var, gamma, beta, NULL, TC_LINEAR, 0};
     BENCH("bn apply", 2 * b, tc_bn_act(&forward, y, threads));

@@ -64,12 +64,13 @@ void ref_shuffle(int64_t rows, int64_t c, int64_t groups, const float *x, float 
     }
 }
 
-void ref_dropblock(const tc_block_shape *s, double rate, uint64_t seed, uint64_t step, uint64_t layer, char *dropped) {
+void ref_dropblock(const tc_block_shape *s, double rate, uint64_t seed, uint64_t step, uint64_t layer, int64_t first,
+                   char *dropped) {
     memset(dropped, 0, (size_t)(s->n * s->d * s->h * s->w * s->c));
     for (int64_t i = 0; i < s->n * s->d * s->h * s->w * s->c; i++) {
         const int64_t w = i / s->c % s->w, h = i / s->c / s->w % s->h, d = i / s->c / s->w / s->h % s->d;
         if (d + s->kd > s->d || h + s->kh > s->h || w + s->kw > s->w ||
-            ref_dropout_keeps(rate, seed, step, layer, (uint64_t)i))
+            ref_dropout_keeps(rate, seed, step, layer, (uint64_t)(first + i)))
             continue;
         for (int64_t jd = 0; jd < s->kd; jd++)
             for (int64_t jh = 0; jh < s->kh; jh++)

@@ -11,6 +11,7 @@ void ref_gn_grad(int64_t n, int64_t s, int64_t c, int64_t groups, double eps, co
                  const double *gamma, double *dx, double *dgamma, double *dbeta);
 void ref_shuffle(int64_t rows, int64_t c, int64_t groups, const float *x, float *y);
 /* 1 where a block of a drawn corner holds the value, by looking at every block; keeps: ref_dropout_keeps of a corner */
-void ref_dropblock(const tc_block_shape *s, double rate, uint64_t seed, uint64_t step, uint64_t layer, char *dropped);
+void ref_dropblock(const tc_block_shape *s, double rate, uint64_t seed, uint64_t step, uint64_t layer, int64_t first,
+                   char *dropped);
 
 #endif

@@ -164,21 +164,21 @@ static void check_mul(int64_t n, int64_t s, int64_t c, int64_t bs, int64_t bc) {
     check_free_all(name("mul", s, c));
 }
 
-static void check_dropout(int64_t n, double p, uint64_t seed, uint64_t step, uint64_t layer) {
+static void check_dropout(int64_t n, double p, uint64_t seed, uint64_t step, uint64_t layer, int64_t first) {
     float *x = check_input(n, 1, 2), *y[4];
     const float pf = (float)p;
     double *want = check_doubles(n), kept = 0;
     for (int64_t i = 0; i < n; i++) {
-        const int keep = ref_dropout_keeps(pf, seed, step, layer, (uint64_t)i);
+        const int keep = ref_dropout_keeps(pf, seed, step, layer, (uint64_t)(first + i));
         want[i] = keep ? x[i] / (1 - (double)pf) : 0;
         kept += keep;
     }
     for (int t = 1; t <= 3; t++) {
         y[t] = check_copy(x, n);
-        tc_dropout(n, pf, seed, step, layer, y[t], y[t], t);
+        tc_dropout(n, pf, seed, step, layer, first, y[t], y[t], t);
     }
     float *apart = check_output(n);
-    tc_dropout(n, pf, seed, step, layer, x, apart, 1);
+    tc_dropout(n, pf, seed, step, layer, first, x, apart, 1);
     check_close(name("dropout", n, 1), n, y[1], want, NULL, p < 1 ? 4 * EPS * 2 / (1 - p) : 0);
     check_same(name("dropout out of place", n, 1), (size_t)n * 4, apart, y[1]);
     check_same(name("dropout threads", n, 1), (size_t)n * 4, y[2], y[1]);
@@ -251,12 +251,12 @@ int main(void) {
             check_act(kind, lengths[i], 1.5, 80);
         }
         check_add(lengths[i]);
-        check_dropout(lengths[i], 0.3, 7, 11, 3);
-        check_dropout(lengths[i], 0.5, UINT64_MAX, 1u << 31, 1000);
+        check_dropout(lengths[i], 0.3, 7, 11, 3, 0);
+        check_dropout(lengths[i], 0.5, UINT64_MAX, 1u << 31, 1000, lengths[i]);
     }
-    check_dropout(20000, 0, 1, 2, 3);
-    check_dropout(20000, 1, 1, 2, 3);
-    check_dropout(20000, 0.999, 1, 2, 3);
+    check_dropout(20000, 0, 1, 2, 3, 0);
+    check_dropout(20000, 1, 1, 2, 3, 0);
+    check_dropout(20000, 0.999, 1, 2, 3, INT64_C(5000000000));
     for (int i = 0; i < CHANNELS; i++) {
         const int64_t c = channels[i];
         if (!check_pick())

@@ -23,7 +23,8 @@ from .common import (BadInput, data_option, define, device, input_option, joined
 @click.option("--epochs", type=click.IntRange(0), help="In place of the net's `epochs`; 0 only measures.")
 @click.option("--seed", type=click.IntRange(0), help="In place of the net's `seed`.")
 @options(threads, device)
-@click.option("--memory", metavar="LIMIT", help="The most memory to take, such as 900M or 1.5G, at the cost of time.")
+@click.option("--memory", metavar="LIMIT", help="The most memory that a process takes, such as 900M or 1.5G, at the "
+                                                "cost of time.")
 @click.option("--out", metavar="DIR", help="The run folder.  [default: runs/<name of the net>]")
 @click.option("--resume", metavar="DIR", help="Go on with the run in this folder; NET may then be left out.")
 @click.option("--init", metavar="WEIGHTS", help="Begin with the weights of this file; with another number of classes "
@@ -61,8 +62,6 @@ def train(net, data, epochs, seed, device, memory, out, resume, init, freeze, fi
     world = joined()
     if sync_bn and world is None:
         raise click.UsageError("--sync-bn is for several processes: mpiexec -n 4 tinyconv train …")
-    if memory is not None and world is not None:
-        raise click.UsageError("--memory is for one process: use more of them, each takes a smaller part of the batch")
 
     def together(make):
         return make() if world is None else training.together(world, sync_bn, make)

@@ -13,6 +13,7 @@ from tinyconv.data import hashing, steps as pipeline
 from tinyconv.data.dataset import Split, stacked
 from tinyconv.data.media import Lazy
 from tinyconv.errors import NetError
+from tinyconv.runtime.ranks import part_of
 
 AHEAD = 2  # batches that wait, besides those in the making
 _ORDER_KEY = 0x0DE5  # keeps the shuffle apart from all other random numbers of the seed
@@ -123,12 +124,6 @@ class Batches:
         first = self.steps[0] if self.steps else ("",)
         least = first[1]["n"] if first[0] == "resize" else None
         return [source.get(i, least) for i in samples]
-
-
-def part_of(n: int, rank: int, size: int) -> slice:
-    """What rank `rank` of `size` takes of n samples: contiguous, as even as can be. Where there are fewer samples than
-    ranks each takes all of them, and counts for less."""
-    return slice(0, n) if n < size else slice(n * rank // size, n * (rank + 1) // size)
 
 
 def _fits(shape: tuple, wanted: tuple) -> bool:

@@ -29,7 +29,7 @@ class Buffer:
 class Tape:
     """What layers need of a tape; keeps the steps as (operation, inputs, outputs)."""
 
-    synced = 0  # one process
+    synced = first = 0  # one process
 
     def __init__(self, training: bool):
         self.training = training

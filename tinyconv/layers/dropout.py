@@ -21,13 +21,13 @@ class _Drop(Layer):
         return dict(args)
 
     def attrs(self, args, shape: tuple[int, ...]) -> dict:
-        """Attributes of the operation on (n, *spatial, c), but for the layer's number."""
+        """Attributes of the operation on (n, *spatial, c), but for what its draws depend on."""
         return dict(p=float(args["p"]))
 
     def forward(self, tape, args, x, params):
         if not tape.training or args["p"] == 0:
             return x, None
-        attrs = self.attrs(args, x.shape) | dict(layer=tape.layer)
+        attrs = self.attrs(args, x.shape) | dict(layer=tape.layer, first=tape.first)
         return tape.op(self.name, x, **attrs), attrs
 
     def backward(self, tape, args, dy, saved, params):

@@ -89,6 +89,7 @@ def _none(ins, attrs):
 _CONV = ("stride", "padding", "dilation", "groups")
 _POOL = ("kernel", "stride", "padding", "size", "adaptive")
 _LOSS = ("scale",)
+_DRAW = ("layer", "first")
 _STEP = ("decay", "clip")
 
 
@@ -174,10 +175,11 @@ OPS: dict[str, Op] = {
         Op("reshape", ("x",), ("y",), _given, ("shape",), alias={0: (0,)}),
         # y[.., j g + i] = x[.., i c/g + j]; its inverse is that of c/g groups
         Op("shuffle", ("x",), ("y",), _same, ("groups",)),
-        # the gradient of each is itself, of the gradient, with the same `layer`; `rate` is that of dropblock's corners
-        Op("dropout", ("x",), ("y",), _same, ("p", "layer"), alias={0: (0,)}),
-        Op("droppath", ("x",), ("y",), _same, ("p", "layer"), alias={0: (0,)}),
-        Op("dropblock", ("x",), ("y",), _same, ("p", "size", "rate", "layer"), alias={0: (0,)}),
+        # the gradient of each is itself, of the gradient, with the same `layer`; `rate` is that of dropblock's corners,
+        # `first` the number of x's first sample in the batch of which x may be a part
+        Op("dropout", ("x",), ("y",), _same, ("p", *_DRAW), alias={0: (0,)}),
+        Op("droppath", ("x",), ("y",), _same, ("p", *_DRAW), alias={0: (0,)}),
+        Op("dropblock", ("x",), ("y",), _same, ("p", "size", "rate", *_DRAW), alias={0: (0,)}),
         # losses: the mean over positions, and the gradient of scale * mean
         # a row's cross-entropy l, times the weight of its label; focal where gamma is not 0: times (1 - exp(-l))^gamma
         Op("xent", ("x", "labels", "weights?"), ("loss", "dx"), _loss, ("smoothing", "gamma", *_LOSS), optional=(1,)),

@@ -32,7 +32,7 @@ def hash32(index, seed: int, step: int, layer: int):
 
 def _drawn(xp, shape, rate, a, seed, step):
     """True at a share `rate` of the positions."""
-    index = xp.arange(math.prod(shape), dtype="uint64").reshape(shape)
+    index = np.uint64(a["first"] * math.prod(shape[1:])) + xp.arange(math.prod(shape), dtype="uint64").reshape(shape)
     return hash32(index, seed, step, a["layer"]) < bound(rate)
 
 

@@ -115,7 +115,12 @@ def _groups(step):
 
 def _dropblock(step):
     x, a = step.inputs[0].shape, step.attrs
-    return [x[0], *three(x[1:-1]), x[-1], *three(a["size"]), a["layer"]], [a["p"], a["rate"]]
+    return [x[0], *three(x[1:-1]), x[-1], *three(a["size"]), *_draw(step)], [a["p"], a["rate"]]
+
+
+def _draw(step):
+    """Number of the layer and of the first of the values that are drawn for."""
+    return [step.attrs["layer"], step.attrs["first"] * prod(step.inputs[0].shape[1:])]
 
 
 def _act(step):
@@ -169,8 +174,9 @@ ATTRIBUTES = {
     "window": lambda s: (_window_of(s), []),
     "reshape": lambda s: ([s.outputs[0].bytes], []),
     "input": lambda s: ([*_rows(s.inputs[0]), int(s.inputs[0].dtype == "uint8")], []),
-    "dropout": lambda s: ([prod(s.inputs[0].shape), s.attrs["layer"]], [s.attrs["p"]]),
-    "droppath": lambda s: ([s.inputs[0].shape[0], prod(s.inputs[0].shape[1:]), s.attrs["layer"]], [s.attrs["p"]]),
+    "dropout": lambda s: ([prod(s.inputs[0].shape), *_draw(s)], [s.attrs["p"]]),
+    "droppath": lambda s: ([s.inputs[0].shape[0], prod(s.inputs[0].shape[1:]), s.attrs["layer"], s.attrs["first"]],
+                           [s.attrs["p"]]),
     "dropblock": _dropblock,
     "shuffle": lambda s: ([*_rows(s.inputs[0]), s.attrs["groups"]], []),
     "softmax": _normed, "softmax_grad": _normed,

@@ -189,8 +189,9 @@ class CudaOps:
         return self._without(x, a, seed, step, math.prod(x.shape[1:]))
 
     def _without(self, x, a, seed, step, each):
-        p = np.float32(a["p"])
-        return self.kernels["dropout"](x, np.uint64(stream(seed, step, a["layer"])), bound(p),
+        p, first = np.float32(a["p"]), a["first"] * (math.prod(x.shape[1:]) // each)
+        draws = (stream(seed, step, a["layer"]) + first) % 2**64
+        return self.kernels["dropout"](x, np.uint64(draws), bound(p),
                                        np.float32(1) / (np.float32(1) - p), each)
 
     # -- windows

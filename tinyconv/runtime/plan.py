@@ -10,6 +10,7 @@ from ..errors import NetError
 from ..graph import Graph
 from ..layers import LAYERS, LayerError
 from ..layers.base import Shape
+from ..ops import OPS, TOGETHER
 from .fuse import FUSIONS, Rewrite, fuse
 from .fuse_training import update_early
 from .memory import arrange
@@ -29,7 +30,7 @@ class Request:
     `losses`: the net's `loss` lines, as in losses.py. `arena`: the most bytes that its temporary values should take
     (0: any number), see recompute.py. `share`: the part of a batch that is this process's, where several train together
     (1: it is alone), `synced`: its samples in all, where the statistics of batch norm are taken over them (0: over this
-    process's). `frozen`: names of weights that get no gradient.
+    process's), `first`: the number of its first sample among them. `frozen`: names of weights that get no gradient.
     """
 
     mode: str
@@ -42,6 +43,7 @@ class Request:
     arena: int = 0
     share: float = 1.0
     synced: int = 0
+    first: int = 0
     frozen: frozenset[str] = frozenset()
 
     @property
@@ -91,7 +93,9 @@ def make_plan(graph: Graph, request: Request, lower: Callable[[list[Step], Tape,
     steps = _drop_unread([s for s in steps if not _is_derived(s)], recording.keep)
     order = update_early if _may_update_early(recording) else list
     if request.arena:
-        steps, repeated = shrink(steps, keep, tape, lambda some: arrange(order(some), keep)[2], request.arena)
+        # What ranks made together is not computed again: one of them may do so, and another not.
+        shared = {b.id for s in steps if s.op in TOGETHER for b in s.inputs}
+        steps, repeated = shrink(steps, keep | shared, tape, lambda some: arrange(order(some), keep)[2], request.arena)
     steps, offsets, size = arrange(order(steps), keep)
     first_update = next((i for i, s in enumerate(steps) if s.pass_ == "update"), len(steps))
     return Plan(request, tuple(steps), derived, recording.x, recording.labels, recording.output, tuple(recording.found),
@@ -108,7 +112,7 @@ class _Recording:
 
     def __init__(self, graph: Graph, request: Request):
         self.graph, self.request = graph, request
-        self.tape = Tape(request.training, request.share, request.synced)
+        self.tape = Tape(request.training, request.share, request.synced, request.first)
         self.values: dict[int, Buffer] = {}
         self.saved: dict[int, object] = {}
         self.params: dict[int, dict[str, Buffer]] = {}
@@ -251,8 +255,6 @@ def _is_derived(step: Step) -> bool:
 
 def _drop_unread(steps: list[Step], keep: list[Buffer]) -> list[Step]:
     """Takes away optional outputs that nobody reads."""
-    from ..ops import OPS
-
     read = {b.id for s in steps for b in s.inputs if b is not None} | {b.id for b in keep}
     out = []
     for step in steps:

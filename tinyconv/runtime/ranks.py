@@ -51,6 +51,12 @@ def record_sums(tape: Tape) -> None:
     tape.steps[:] = [*steps, Step("allreduce_wait", tuple(order), (), {}, "", "backward")] if order else steps
 
 
+def part_of(n: int, rank: int, size: int) -> slice:
+    """What rank `rank` of `size` takes of n samples: contiguous, as even as can be. Where there are fewer samples than
+    ranks each takes all of them, and counts for less."""
+    return slice(0, n) if n < size else slice(n * rank // size, n * (rank + 1) // size)
+
+
 class Ranks:
     """The processes of one training. comm: an mpi4py communicator, in which this one is `rank` of `size`."""
 

@@ -103,8 +103,10 @@ class Sessions:
 
     def _wanted(self, request: Request) -> tuple[int, int]:
         """Bytes of the block for a request, and of what a session takes besides."""
-        session = self.backend.prepare(self.plan(request), self.store)
-        return session.bytes(threads.get()), session.other_bytes()
+        plan = self.plan(request)
+        session = self.backend.prepare(plan, self.store)
+        summed = sum(b.bytes for s in plan.steps if s.op == "allreduce" for b in s.inputs)
+        return session.bytes(threads.get()), session.other_bytes() + summed
 
     def within(self, request: Request, limit: int) -> Request:
         """The request of a plan with which the process stays below `limit` bytes; values are computed again in the

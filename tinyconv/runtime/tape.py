@@ -43,11 +43,11 @@ class Step:
 
 class Tape:
     """Records steps. `training` says whether a backward pass will follow (layers then keep what it needs); `share`, what
-    part of the samples are this process's, where several train together, and `synced`, of how many batch norm takes the
-    statistics, where it is not of this process's alone."""
+    part of the samples are this process's, where several train together, `synced`, of how many batch norm takes the
+    statistics, where it is not of this process's alone, and `first`, which of them is the first of this process's."""
 
-    def __init__(self, training: bool, share: float = 1.0, synced: int = 0):
-        self.training, self.share, self.synced = training, share, synced
+    def __init__(self, training: bool, share: float = 1.0, synced: int = 0, first: int = 0):
+        self.training, self.share, self.synced, self.first = training, share, synced, first
         self.steps: list[Step] = []
         self.buffers: list[Buffer] = []
         self.node = ""

@@ -13,7 +13,7 @@ from ..errors import NetError, NonFiniteError
 from . import budget
 from .optimizers import AVERAGE, optimizer as make_optimizer, state_specs
 from .plan import Plan, Request
-from .ranks import Apart, run_range
+from .ranks import Apart, part_of, run_range
 from .session import Sessions
 from .store import Block
 
@@ -62,15 +62,12 @@ class Trainer:
         x: uint8 or float32 (N, *spatial, C); labels: integers (N,) or (N, *spatial), or floats of the output's shape
         for a net that ends in no softmax. NonFiniteError for a loss (where gradients are clipped, for a gradient) that
         is NaN or infinite: weights and running statistics stay as they are. of: with ranks, how many samples the batch has
-        whose part x is (data.batches.part_of).
+        whose part x is (ranks.part_of).
         """
         if self.steps == 0:
             self._begin_averages()
         x, labels = self.net.batch(x, layout), np.asarray(labels)
-        request = self._request(x, labels)
-        if self.ranks is not None:
-            share = len(x) / of if of >= self.ranks.size else 1 / self.ranks.size
-            request = replace(request, share=share, synced=of if self.sync_bn else 0)
+        request = self._request(x, labels, of)
         with self.sessions.session(request) as session:
             plan = session.plan
             labels = self.net.labels(labels, plan.labels, layout)
@@ -93,19 +90,23 @@ class Trainer:
         self.steps += 1
         return loss
 
-    def _request(self, x, labels) -> Request:
+    def _request(self, x, labels, of: int | None = None) -> Request:
         request = self.net.request("train", x, labels, optimizer=self.optimizer)
+        if self.ranks is not None:
+            share = len(x) / of if of >= self.ranks.size else 1 / self.ranks.size
+            first = part_of(of, self.ranks.rank, self.ranks.size).start
+            request = replace(request, share=share, synced=of if self.sync_bn else 0, first=first)
         if self.memory is None:
             return request
         if request not in self._within:
             self._within[request] = self.sessions.within(request, self.memory)
         return self._within[request]
 
-    def expects(self, x, labels, *, evaluating: bool = False) -> Expected:
+    def expects(self, x, labels, *, of: int | None = None, evaluating: bool = False) -> Expected:
         """The memory that steps on such batches take (with `evaluating`: and measuring such batches in between),
         before the first one; NetError where `memory` is too small for any plan, with the batch that would fit."""
         x, labels = self.net.batch(x), np.asarray(labels)
-        request = self._request(x, labels)
+        request = self._request(x, labels, of)
         more = self.sessions.needs(request)
         if evaluating:
             more = max(more, self.sessions.needs(self.net.request("evaluate", x, labels)))

@@ -214,15 +214,15 @@ class Loop:
                           epoch=progress.epoch, shuffle=True, augment=self.pipelines.augment,
                           shape=self.net.input_shape, part=(ranks.rank, ranks.size) if ranks else (0, 1))
         total, trained, begin = len(batches), 0, time.perf_counter()
-        losses = [row.val_loss for row in progress.rows]
+        losses, validated = [row.val_loss for row in progress.rows], self.dataset.val is not None
         self._stop_if_asked()
         for x, labels in batches.start(at=progress.batch):
             self.trainer.lr = learning_rate(settings, progress.epoch, progress.batch, total, losses)
-            if self.on_note:
-                self.on_note(str(self.trainer.expects(x, labels, evaluating=self.dataset.val is not None)))
-                self.on_note = None
             count = batches.count(progress.batch)
-            loss = self.trainer.step(x, labels, **({"of": count} if ranks else {}))
+            if self.on_note:
+                self.on_note(str(self.trainer.expects(x, labels, of=count, evaluating=validated)))
+                self.on_note = None
+            loss = self.trainer.step(x, labels, of=count)
             progress.loss_sum += loss * count
             progress.samples += count
             progress.batch += 1
