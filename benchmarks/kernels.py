@@ -157,7 +157,8 @@ def packed_before(which: str, case: dict, operand, w):
 
     ints = conv_shape(case["x"], case["y"], case["w"][1:-1], case, None)
     packed = aligned(4 * _cpu.conv_packed(ints, PASSES[which]))
-    out = aligned(4 * prod(case["y" if which == "conv" else "x"]))
+    shape = case["y" if which == "conv" else "x"]
+    out = aligned(4 * prod(shape)).view("float32").reshape(shape)
     program = _cpu.Program([("pack", [(1, 0), (2, 0)], [*ints, PASSES[which]], []),
                             (which, [(0, 0), (2, 0), *[(-1, 0)] * (which == "conv"), (3, 0)], ints, [])])
     scratch = aligned(max(program.scratch(threads.get()), 1))
