@@ -141,6 +141,30 @@ def test_pytorch_runs_the_same_net(monkeypatch, text):
     np.testing.assert_array_equal(other(x), net(x))
 
 
+def test_learning_beside_pytorch(tmp_path):
+    """Masks: both sides begin alike and learn the same; a run ends at the accuracy that was asked for."""
+    pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    x = rng.random((20, 8, 8, 1), np.float32)
+    np.savez(tmp_path / "set.npz", x_train=x[:16], x_test=x[16:], y_train=(x[:16, ..., 0] > 0.5).astype(np.uint8),
+             y_test=(x[16:, ..., 0] > 0.5).astype(np.uint8))
+    (tmp_path / "a.net").write_text("input 16x16 x1\nconv 3x3 x4 bias=off -> bn -> relu -> conv 1x1 x1 -> sigmoid\n"
+                                    "train { batch 8; loss bce weight=0.5; loss dice weight=0.5 }")
+    command = [sys.executable, FOLDER / "learning.py", tmp_path / "a.net", "--data", tmp_path / "set.npz", "--epochs", "2",
+               "--input", "8x8 x1", "--seeds", "1", "--log", tmp_path / "log.jsonl"]
+    for more in ((), ("--seeds", "2", "--until", "0")):
+        done = subprocess.run([*command, *more], capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+    events = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [(e["side"], e["seed"], e["epoch"]) for e in events] == [
+        ("tinyconv", 0, 1), ("tinyconv", 0, 2), ("torch", 0, 1), ("torch", 0, 2), ("tinyconv", 1, 1), ("torch", 1, 1)]
+    ours, theirs = events[1], events[3]
+    for key in ("train_loss", "val_loss"):
+        assert ours[key] == pytest.approx(theirs[key], rel=1e-3)
+    assert ours["dice"] == pytest.approx(theirs["dice"], abs=0.02)
+    assert "0 % after so many epochs: 1 1" in done.stdout and "dice of class 1" in done.stdout
+
+
 @pytest.fixture
 def synthetic(monkeypatch):
     monkeypatch.syspath_prepend(str(FOLDER))
