@@ -8,9 +8,9 @@ and 20 at 0.1 with momentum, where rounding grows, against how far PyTorch's own
 PyTorch runs the layer graph through its own functions, in channels-first.
 
 A ReLU whose input lies within rounding of 0 is open in one precision and shut in the other, and one such among millions
-moves a gradient by 1e-3 of its norm, in any float32 implementation. Hence the small batch for gradients, and biases of 2
-for BN, on all sides, which leave few values near 0; the figure of PyTorch's own float32 stands beside ours. With momentum
-the losses of deep nets with BN stray at 0.001, too, in PyTorch's float32 as here.
+moves a gradient by 1e-3 of its norm, in any float32 implementation. Hence the small batch for gradients, and biases of
+2 for BN, on all sides, which leave few values near 0; the figure of PyTorch's own float32 stands beside ours. With
+momentum the losses of deep nets with BN stray at 0.001, too, in PyTorch's float32 as here.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def our_losses(net, recipe):
 
 
 def deviations(exact, found):
-    """{weight: norm of the difference over the norm}, without gradients that are 0 but for rounding (biases before BN)."""
+    """{weight: norm of the difference over the norm}, without gradients that are only rounding: biases before BN."""
     norms = {n: np.linalg.norm(g) for n, g in exact.items()}
     return {n: np.linalg.norm(found[n] - g) / norms[n] for n, g in exact.items() if norms[n] > 1e-12}
 

@@ -1,4 +1,4 @@
-"""Does a recipe learn here what it learns in PyTorch? The same files, initial weights, order of images and augmentation.
+"""Does a recipe learn here what it learns in PyTorch? The same files, initial weights, order and augmentation.
 
     python benchmarks/learning.py NET --data PATH [--seeds 3] [--share 0.25] [--epochs N] [-D k=v] [--set k=v]
                                   [--input SHAPE] [--validation 0.2] [--until 0.93] [--sides tinyconv torch]

@@ -2,7 +2,8 @@
 
 Every side is a process of its own, started once and driven over a pipe; those that wait are stopped (SIGSTOP), for
 thread pools spin for milliseconds after a call and the next one would pay. In each round every side has one turn, in
-shuffled order, a call that is not counted first; what is reported are medians of the ratios within a round, never of times from different minutes.
+shuffled order, a call that is not counted first; what is reported are medians of the ratios within a round, never of
+times from different minutes.
 
 A script using this is both: `main` is the driver, and started with `--worker SIDE` it serves as that side.
 """

@@ -46,7 +46,7 @@ class TorchNet:
 
 
 def build(nodes: list[dict], weights: dict[str, np.ndarray]) -> fx.GraphModule:
-    """The module of `peers.described` layers; its parts have tinyconv's names. Takes and gives channels-first tensors."""
+    """The module of `peers.described` layers, its parts under tinyconv's names; takes and gives channels-first."""
     readers = [sum(i in other["inputs"] for other in nodes) for i in range(len(nodes))]
     root, graph = nn.Module(), fx.Graph()
     values = []
