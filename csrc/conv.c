@@ -17,6 +17,8 @@ enum {
 int64_t tc_conv_packed(const tc_conv_shape *s, int pass) {
     const int64_t m = tc_winograd_chosen(s, pass);
     int64_t floats = 0;
+    if (tc_is_unpacked(s, pass))
+        return 0;
     if (m)
         return tc_winograd_packed(s, pass, m);
     if (tc_is_depthwise(s))
@@ -197,6 +199,8 @@ int64_t tc_conv_scratch(const tc_conv_shape *s, int pass, int threads) {
     const int64_t m = tc_winograd_chosen(s, pass);
     int64_t bytes = 0;
     threads = threads > 1 ? threads : 1;
+    if (tc_is_unpacked(s, pass))
+        return tc_unpacked_scratch(s, pass, threads);
     if (m)
         return (pass == TC_WEIGHT_GRAD ? tc_winograd_grad_scratch(s, m, threads)
                                        : tc_winograd_scratch(s, pass, m, threads));
@@ -219,6 +223,10 @@ int64_t tc_conv_scratch(const tc_conv_shape *s, int pass, int threads) {
 static void run_pass(const tc_conv_shape *s, int pass, const float *x, const float *packed, const tc_finish *finish,
                      float *y, void *scratch, int threads) {
     const int64_t m = tc_winograd_chosen(s, pass);
+    if (tc_is_unpacked(s, pass)) {
+        tc_unpacked_run(s, pass, x, packed, finish, y, scratch, threads);
+        return;
+    }
     if (m) {
         tc_winograd_run(s, pass, m, x, packed, finish, y, scratch, threads);
         return;

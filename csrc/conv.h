@@ -55,6 +55,7 @@ void tc_pack_tap(const tc_igemm *g, int back, int64_t nr, int64_t group, int64_t
 /* conv_choice.c */
 int tc_is_gemm(const tc_conv_shape *s, int pass); /* one tap of stride 1, nothing outside: a product of rows */
 int64_t tc_winograd_chosen(const tc_conv_shape *s, int pass); /* 2 or 4, the tiles' side; 0: direct */
+int tc_is_unpacked(const tc_conv_shape *s, int pass); /* its algorithm is TC_UNPACKED, and fits */
 
 /* conv_small.c: small maps; positions that read the same taps are rows of one product, so that no tap is on padding */
 int tc_small_chosen(const tc_igemm *g);
@@ -74,6 +75,11 @@ void tc_depthwise_grad(const tc_conv_shape *s, const float *x, const float *dy, 
 /* conv_weights_few.c: a small dw, of few input channels above all */
 int64_t tc_few_scratch(const tc_conv_shape *s, int threads); /* bytes */
 void tc_few_grad(const tc_conv_shape *s, const float *x, const float *dy, float *dw, char *scratch, int threads);
+
+/* conv_unpacked.c: weights read as they stand */
+int64_t tc_unpacked_scratch(const tc_conv_shape *s, int pass, int threads); /* bytes */
+void tc_unpacked_run(const tc_conv_shape *s, int pass, const float *x, const float *w, const tc_finish *finish, float *y,
+                     char *scratch, int threads);
 
 /* conv_weights.c */
 int64_t tc_weight_grad_scratch(const tc_conv_shape *s, int threads);

@@ -100,7 +100,7 @@ double tc_conv_terms(const tc_conv_shape *s, int pass, double *terms) {
 int64_t tc_winograd_chosen(const tc_conv_shape *s, int pass) {
     if (s->algorithm == TC_DIRECT || !tc_winograd_fits(s) || (s->groups > 1 && s->groups == s->c && s->groups == s->k))
         return 0;
-    if (s->algorithm)
+    if (s->algorithm == TC_WINOGRAD_2X2 || s->algorithm == TC_WINOGRAD_4X4)
         return s->algorithm == TC_WINOGRAD_4X4 ? 4 : 2;
     if (tc_is_depthwise(s))
         return 0;
@@ -111,7 +111,13 @@ int64_t tc_winograd_chosen(const tc_conv_shape *s, int pass) {
     return large < direct && large <= small ? 4 : small < direct ? 2 : 0;
 }
 
+int tc_is_unpacked(const tc_conv_shape *s, int pass) {
+    return s->algorithm == TC_UNPACKED && pass != TC_WEIGHT_GRAD && tc_is_gemm(s, pass);
+}
+
 const char *tc_conv_algorithm(const tc_conv_shape *s, int pass) {
+    if (tc_is_unpacked(s, pass))
+        return "unpacked";
     switch (tc_winograd_chosen(s, pass)) {
     case 2: return "winograd2x2";
     case 4: return "winograd4x4";

@@ -41,12 +41,15 @@ typedef struct {
     int64_t groups;
     int64_t algorithm;         /* one of those below; where it does not fit the shape, TC_DIRECT */
 } tc_conv_shape;
-enum { TC_CHOOSE = 0, TC_DIRECT = 1, TC_WINOGRAD_2X2 = 2, TC_WINOGRAD_4X4 = 3 };
+enum { TC_CHOOSE = 0, TC_DIRECT = 1, TC_WINOGRAD_2X2 = 2, TC_WINOGRAD_4X4 = 3, TC_UNPACKED = 4 };
 
 enum { TC_FORWARD = 0, TC_DATA_GRAD = 1, TC_WEIGHT_GRAD = 2 };
 int64_t tc_conv_packed(const tc_conv_shape *s, int pass);                /* floats; FORWARD, DATA_GRAD */
 int64_t tc_conv_scratch(const tc_conv_shape *s, int pass, int threads);  /* bytes */
-const char *tc_conv_algorithm(const tc_conv_shape *s, int pass);         /* "gemm", "igemm", "dwconv", "groupconv", "winograd2x2" or 4x4 */
+const char *tc_conv_algorithm(const tc_conv_shape *s, int pass);         /* "gemm", "igemm", "dwconv", "groupconv", "winograd2x2" or 4x4, "unpacked" */
+/* Whether weights that would be packed for one call alone are better read as they stand: by TC_UNPACKED, to which they
+ * are given in the place of packed ones. */
+int tc_conv_unpacked(const tc_conv_shape *s, int pass);
 /* What the algorithm does, in the units of the choice's cost model (conv_choice.c), terms[TC_TERMS]; returns the
  * floating-point operations of a step. For its calibration. */
 enum { TC_STEPS, TC_INPUTS, TC_OUTPUTS, TC_WEIGHTS, TC_TERMS };

@@ -7,6 +7,7 @@ import tinyconv
 from test_twins import NETS, example
 from test_zoo import LONG, SMALL
 from tinyconv import zoo
+from tinyconv.runtime import fuse_training
 from tinyconv.runtime import plan as plans
 from tinyconv.runtime.fuse import FUSIONS
 from tinyconv.runtime.optimizers import optimizer
@@ -98,6 +99,27 @@ def test_updates_give_the_same_bits_wherever_they_stand(name, optimizer_name, op
         results.append((losses, net.store.memory.copy(), trainer.moments.memory.copy()))
     assert results[0][0] == results[1][0]
     assert (results[0][1] == results[1][1]).all() and (results[0][2] == results[1][2]).all()
+
+
+@pytest.mark.parametrize("optimizer_name, options", UPDATES)
+def test_updates_in_slices_give_the_same_bits_in_less_memory(optimizer_name, options, monkeypatch):
+    """Slices that do not divide the outputs; two layers are large enough, the last one is not."""
+    text = "input 6x6 x8\nconv 3 x16 -> relu -> fc 130 -> relu -> dropout 0.2 -> fc 130 -> relu -> fc 10 -> softmax"
+    rng = np.random.default_rng(0)
+    x, labels = rng.standard_normal((16, 6, 6, 8), np.float32), rng.integers(0, 10, 16)
+    results = []
+    for size in (1 << 14, 1 << 30):
+        monkeypatch.setattr(fuse_training, "SLICE", size)
+        net = tinyconv.compile(text, seed=1, device="cpu")
+        trainer = net.trainer(optimizer=optimizer_name, lr=0.01, seed=2, **options)
+        losses = [trainer.step(x, labels) for _ in range(3)]
+        plan = net.sessions.plan(net.request("train", x, labels, trainer.optimizer))
+        made = [step.node for step in plan.steps if step.op == "conv_dw"]
+        results.append((losses, net.store.memory.copy(), trainer.moments.memory.copy(), plan.arena_bytes))
+        assert [made.count(name) for name in ("fc1", "fc2", "fc3")] == ([19, 5, 1] if size == 1 << 14 else [1, 1, 1])
+    sliced, whole = results
+    assert sliced[0] == whole[0] and all((a == b).all() for a, b in zip(sliced[1:3], whole[1:3]))
+    assert sliced[3] < 0.7 * whole[3]
 
 
 @pytest.mark.parametrize("name", NETS)

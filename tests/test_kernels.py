@@ -91,6 +91,21 @@ def test_algorithms(algorithm, size, padding):
         kernels.conv(x, w, padding=padding, stride=2, algorithm="winograd4x4")
 
 
+@pytest.mark.skipif(not compiled(), reason="NumPy has one algorithm")
+@pytest.mark.parametrize("rows", [1, 8, 17, 40])
+def test_weights_as_they_stand(rows):
+    rng = np.random.default_rng(0)
+    x, w = (rng.normal(size=size).astype(np.float32) for size in ((rows, 1, 333), (70, 1, 333)))
+    y = kernels.conv(x, w, algorithm="unpacked")
+    expected, size = naive(x, w, (1,), (0,), (1,), 1)
+    assert (abs(y - expected) <= bound(size, 333, "unpacked")).all()
+    dx = kernels.conv_dx(y, w, algorithm="unpacked")
+    expected, size = naive(y, w.transpose(2, 1, 0), (1,), (0,), (1,), 1)
+    assert (abs(dx - expected) <= bound(size, 70, "unpacked")).all()
+    with pytest.raises(tinyconv.NetError, match="no algorithm"):
+        kernels.conv(x, w, padding=1, algorithm="unpacked")
+
+
 @given(convolutions(), st.integers(1, 3))
 def test_gradients_are_the_adjoint(case, threads):
     """<dy, conv(x)> = <conv_dx(dy), x> = <conv_dw(x, dy), w>, the convolution being linear in both."""

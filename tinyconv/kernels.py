@@ -39,7 +39,8 @@ def conv(x, w, stride=1, padding=0, dilation=1, groups=1, algorithm=None) -> np.
 
     stride, padding, dilation: a number or one an axis; output = floor((n + 2p - d(k-1) - 1)/s) + 1.
     algorithm: None takes the one that `algorithm_of` names; else "winograd4x4" or "winograd2x2" (3x3 kernels of stride
-    and dilation 1), or the direct one: "igemm", "gemm" (1x1), "dwconv" (a channel a group).
+    and dilation 1), "unpacked" (1x1 of stride 1, weights read as they stand), or the direct one: "igemm", "gemm" (1x1),
+    "dwconv" (a channel a group).
     """
     x, w = _float32(x, "x"), _float32(w, "w")
     a = _geometry(w.shape[1:-1], x.ndim - 2, stride, padding, dilation, groups)
@@ -126,14 +127,14 @@ def _call(which, a, x_shape, y_shape, w_shape, operands, out, algorithm):
 
     ints, count = conv_shape(x_shape, y_shape, w_shape[1:-1], a, algorithm), threads.get()
     steps, arrays = [], list(operands)
-    if which != "conv_dw":
+    inputs = [(0, 0), (1, 0)]
+    if which != "conv_dw" and algorithm != "unpacked":
         packed = _room("packed", 4 * _cpu.conv_packed(ints, PASSES[which]))
         steps.append(("pack", [(1, 0), (2, 0)], [*ints, PASSES[which]], []))
         arrays.append(packed)
-        inputs = [(0, 0), (2, 0)] + [(-1, 0)] * (which == "conv")
-    else:
-        inputs = [(0, 0), (1, 0)]
-    steps.append((which, [*inputs, (len(arrays), 0)], ints, []))
+        inputs = [(0, 0), (2, 0)]
+    no_bias = [(-1, 0)] * (which == "conv")
+    steps.append((which, [*inputs, *no_bias, (len(arrays), 0)], ints, []))
     program = _cpu.Program(steps)
     scratch = address(_room("scratch", program.scratch(count)))
     bases = [*map(address, arrays), address(out)]

@@ -29,8 +29,12 @@ static void run_post(const tc_conv_shape *s, int pass, const float *a, const flo
         tc_conv_weight_grad(s, a, b, out, scratch, threads);
         return;
     }
-    float *packed = check_output(tc_conv_packed(s, pass));
-    tc_conv_pack(s, pass, b, packed, threads);
+    const float *packed = b;
+    if (s->algorithm != TC_UNPACKED) {
+        float *to = check_output(tc_conv_packed(s, pass));
+        tc_conv_pack(s, pass, b, to, threads);
+        packed = to;
+    }
     if (pass == TC_FORWARD)
         tc_conv_forward(s, a, packed, post, out, scratch, threads);
     else

@@ -44,6 +44,25 @@ static void test_large(void) {
     }
 }
 
+/* Weights as they stand, and when they are chosen. */
+static void test_unpacked(void) {
+    static const int64_t ROWS[] = {1, 2, 7, 8, 16, 17, 33, 70}, SIDES[] = {1, 3, 16, 65, 130, 321, 700};
+    for (int i = 0; i < 40; i++) {
+        check_seed(60000 + (uint64_t)i);
+        tc_conv_shape s = SQUARE(PICK(ROWS), 1, PICK(SIDES), 1, PICK(SIDES), 1, 1, 0);
+        s.ow = s.iw = check_integer(1, 2);
+        s.algorithm = TC_UNPACKED;
+        check_true(!strcmp(tc_conv_algorithm(&s, TC_FORWARD), "unpacked"), "not taken");
+        if (check_pick())
+            test_shape(&s, check_integer(0, 1) == 0, 0);
+    }
+    const tc_conv_shape wide = SQUARE(8, 1, 4096, 1, 4096, 1, 1, 0), many = SQUARE(2048, 1, 64, 1, 64, 1, 1, 0);
+    const tc_conv_shape kernel = SQUARE(1, 8, 64, 8, 4096, 3, 1, 1);
+    for (int pass = 0; pass < 3; pass++)
+        check_true(tc_conv_unpacked(&wide, pass) == (pass != TC_WEIGHT_GRAD) && !tc_conv_unpacked(&many, pass) &&
+                       !tc_conv_unpacked(&kernel, pass), "chosen in pass %d", pass);
+}
+
 static void test_gemm(int64_t m, int64_t n, int64_t k, int64_t more) {
     char name[120];
     const int64_t lda = k + more, ldb = n + 2 * more, ldc = n + more;
@@ -88,5 +107,6 @@ int main(void) {
     sweep(3, 60, 30000, 0);
     sweep(2, 40, 40000, 1);
     test_large();
+    test_unpacked();
     return check_end();
 }

@@ -25,6 +25,7 @@ cdef extern from "tinyconv.h" nogil:
         int64_t n
     int64_t tc_conv_packed(const tc_conv_shape *s, int which)
     const char *tc_conv_algorithm(const tc_conv_shape *s, int which)
+    int tc_conv_unpacked(const tc_conv_shape *s, int which)
     enum: TC_TERMS
     double tc_conv_terms(const tc_conv_shape *s, int which, double *terms)
 
@@ -141,6 +142,12 @@ def conv_algorithm(list ints, int which):
     """The name of the algorithm for one pass: a function of shape and instruction set."""
     cdef int64_t room[TC_INTS]
     return tc_conv_algorithm(_shape(ints, room), which).decode()
+
+
+def conv_unpacked(list ints, int which):
+    """Whether weights that would be packed for one call alone are better read as they stand, by "unpacked"."""
+    cdef int64_t room[TC_INTS]
+    return bool(tc_conv_unpacked(_shape(ints, room), which))
 
 
 def conv_terms(list ints, int which):

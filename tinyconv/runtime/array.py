@@ -234,7 +234,7 @@ class ArraySession:
             return self.arrays[b.id]
         if b.role == "constant":
             return self.constants[b.id]
-        return inputs[b.name] if b.role == "input" else (moments if b.role == "state" else self.store).view(b.name)
+        return inputs[b.name] if b.role == "input" else (moments if b.role == "state" else self.store).piece(b)
 
     def read(self, buffer) -> np.ndarray:
         """A copy of a buffer's values."""

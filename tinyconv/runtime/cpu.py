@@ -20,7 +20,8 @@ address = _cpu.address
 
 ARENA, WEIGHTS, X, LABELS, MOMENTS, CONSTANTS = range(6)  # bases; packed weights follow
 # the numbers of tinyconv.h; a shape has one direct algorithm
-ALGORITHMS = {None: 0, "igemm": 1, "gemm": 1, "dwconv": 1, "groupconv": 1, "winograd2x2": 2, "winograd4x4": 3}
+ALGORITHMS = {None: 0, "igemm": 1, "gemm": 1, "dwconv": 1, "groupconv": 1, "winograd2x2": 2, "winograd4x4": 3,
+              "unpacked": 4}
 PASSES = {"conv": _cpu.FORWARD, "conv_post": _cpu.FORWARD, "conv_dx": _cpu.DATA_GRAD, "conv_dw": _cpu.WEIGHT_GRAD}
 
 
@@ -37,10 +38,11 @@ def conv_shape(x, y, kernel, a, algorithm=None) -> list[int]:
 
 def _conv_of(step: Step) -> list[int]:
     a = step.attrs
+    algorithm = a.get("algorithm")  # noted by `lower`
     if step.op in ("conv", "conv_post"):
-        return conv_shape(step.inputs[0].shape, step.outputs[0].shape, _kernel(step), a)
+        return conv_shape(step.inputs[0].shape, step.outputs[0].shape, _kernel(step), a, algorithm)
     if step.op == "conv_dx":
-        return conv_shape(a["shape"], step.inputs[0].shape, _kernel(step), a)
+        return conv_shape(a["shape"], step.inputs[0].shape, _kernel(step), a, algorithm)
     if step.op == "conv_dw":
         return conv_shape(step.inputs[0].shape, step.inputs[1].shape, a["shape"][1:-1], a)
     return conv_shape(a["x"], a["y"], step.inputs[0].shape[1:-1], a)
@@ -200,8 +202,9 @@ class CpuBackend:
     device = HOST
 
     def lower(self, steps: list[Step], tape, training: bool) -> list[Step]:
-        """Convolutions read packed weights: packed by a step in training, kept by the store otherwise. A normalisation
-        by running statistics goes into the weights and the bias before."""
+        """Convolutions read packed weights: kept by the store, but in training, where each packing serves one step,
+        packed by another step before it or read as they stand. A normalisation by running statistics goes into the
+        weights and the bias before."""
         out: list[Step] = []
         for step in steps:
             if step.op not in ("conv", "conv_post", "conv_dx"):
@@ -218,6 +221,9 @@ class CpuBackend:
                                     step.node, step.pass_))
                     bias = shift
                 rest = bias, add
+            if training and _cpu.conv_unpacked(_conv_of(step), PASSES[step.op]):
+                out.append(replace(step, inputs=(x, unpacked, *rest), attrs={**step.attrs, "algorithm": "unpacked"}))
+                continue
             floats = _cpu.conv_packed(_conv_of(step), PASSES[step.op])
             shapes = step.inputs[0].shape, step.outputs[0].shape
             packed = tape.buffer((floats,), role="temp" if training else "packed", name=weight.name)
@@ -275,9 +281,9 @@ class CpuSession:
         if b.role == "temp":
             return ARENA, self.plan.offsets[b.id]
         if b.role == "weight":
-            return WEIGHTS, self.store.offsets[b.name]
+            return WEIGHTS, self.store.offsets[b.name] + b.begin
         if b.role == "state":
-            return MOMENTS, self.states[b.name]
+            return MOMENTS, self.states[b.name] + b.begin
         if b.role == "constant":
             return CONSTANTS, self.constants.offsets[b.id]
         if b.role == "packed":

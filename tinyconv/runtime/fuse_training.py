@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..ops import OPS, SAVES_OUTPUT
-from .tape import Buffer, Step
+from .tape import Buffer, Step, Tape
 from .uses import Uses, replaced, unfused
 
 # activations whose slope is told by what enters them, at the price of a comparison
@@ -204,6 +204,46 @@ def update_early(steps: list[Step]) -> list[Step]:
     for place, step in enumerate(placed):
         out += [step, *behind.get(place, ())]
     return out
+
+
+SLICE = 8 << 20     # bytes of a gradient: it stays in L3 until its update has read it
+
+
+def slice_updates(steps: list[Step], tape: Tape) -> list[Step]:
+    """A gradient of a large matrix that only its update reads, cut into slices of outputs, each made where it is used
+    up: it stands in memory nowhere. Results have the same bits, for slices share no sum."""
+    uses, new = Uses(steps, set()), {}
+    for place, update in enumerate(steps):
+        if update.pass_ != "update" or OPS[update.op].updates[:1] != (0,):
+            continue  # not an optimiser's
+        w, g, *state = update.inputs
+        at = uses.source(g, "conv_dw")
+        if at is None or uses.only_reader(g, update.op) is None or g.bytes <= 2 * SLICE or not _is_product(steps[at]):
+            continue
+        x, dy = steps[at].inputs
+        rows = max(SLICE * w.shape[0] // g.bytes, 1)
+        new[at], new[place] = [], []
+        for first in range(0, w.shape[0], rows):
+            count = min(rows, w.shape[0] - first)
+            part, rest = (*dy.shape[:-1], count), (count, *w.shape[1:])
+            columns, gradient = tape.buffer(part), tape.buffer(rest)
+            before = (*(0 for _ in dy.shape[:-1]), -first)
+            new[place] += [
+                Step("window", (dy,), (columns,), {"before": before, "shape": part}, steps[at].node, "backward"),
+                replace(steps[at], inputs=(x, columns), outputs=(gradient,), attrs={**steps[at].attrs, "shape": rest}),
+                replace(update, inputs=(_rows(w, first, rest), gradient, *(s and _rows(s, first, rest) for s in state)))]
+    return replaced(steps, new)
+
+
+def _is_product(dw: Step) -> bool:
+    """One tap of stride 1 without padding: the outputs' columns are each used for a row of weights alone."""
+    a = dw.attrs
+    return set(a["shape"][1:-1]) | set(a["stride"]) <= {1} and not any(a["padding"]) and a["groups"] == 1
+
+
+def _rows(b: Buffer, first: int, shape: tuple[int, ...]) -> Buffer:
+    """Rows of a weight, or of what is kept for it, from `first` on."""
+    return replace(b, shape=shape, begin=first * b.bytes // b.shape[0])
 
 
 def _memory(b: Buffer) -> object:

@@ -12,7 +12,7 @@ from ..layers import LAYERS, LayerError
 from ..layers.base import Shape
 from ..ops import OPS, TOGETHER
 from .fuse import FUSIONS, Rewrite, fuse
-from .fuse_training import update_early
+from .fuse_training import slice_updates, update_early
 from .memory import arrange
 from .losses import Term, default_loss, terms
 from .optimizers import record_norm, record_update
@@ -91,7 +91,10 @@ def make_plan(graph: Graph, request: Request, lower: Callable[[list[Step], Tape,
     steps = lower(fuse(tape.steps, keep, rewrites), tape, request.training)
     derived = tuple(s for s in steps if _is_derived(s))
     steps = _drop_unread([s for s in steps if not _is_derived(s)], recording.keep)
-    order = update_early if _may_update_early(recording) else list
+
+    def order(steps: list[Step]) -> list[Step]:
+        return slice_updates(update_early(steps), tape) if _may_update_early(recording) else steps
+
     if request.arena:
         # What ranks made together is not computed again: one of them may do so, and another not.
         shared = {b.id for s in steps if s.op in TOGETHER for b in s.inputs}

@@ -12,6 +12,7 @@ from ..errors import NetError
 from ..graph import Graph
 from ..layers import Weight
 from .host import ALIGN, HOST, aligned  # noqa: F401
+from .tape import Buffer
 
 def layout(specs: dict[str, Weight]) -> tuple[dict[str, int], int]:
     """(where each array of a block begins, size of the block), in bytes."""
@@ -42,6 +43,11 @@ class Block:
         """The array itself, where it lies, no copy."""
         weight, at = self.specs[name], self.offsets[name]
         return self.memory[at:at + 4 * weight.size].view(np.float32).reshape(weight.shape)
+
+    def piece(self, b: Buffer):
+        """What a buffer of a plan stands for: a view of the array of its name, or of a part."""
+        at = self.offsets[b.name] + b.begin
+        return self.memory[at:at + b.bytes].view(np.float32).reshape(b.shape)
 
 
 class Store(Block):

@@ -15,13 +15,15 @@ ITEM = {"float64": 8, "float32": 4, "int32": 4, "uint8": 1}
 @dataclass(frozen=True)
 class Buffer:
     """One array of a plan. `role` tells where it lives: `input` is the caller's, `weight` and `state` the store's
-    (by `name`), `packed` is derived from weights, a `constant` belongs to the plan, `temp` lies in the arena."""
+    (by `name`), `packed` is derived from weights, a `constant` belongs to the plan, `temp` lies in the arena. Of a weight
+    or state it may be a piece: so many bytes of it from `begin` on."""
 
     id: int
     shape: tuple[int, ...]
     dtype: str = "float32"
     role: str = "temp"
     name: str = ""
+    begin: int = 0
 
     @property
     def bytes(self) -> int:
