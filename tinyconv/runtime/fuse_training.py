@@ -221,11 +221,11 @@ def slice_updates(steps: list[Step], tape: Tape) -> list[Step]:
         if at is None or uses.only_reader(g, update.op) is None or g.bytes <= 2 * SLICE or not _is_product(steps[at]):
             continue
         x, dy = steps[at].inputs
-        rows = max(SLICE * w.shape[0] // g.bytes, 1)
+        slices = min(-(-g.bytes // SLICE), w.shape[0])  # about equal: kernels for tiny gradients sum in another order
         new[at], new[place] = [], []
-        for first in range(0, w.shape[0], rows):
-            count = min(rows, w.shape[0] - first)
-            part, rest = (*dy.shape[:-1], count), (count, *w.shape[1:])
+        for i in range(slices):
+            first, last = (w.shape[0] * j // slices for j in (i, i + 1))
+            part, rest = (*dy.shape[:-1], last - first), (last - first, *w.shape[1:])
             columns, gradient = tape.buffer(part), tape.buffer(rest)
             before = (*(0 for _ in dy.shape[:-1]), -first)
             new[place] += [
