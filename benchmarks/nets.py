@@ -1,7 +1,7 @@
 """Whole nets against every peer that is installed: inference, or with --train one step of training.
 
     python benchmarks/nets.py --peer-python PYTHON-WITH-THE-PEERS [--train] [--only ResNet] [--rounds 11]
-                              [--markdown FILE] [--plot FILE] [--json]
+                              [--avx2] [--markdown FILE] [--plot FILE] [--json]
 
 Peers: PyTorch in both layouts, compiled, for inference through torch.jit, too; ONNX Runtime, OpenVINO and ncnn. All
 sides have the same graph and weights (benchmarks/peers.py), and the case ends where they do not give the same output:
@@ -10,6 +10,9 @@ logits in inference, in training the losses of the first two steps (without drop
 Beside each time stands a bound of any program on this machine: multiply-adds over the peak of the threads, measured
 here, or weights read once from memory, whichever is more. `Winograd` is the same bound with a quarter of the
 multiplications in 3x3 convolutions of stride 1, as F(4x4, 3x3) needs, its transforms for nothing.
+
+--avx2 shows on a machine with wider vectors what one without them does: tinyconv's AVX2 kernels, and PyTorch, with the
+oneDNN and MKL inside, held to that instruction set. The other peers have no such switch.
 """
 
 from __future__ import annotations
@@ -34,6 +37,8 @@ PREDICTIONS = {"VGG-16": ("vgg16", 1), "ResNet-18": ("resnet18", 1), "ResNet-50"
                "ResNet-20": (training.RESNET20, 64), "LeNet": (training.LENET, 1)}
 TOLERANCE = 1e-3    # of the largest value
 OURS = "tinyconv"
+AVX2 = {"TINYCONV_ISA": "avx2", "ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
 
 
 def made(source: str, train: bool):
@@ -140,6 +145,8 @@ def table(results: list[pairs.Result], extras: dict[str, dict], facts: dict) -> 
     lines = ["| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths)) + " |" for row in rows]
     about = (f"{facts['cpu']}, {facts['isa']}, {facts['threads']} threads: {facts['fma_gflops']} GFLOP/s of "
              f"multiply-adds, {facts['read_gbs']} GB/s of reading.")
+    if facts["held"]:
+        about += " PyTorch held to AVX2, other peers free."
     return "\n".join([about, "", *lines])
 
 
@@ -172,6 +179,7 @@ def parsed(description: str, train: bool):
     parser.add_argument("--peers", default="", help="only these, by name, separated by commas")
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--avx2", action="store_true", help="tinyconv and PyTorch without wider vectors than AVX2's")
     parser.add_argument("--folder", help="keeps the nets as exported for the peers here, for the next run")
     parser.add_argument("--markdown", metavar="FILE", help="writes the table, too")
     parser.add_argument("--plot", metavar="FILE", help="draws the ratios (needs matplotlib)")
@@ -196,6 +204,8 @@ def main(description: str, train: bool = False) -> None:
         mine = options.worker == OURS
         pairs.serve(ours if mine else peer(options.worker), pairs.tinyconv_peak if mine else None)
     else:
+        if options.avx2:
+            os.environ.update(AVX2)  # of the bound, too
         all_cases = training.CASES if options.train else PREDICTIONS
         chosen = {name: case for name, case in all_cases.items() if contains(name, options.only)}
         if not chosen:
@@ -212,9 +222,10 @@ def main(description: str, train: bool = False) -> None:
 
 def measure(cases: list, there: list[str], options) -> None:
     """Every case with processes of its own, whose peak memory is then the case's."""
-    facts, results, extras = machine(options.threads), [], {}
+    facts, results, extras = machine(options.threads) | {"held": options.avx2}, [], {}
     for name, case, work in cases:
-        sides = [pairs.Side(side, sys.executable if side == OURS else options.peer_python, [], options.threads)
+        sides = [pairs.Side(side, sys.executable if side == OURS else options.peer_python, [], options.threads,
+                            AVX2 if options.avx2 else None)
                  for side in (OURS, *there)]
         try:
             found = pairs.compare(sides, [(name, case, work)], options.rounds)

@@ -18,7 +18,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -92,12 +92,13 @@ def tinyconv_peak() -> float:
 # -- the driver
 
 class Side:
-    """A worker process, stopped whenever it is not asked."""
+    """A worker process, stopped whenever it is not asked. `settings`: variables of its environment."""
 
-    def __init__(self, name: str, python: str, arguments: list[str], threads: int):
+    def __init__(self, name: str, python: str, arguments: list[str], threads: int,
+                 settings: Mapping[str, str] | None = None):
         self.name = name
         environment = {name: value for name, value in os.environ.items() if not name.startswith(TUNING)}
-        environment["OMP_NUM_THREADS"] = str(threads)
+        environment |= {"OMP_NUM_THREADS": str(threads)} | dict(settings or {})
         command = [python, os.path.abspath(sys.argv[0]), "--worker", name, *arguments]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                         env=environment)

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -99,6 +100,18 @@ def test_the_bound_of_a_net_is_its_multiply_adds_or_its_weights(nets):
     assert trained["bound"] == pytest.approx(2 * 10 * (2 * conv + 3 * conv + 3 * fc) / 1e6)
     reading = nets.bounds(net, 10, False, peak=1e9, bandwidth=1.0)
     assert reading["bound"] == pytest.approx(4 * (2 * 9 * 16 + 4000) / 1e6)
+
+
+def test_a_side_has_the_instruction_set_it_is_held_to(nets, monkeypatch):
+    """Of the variables that a user set for tuning it has none."""
+    started = []
+    monkeypatch.setenv("MKL_ENABLE_INSTRUCTIONS", "SSE4_2")
+    monkeypatch.setattr(nets.pairs.subprocess, "Popen", lambda command, env, **_: started.append(env) or Mock())
+    for settings in (nets.AVX2, None):
+        nets.pairs.Side("torch", sys.executable, [], 2, settings)
+    held, free = started
+    assert held["MKL_ENABLE_INSTRUCTIONS"] == "AVX2" and held["OMP_NUM_THREADS"] == "2"
+    assert "MKL_ENABLE_INSTRUCTIONS" not in free
 
 
 def test_results_that_differ_are_found(nets, tmp_path):
