@@ -20,10 +20,12 @@ import json
 import sys
 
 import numpy as np
+
+# First, so that PyTorch shares its OpenMP, whose threads do not spin for long: see tinyconv/runtime/__init__.py
+import tinyconv.runtime
+
 import torch
 import torch.nn.functional as F
-
-import tinyconv
 import training
 from torchnet import TorchNet
 

@@ -21,10 +21,12 @@ from pathlib import Path
 from statistics import mean, stdev
 
 import numpy as np
+
+# First, so that PyTorch shares its OpenMP, whose threads do not spin for long: see tinyconv/runtime/__init__.py
+import tinyconv.runtime
+
 import torch
 import torch.nn.functional as F
-
-import tinyconv
 from tinyconv import data
 from tinyconv.train import Pipelines, Settings, make_trainer
 from tinyconv.train.checkpoint import Progress
