@@ -57,7 +57,8 @@ class TorchTrainer:
             how = dict(betas=(options["beta1"], options["beta2"]), eps=options["eps"])
             self.optimizer = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[name](groups, lr=1, **how)
 
-    def step(self, x, labels) -> float:
+    def step(self, x, labels, of: int | None = None) -> float:
+        """`of`, the size of the batch, is for ranks; there are none."""
         x = torch.from_numpy(x)
         x = (x.float() / 255 if x.dtype == torch.uint8 else x).permute(0, 3, 1, 2)
         for group in self.optimizer.param_groups:
