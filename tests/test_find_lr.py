@@ -19,8 +19,8 @@ from tinyconv.train import rates
 def test_rates_grow_by_a_factor_and_weights_stay(monkeypatch):
     seen, step = [], FakeTrainer.step
 
-    def recorded(self, x, labels):
-        seen.append((self.lr, step(self, x, labels)))
+    def recorded(self, x, labels, of=None):
+        seen.append((self.lr, step(self, x, labels, of)))
         return seen[-1][1]
 
     monkeypatch.setattr(FakeTrainer, "step", recorded)
@@ -43,7 +43,7 @@ def test_it_ends_where_the_loss_explodes_or_is_not_finite(monkeypatch):
     monkeypatch.setattr(FakeTrainer, "step", lambda self, x, labels: next(losses))
     assert len(train.rate_test(FakeNet(), dataset(), settings())["losses"]) == 4
 
-    def poisoned(self, x, labels):
+    def poisoned(self, x, labels, of=None):
         self.steps += 1
         if self.steps == 3:
             raise NonFiniteError("the loss is nan")

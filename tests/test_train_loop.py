@@ -79,8 +79,8 @@ def test_events_log_and_files(tmp_path):
 def test_train_loss_is_the_mean_over_samples_a_short_batch_counting_less(tmp_path, monkeypatch):
     losses, step = [], FakeTrainer.step
 
-    def recorded(self, x, labels):
-        losses.append((step(self, x, labels), len(labels)))
+    def recorded(self, x, labels, of=None):
+        losses.append((step(self, x, labels, of), len(labels)))
         return losses[-1][0]
 
     monkeypatch.setattr(FakeTrainer, "step", recorded)
@@ -236,9 +236,9 @@ import train_fakes
 from test_train_loop import run_all, go_on
 from pathlib import Path
 step = train_fakes.FakeTrainer.step
-def slow(self, x, labels):
+def slow(self, x, labels, of=None):
     time.sleep({pause})
-    return step(self, x, labels)
+    return step(self, x, labels, of)
 train_fakes.FakeTrainer.step = slow
 print("go", flush=True)
 run_all(Path(sys.argv[1]), on_batch=lambda *a: print(*a, flush=True))
@@ -254,8 +254,8 @@ def spawn(folder, pause):
 @pytest.mark.parametrize("delay", [0.0, 0.013, 0.04])
 def test_killed_from_outside_then_resumed(tmp_path, whole, delay):
     child = spawn(tmp_path / "run", 0.01)
-    while not child.stdout.readline().startswith("train"):
-        pass
+    while not (line := child.stdout.readline()).startswith("train"):
+        assert line, "the child has ended"
     time.sleep(delay)
     child.kill()
     child.wait()
@@ -283,6 +283,7 @@ def test_a_second_signal_ends_the_process_at_once(tmp_path):
     child = spawn(tmp_path / "run", 60)
     child.stdout.readline()
     while not (tmp_path / "run" / "config.json").exists():
+        assert child.poll() is None, "the child has ended"
         time.sleep(0.01)
     time.sleep(0.2)
     child.send_signal(signal.SIGINT)
@@ -367,10 +368,10 @@ def test_leftovers_of_killed_writers_are_removed(tmp_path):
 def test_a_loss_that_is_not_finite_keeps_the_last_checkpoint(tmp_path, monkeypatch):
     step = FakeTrainer.step
 
-    def poisoned(self, x, labels):
+    def poisoned(self, x, labels, of=None):
         if self.steps == 9:
             self.net.weights["fc1.weight"] = self.net.weights["fc1.weight"] * np.float32(np.nan)
-        return step(self, x, labels)
+        return step(self, x, labels, of)
 
     run_all(tmp_path / "good", settings(epochs=2, schedule=("constant", {"warmup": 0})))
     monkeypatch.setattr(FakeTrainer, "step", poisoned)

@@ -66,13 +66,13 @@ class FakeTrainer:
         self.net, self.lr, self.momentum, self.decay, self.seed, self.steps = net, lr, momentum, decay, seed, 0
         self.velocity = {name: np.zeros_like(net.weights[name]) for name in ("fc1.weight", "fc1.bias")}
 
-    def expects(self, x, labels, evaluating):
+    def expects(self, x, labels, of, evaluating):
         return "memory: about 1 MB"
 
     def rest(self):
         pass
 
-    def step(self, x, labels):
+    def step(self, x, labels, of=None):
         features = self.net.features(x)
         kept = np.random.default_rng((self.seed, self.steps)).random(features.shape) < 0.9
         features = features * kept.astype("f4")

