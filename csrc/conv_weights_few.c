@@ -60,6 +60,7 @@ static void add_box(const plan *p, const tc_box *box, const float *x, const floa
     int64_t *src = (int64_t *)(own + p->src_at);
     float *columns = (float *)(own + p->dy_at);
     const int64_t per_group = p->panels / g->groups, nr = isa->panel, count = box->pixels;
+    const int in_place = g->groups == 1 && g->k == nr;
     tc_box_rows(g, &p->boxes, box, x, (float *)(own + p->band_at), row);
     make_sources(p, box, src);
     for (int64_t q = 0; q < p->panels; q++, to += g->reduction * nr) {
@@ -67,10 +68,10 @@ static void add_box(const plan *p, const tc_box *box, const float *x, const floa
         if (q && !j) /* the next group */
             for (int64_t i = 0; i < count; i++)
                 row[i] += g->cg;
-        if (g->k != nr && !in_strip)
+        if (!in_place && !in_strip)
             tc_pack_strip(count, tc_min(STRIP * nr, g->kg - j), nr, dy + q / per_group * g->kg + j, g->k, columns,
                           count * nr);
-        isa->taps_form(g->reduction, n, count, row, src, g->k != nr ? columns + in_strip * count * nr : dy, add, to);
+        isa->taps_form(g->reduction, n, count, row, src, in_place ? dy : columns + in_strip * count * nr, add, to);
     }
 }
 
@@ -105,7 +106,7 @@ void tc_few_grad(const tc_conv_shape *s, const float *x, const float *dy, float 
             const int64_t first = p.boxes.boxes * part / p.parts, last = p.boxes.boxes * (part + 1) / p.parts;
             for (int64_t i = first; i < last; i++) {
                 tc_box box;
-                tc_box_get(g, &p.boxes, i, &box);
+                tc_box_get(g, &p.boxes, p.boxes.count, i, &box);
                 const int64_t at = ((box.first[0] * g->out[0] + box.first[1]) * g->out[1] + box.first[2]) * g->out[2];
                 add_box(&p, &box, x, dy + (at + box.first[3]) * g->k, i > first, parts + part * p.part, own);
             }

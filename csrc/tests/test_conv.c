@@ -34,7 +34,11 @@ static void test_large(void) {
         SQUARE(40, 2, 64, 2, 96, 3, 1, 1), SQUARE(3, 14, 40, 7, 48, 1, 2, 0), SQUARE(3, 12, 80, 12, 100, 1, 1, 0),
         SQUARE(7, 1, 1024, 1, 90, 1, 1, 0), SQUARE(200, 1, 512, 1, 80, 1, 1, 0), SQUARE(2, 7, 130, 4, 300, 3, 2, 1),
         SQUARE(30, 1, 700, 1, 600, 1, 1, 0), SQUARE(2, 5, 48, 5, 600, 1, 1, 0), SQUARE(80, 1, 1024, 1, 96, 1, 1, 0),
-        SQUARE(8, 1, 1500, 1, 300, 1, 1, 0),
+        SQUARE(8, 1, 1500, 1, 300, 1, 1, 0), SQUARE(3, 20, 3, 20, 150, 3, 1, 1), SQUARE(2, 17, 3, 9, 32, 5, 2, 2),
+        {.n = 3, .id = 1, .ih = 9, .iw = 9, .c = 32, .od = 1, .oh = 9, .ow = 9, .k = 32, .kd = 1, .kh = 3, .kw = 3,
+         .sd = 1, .sh = 1, .sw = 1, .ph = 1, .pw = 1, .dd = 1, .dh = 1, .dw = 1, .groups = 2, .algorithm = TC_DIRECT},
+        {.n = 3, .id = 1, .ih = 9, .iw = 9, .c = 16, .od = 1, .oh = 9, .ow = 9, .k = 16, .kd = 1, .kh = 3, .kw = 3,
+         .sd = 1, .sh = 1, .sw = 1, .ph = 1, .pw = 1, .dd = 1, .dh = 1, .dw = 1, .groups = 2, .algorithm = TC_DIRECT},
         {.n = 1, .id = 1, .ih = 1, .iw = 3000, .c = 20, .od = 1, .oh = 1, .ow = 1500, .k = 18, .kd = 1, .kh = 1,
          .kw = 9, .sd = 1, .sh = 1, .sw = 2, .pw = 4, .dd = 1, .dh = 1, .dw = 1, .groups = 1, .algorithm = TC_DIRECT}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
