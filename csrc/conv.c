@@ -80,32 +80,53 @@ void tc_conv_pack(const tc_conv_shape *s, int pass, const float *w, float *packe
     }
 }
 
-/* ------------------------------------------------------------------ one implicit GEMM */
+/* ------------------------------------------------------------------ implicit GEMMs */
+/* The phases of a pass go block by block together: the same block of each reads about the same input and writes the
+ * same rows of the output. */
 typedef struct {
-    tc_boxes boxes;
-    int64_t splits, group;                            /* parts of the panels; panels between two passes over the rows */
+    const tc_conv_shape *s;
+    int pass;
+    int64_t first, end;                               /* phases */
+    int64_t size[4], count[4], boxes;                 /* of every phase; as many as the first has, the largest */
+    int64_t splits;                                   /* parts of the panels */
     int64_t rows_at, out_at, runs_at, band_at, bytes; /* in a thread's scratch */
 } schedule;
 
-static void make_schedule(const tc_igemm *g, int threads, schedule *p) {
-    const int64_t all = g->n * g->out[0] * g->out[1] * g->out[2];
-    const int64_t taps = g->taps[0] * g->taps[1] * g->taps[2];
-    const int64_t pixels = tc_max(tc_min(BOX_PIXELS, all / BOXES), BOX_PIXELS_LEAST);
-    tc_boxes_choose(g, pixels, BAND_FLOATS, 0, &p->boxes);
-    const int64_t panels = g->groups * tc_ceil_div(g->kg, tc_isa_now()->gemm.panel);
-    const int64_t wanted = threads > 1 ? 3 * threads : 1;
-    p->splits = tc_min(panels, tc_ceil_div(wanted, tc_max(p->boxes.boxes, 1)));
-    if (!g->reduction)
-        p->splits = 1;
-    const int64_t unique = p->boxes.banded ? p->boxes.band : p->boxes.pixels * g->c * taps;
-    p->group = unique <= IN_L2 ? 1 : GROUP;
+/* The boxes of a phase. */
+static void phase_get(const schedule *p, int64_t phase, tc_igemm *g, tc_boxes *b) {
+    tc_igemm_get(p->s, p->pass, phase, g);
+    for (int a = 0; a < 4; a++)
+        b->size[a] = p->size[a];
+    tc_boxes_fit(g, 0, b);
+}
+
+static void make_schedule(const tc_conv_shape *s, int pass, int64_t first, int64_t end, int threads, schedule *p) {
+    tc_igemm g;
+    tc_boxes b;
+    *p = (schedule){.s = s, .pass = pass, .first = first, .end = end};
+    for (int64_t i = first; i < end; i++) {
+        tc_igemm_get(s, pass, i, &g);
+        const int64_t all = g.n * g.out[0] * g.out[1] * g.out[2];
+        tc_boxes_choose(&g, tc_max(tc_min(BOX_PIXELS, all / BOXES), BOX_PIXELS_LEAST), BAND_FLOATS, 0, &b);
+        for (int a = 0; a < 4 && b.boxes; a++)
+            p->size[a] = p->size[a] ? tc_min(p->size[a], b.size[a]) : b.size[a];
+    }
+    int64_t band = 0, runs = 0;
+    for (int64_t i = end - 1; i >= first; i--) {
+        phase_get(p, i, &g, &b);
+        band = tc_max(band, b.band);
+        /* a run for each stretch of the input and for each cut through one */
+        runs = tc_max(runs, g.taps[0] * g.taps[1] * g.taps[2] + tc_ceil_div(g.reduction, TC_REDUCTION) + 1);
+    }
+    memcpy(p->count, b.count, sizeof p->count);
+    p->boxes = b.boxes;
+    const int64_t panels = g.groups * tc_ceil_div(g.kg, tc_isa_now()->gemm.panel);
+    p->splits = tc_min(panels, tc_ceil_div(threads > 1 ? 3 * threads : 1, tc_max(p->boxes, 1)));
     p->rows_at = 0;
-    p->out_at = tc_round_up(p->boxes.pixels * (int64_t)sizeof(float *), TC_ALIGN);
+    p->out_at = tc_round_up(b.pixels * (int64_t)sizeof(float *), TC_ALIGN);
     p->runs_at = 2 * p->out_at;
-    /* a run for each stretch of the input and for each cut through one */
-    const int64_t runs = taps + tc_ceil_div(g->reduction, TC_REDUCTION) + 1;
     p->band_at = p->runs_at + tc_round_up(runs * (int64_t)sizeof(tc_run), TC_ALIGN);
-    p->bytes = p->band_at + tc_round_up(p->boxes.band * (int64_t)sizeof(float), TC_ALIGN);
+    p->bytes = p->band_at + tc_round_up(band * (int64_t)sizeof(float), TC_ALIGN);
 }
 
 static void box_out(const tc_igemm *g, const tc_box *box, float *y, float **out) {
@@ -136,24 +157,27 @@ static int64_t make_runs(const tc_igemm *g, const tc_boxes *b, const tc_box *box
     return count;
 }
 
-static void box_panels(const tc_igemm *g, const schedule *p, const tc_box *box, int64_t q0, int64_t q1,
-                       const float *packed, const tc_finish *finish, char *scratch) {
+/* One block of a phase: panels [q0, q1). */
+static void box_panels(const tc_igemm *g, const schedule *p, const tc_boxes *b, const tc_box *box, int64_t q0,
+                       int64_t q1, const float *packed, const tc_finish *finish, char *scratch) {
     const tc_gemm_isa *isa = &tc_isa_now()->gemm;
-    const float **row = (const float **)(scratch + p->rows_at), **at = row;
+    const float **row = (const float **)(scratch + p->rows_at);
     float **out = (float **)(scratch + p->out_at);
     tc_run *run = (tc_run *)(scratch + p->runs_at);
     const int64_t per_group = tc_ceil_div(g->kg, isa->panel), part = tc_reduction_part(g->reduction);
-    for (int64_t first = q0; first < q1; first += p->group)
+    const int64_t unique = b->banded ? b->band : b->pixels * g->c * g->taps[0] * g->taps[1] * g->taps[2];
+    const int64_t together = unique <= IN_L2 ? 1 : GROUP; /* panels between two passes over the rows */
+    for (int64_t first = q0; first < q1; first += together)
         for (int64_t i = 0; i < g->reduction; i += part) {
             int64_t group = -1, runs = 0;
-            for (int64_t q = first; q < tc_min(first + p->group, q1); q++) {
+            for (int64_t q = first; q < tc_min(first + together, q1); q++) {
                 if (q / per_group != group) {
                     group = q / per_group;
-                    runs = make_runs(g, &p->boxes, box, group, i, tc_min(i + part, g->reduction), run);
+                    runs = make_runs(g, b, box, group, i, tc_min(i + part, g->reduction), run);
                 }
                 const int64_t j = q % per_group * isa->panel, column = group * g->kg + j;
-                const int64_t then = p->group > 1 ? (q + 1) * g->reduction + i : q * g->reduction + i + part;
-                isa->rows_form(box->pixels, tc_min(isa->panel, g->kg - j), at, runs, run,
+                const int64_t then = together > 1 ? (q + 1) * g->reduction + i : q * g->reduction + i + part;
+                isa->rows_form(box->pixels, tc_min(isa->panel, g->kg - j), row, runs, run,
                                packed + q * g->reduction * isa->panel,
                                finish->bias && !i ? finish->bias + column : NULL, i > 0, out, column,
                                packed + then * isa->panel, tc_finish_after(finish, i + part >= g->reduction));
@@ -161,40 +185,63 @@ static void box_panels(const tc_igemm *g, const schedule *p, const tc_box *box, 
         }
 }
 
-static void run_igemm(const tc_igemm *g, const float *x, const float *packed, const tc_finish *finish, float *y,
-                      char *scratch, int threads) {
-    const int64_t panels = g->groups * tc_ceil_div(g->kg, tc_isa_now()->gemm.panel);
-    const int team = tc_threads_for(threads, 2.0 * (double)(g->n * g->out[0] * g->out[1] * g->out[2]) *
-                                                 (double)g->reduction * (double)g->k);
-    if (tc_small_chosen(g)) {
-        tc_small_run(g, x, packed, finish, y, scratch, team);
-        return;
+/* Part `split` of a block of all phases. */
+static void run_box(const schedule *p, int64_t index, int64_t split, const float *x, const float *packed,
+                    const tc_finish *finish, float *y, char *own) {
+    for (int64_t i = p->first; i < p->end; i++) {
+        tc_igemm g;
+        tc_boxes b;
+        tc_box box;
+        phase_get(p, i, &g, &b);
+        tc_box_get(&g, &b, p->count, index, &box);
+        float **out = (float **)(own + p->out_at);
+        box_out(&g, &box, y, out);
+        if (g.reduction && box.pixels) {
+            const int64_t panels = g.groups * tc_ceil_div(g.kg, tc_isa_now()->gemm.panel);
+            tc_box_rows(&g, &b, &box, x, (float *)(own + p->band_at), (const float **)(own + p->rows_at));
+            box_panels(&g, p, &b, &box, panels * split / p->splits, panels * (split + 1) / p->splits, packed, finish,
+                       own);
+        } else /* no tap reaches this phase of the stride */
+            for (int64_t r = box.pixels * split / p->splits; r < box.pixels * (split + 1) / p->splits; r++)
+                memset(out[r], 0, (size_t)g.k * sizeof(float));
+        packed += tc_igemm_packed(&g);
     }
+}
+
+/* Phases [first, end) of a pass, their weights in order. */
+static void run_igemms(const tc_conv_shape *s, int pass, int64_t first, int64_t end, const float *x,
+                       const float *packed, const tc_finish *finish, float *y, char *scratch, int threads) {
+    double work = 0;
     schedule p;
-    make_schedule(g, threads, &p);
+    make_schedule(s, pass, first, end, threads, &p);
+    for (int64_t i = first; i < end; i++) {
+        tc_igemm g;
+        tc_igemm_get(s, pass, i, &g);
+        work += 2.0 * (double)(g.n * g.out[0] * g.out[1] * g.out[2]) * (double)g.reduction * (double)g.k;
+    }
+    const int team = tc_threads_for(threads, work);
 #pragma omp parallel num_threads(team)
     {
         unsigned ftz = tc_ftz_set();
-        char *own = scratch + p.bytes * tc_thread_index();
 #pragma omp for schedule(dynamic)
-        for (int64_t t = 0; t < p.boxes.boxes * p.splits; t++) {
-            tc_box box;
-            const int64_t s = t % p.splits;
-            tc_box_get(g, &p.boxes, t / p.splits, &box);
-            box_out(g, &box, y, (float **)(own + p.out_at));
-            if (!g->reduction) { /* a phase of the stride that no tap reaches */
-                for (int64_t i = 0; i < box.pixels; i++)
-                    memset(((float **)(own + p.out_at))[i], 0, (size_t)g->k * sizeof(float));
-                continue;
-            }
-            tc_box_rows(g, &p.boxes, &box, x, (float *)(own + p.band_at), (const float **)(own + p.rows_at));
-            box_panels(g, &p, &box, panels * s / p.splits, panels * (s + 1) / p.splits, packed, finish, own);
-        }
+        for (int64_t t = 0; t < p.boxes * p.splits; t++)
+            run_box(&p, t / p.splits, t % p.splits, x, packed, finish, y, scratch + p.bytes * tc_thread_index());
         tc_ftz_restore(ftz);
     }
 }
 
 /* ------------------------------------------------------------------ the passes */
+/* Up to which phase those from i on go together: all, unless one is for conv_small.c. */
+static int64_t together(const tc_conv_shape *s, int pass, int64_t i) {
+    for (int64_t j = 0; j < tc_igemm_count(s, pass); j++) {
+        tc_igemm g;
+        tc_igemm_get(s, pass, j, &g);
+        if (tc_small_chosen(&g))
+            return i + 1;
+    }
+    return tc_igemm_count(s, pass);
+}
+
 int64_t tc_conv_scratch(const tc_conv_shape *s, int pass, int threads) {
     const int64_t m = tc_winograd_chosen(s, pass);
     int64_t bytes = 0;
@@ -210,12 +257,13 @@ int64_t tc_conv_scratch(const tc_conv_shape *s, int pass, int threads) {
         return tc_weight_grad_scratch(s, threads);
     if (tc_is_gemm(s, pass))
         return tc_gemm_packed_scratch(s->n * s->od * s->oh * s->ow, pass == TC_DATA_GRAD ? s->k : s->c, threads);
-    for (int64_t i = 0; i < tc_igemm_count(s, pass); i++) {
+    for (int64_t i = 0, end; i < tc_igemm_count(s, pass); i = end) {
         tc_igemm g;
         schedule p;
         tc_igemm_get(s, pass, i, &g);
-        make_schedule(&g, threads, &p);
-        bytes = tc_max(bytes, (tc_small_chosen(&g) ? tc_small_scratch(&g) : p.bytes) * threads);
+        end = together(s, pass, i);
+        make_schedule(s, pass, i, end, threads, &p);
+        bytes = tc_max(bytes, (end == i + 1 && tc_small_chosen(&g) ? tc_small_scratch(&g) : p.bytes) * threads);
     }
     return bytes;
 }
@@ -235,15 +283,19 @@ static void run_pass(const tc_conv_shape *s, int pass, const float *x, const flo
         tc_depthwise_run(s, pass, x, packed, finish, y, scratch, threads > 1 ? threads : 1);
         return;
     }
-    for (int64_t i = 0; i < tc_igemm_count(s, pass); i++) {
-        tc_igemm g;
+    tc_igemm g;
+    for (int64_t i = 0, end; i < tc_igemm_count(s, pass); i = end) {
         tc_igemm_get(s, pass, i, &g);
-        if (tc_is_gemm(s, pass)) {
-            const int64_t nr = tc_isa_now()->gemm.panel;
-            tc_gemm_packed(g.n * g.out[0] * g.out[1] * g.out[2], g.k, g.c, x, g.c, packed, g.c * nr, finish, 0, y,
-                           g.k, scratch, threads);
-        } else
-            run_igemm(&g, x, packed, finish, y, scratch, threads);
+        const int64_t positions = g.n * g.out[0] * g.out[1] * g.out[2];
+        end = together(s, pass, i);
+        if (tc_is_gemm(s, pass))
+            tc_gemm_packed(positions, g.k, g.c, x, g.c, packed, g.c * tc_isa_now()->gemm.panel, finish, 0, y, g.k,
+                           scratch, threads);
+        else if (tc_small_chosen(&g))
+            tc_small_run(&g, x, packed, finish, y, scratch,
+                         tc_threads_for(threads, 2.0 * (double)positions * (double)(g.reduction * g.k)));
+        else
+            run_igemms(s, pass, i, end, x, packed, finish, y, scratch, threads);
         packed += tc_igemm_packed(&g);
     }
 }

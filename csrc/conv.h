@@ -36,7 +36,9 @@ void tc_igemm_get(const tc_conv_shape *s, int pass, int64_t index, tc_igemm *g);
 int64_t tc_igemm_packed(const tc_igemm *g);                        /* floats */
 
 void tc_boxes_choose(const tc_igemm *g, int64_t pixels, int64_t band, int always_banded, tc_boxes *b);
-void tc_box_get(const tc_igemm *g, const tc_boxes *b, int64_t index, tc_box *box);
+void tc_boxes_fit(const tc_igemm *g, int always_banded, tc_boxes *b); /* the rest, for boxes of b->size */
+/* Of count[4] boxes; a box is empty where these are those of another phase, and more. */
+void tc_box_get(const tc_igemm *g, const tc_boxes *b, const int64_t *count, int64_t index, tc_box *box);
 /* Fills `row` with a pointer to the first tap's channels for every position of the box, and the band with its input. */
 void tc_box_rows(const tc_igemm *g, const tc_boxes *b, const tc_box *box, const float *x, float *band,
                  const float **row);

@@ -90,11 +90,22 @@ static int64_t band_floats(const tc_igemm *g, const int64_t *size) {
     return size[0] * extent(g, 0, size[1]) * extent(g, 1, size[2]) * extent(g, 2, size[3]) * g->c;
 }
 
+void tc_boxes_fit(const tc_igemm *g, int always_banded, tc_boxes *b) {
+    const int64_t most[4] = {g->n, g->out[0], g->out[1], g->out[2]};
+    b->boxes = 1;
+    for (int a = 0; a < 4; a++) {
+        b->count[a] = b->size[a] ? tc_ceil_div(most[a], b->size[a]) : 0;
+        b->boxes *= b->count[a];
+    }
+    b->pixels = b->size[0] * b->size[1] * b->size[2] * b->size[3];
+    b->banded = g->padded || always_banded;
+    b->band = b->banded && b->boxes ? band_floats(g, b->size) + TC_SLACK : 0;
+}
+
 /* Whole rows, whole planes, whole images, as many as `pixels` positions and `band` floats allow, cut evenly. */
 void tc_boxes_choose(const tc_igemm *g, int64_t pixels, int64_t band, int always_banded, tc_boxes *b) {
     const int64_t most[4] = {g->n, g->out[0], g->out[1], g->out[2]};
     int64_t count = 1;
-    b->boxes = 1;
     for (int a = 0; a < 4; a++) {
         b->size[a] = tc_min(most[a], 1);
         count *= most[a];
@@ -113,22 +124,16 @@ void tc_boxes_choose(const tc_igemm *g, int64_t pixels, int64_t band, int always
         if (low < most[a])
             break;
     }
-    for (int a = 0; a < 4; a++) {
-        b->count[a] = b->size[a] ? tc_ceil_div(most[a], b->size[a]) : 0;
-        b->boxes *= b->count[a];
-    }
-    b->pixels = b->size[0] * b->size[1] * b->size[2] * b->size[3];
-    b->banded = g->padded || always_banded;
-    b->band = b->banded && b->boxes ? band_floats(g, b->size) + TC_SLACK : 0;
+    tc_boxes_fit(g, always_banded, b);
 }
 
-void tc_box_get(const tc_igemm *g, const tc_boxes *b, int64_t index, tc_box *box) {
+void tc_box_get(const tc_igemm *g, const tc_boxes *b, const int64_t *count, int64_t index, tc_box *box) {
     const int64_t most[4] = {g->n, g->out[0], g->out[1], g->out[2]};
     box->pixels = 1;
     for (int a = 3; a >= 0; a--) {
-        box->first[a] = index % b->count[a] * b->size[a];
-        index /= b->count[a];
-        box->size[a] = tc_min(b->size[a], most[a] - box->first[a]);
+        box->first[a] = index % count[a] * b->size[a];
+        index /= count[a];
+        box->size[a] = tc_max(tc_min(b->size[a], most[a] - box->first[a]), 0);
         box->pixels *= box->size[a];
     }
 }

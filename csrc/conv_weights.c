@@ -232,7 +232,7 @@ void tc_conv_weight_grad(const tc_conv_shape *s, const float *x, const float *dy
             float *to = in_parts ? parts + part * p.weights : dw;
             for (int64_t i = first; i < last; i++) {
                 tc_box box;
-                tc_box_get(g, &p.boxes, i, &box);
+                tc_box_get(g, &p.boxes, p.boxes.count, i, &box);
                 tc_box_rows(g, &p.boxes, &box, x, (float *)(own + p.band_at), (const float **)(own + p.rows_at));
                 const int64_t at = ((box.first[0] * g->out[0] + box.first[1]) * g->out[1] + box.first[2]) * g->out[2];
                 const float *from = dy + (at + box.first[3]) * g->k;
