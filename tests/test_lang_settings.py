@@ -6,6 +6,7 @@ from lang_fakes import FakeBuilder
 from tinyconv import lang
 from tinyconv.errors import NetError
 from tinyconv.lang import Param, Setting, Signature
+from tinyconv.sections import SECTIONS
 
 N = (Param("n", "whole", positional=True),)
 SGD = Signature(
@@ -161,3 +162,25 @@ def test_an_input_is_written_into_the_text(text, given):
             assert written == f"{text}input {given}\n"
         else:
             assert expanded(written) == [(c[0], {k: str(v) for k, v in c[1].items()}, c[3]) for c in builder.calls]
+
+
+@pytest.mark.parametrize("settings, at, message", [
+    ("train { batch 0 }", "0", "`batch` is 0; it must be at least 1"),
+    ("train { optimizer sgd lr=-1 }", "lr=-1", "`lr` of `sgd` is -1; it must be 0 or more"),
+    ("train { optimizer adam beta1=1 }", "beta1=1", "`beta1` of `adam` is 1; it must be 0 or more, below 1"),
+    ("train { schedule step at=5,3 }", "at=5,3", "`at` of `step` is 5,3; it must be epochs in rising order"),
+    ("train { loss mse weight=1/2-1 }", "weight=1/2-1", "`weight` of `mse` is 1/2-1; it must be above 0"),
+    ("data { validation 1.5 }", "1.5", "`validation` is 1.5; it must be 0 or more, below 1"),
+])
+def test_values_out_of_range_are_errors_at_their_place(settings, at, message):
+    with pytest.raises(NetError) as error:
+        lang.sections(lang.parse(settings), SECTIONS)
+    found, = error.value.diagnostics
+    assert (found.code, found.message) == ("E307", message)
+    assert settings[found.column - 1:found.end_column - 1] == at
+
+
+def test_a_key_set_without_its_setting_is_told_where_it_belongs():
+    with pytest.raises(NetError) as error:
+        lang.sections(lang.parse("fc 2"), SECTIONS, {"train.lr": 3})
+    assert error.value.diagnostics[0].help == "write `train.optimizer.lr`"

@@ -49,10 +49,10 @@ def test_json_round_trip():
     (dict(schedule=("step", dict(at=(5, 3), factor=0.1, warmup=0))), "`at`.*5,3.*rising"),
     (dict(schedule=("plateau", dict(factor=0, patience=1, warmup=0))), "`factor`"),
     (dict(schedule=("constant", dict(warmup=-1))), "`warmup`"),
-    (dict(loss=(("ce", {"weight": 0}),)), "`weight of loss ce`.*0.*above 0"),
-    (dict(loss=(("ce", {"weight": 1, "smoothing": 1}),)), "`smoothing of loss ce`.*below 1"),
-    (dict(loss=(("ce", {"weight": 1, "weights": (1, -2)}),)), "`weights of loss ce`.*1,-2.*a number for each class"),
-    (dict(loss=(("bce", {"weight": 1}), ("focal", {"weight": 1, "alpha": 3}))), "`alpha of loss focal`.*0 to 1"),
+    (dict(loss=(("ce", {"weight": 0}),)), "`weight` of `ce`.*0.*above 0"),
+    (dict(loss=(("ce", {"weight": 1, "smoothing": 1}),)), "`smoothing` of `ce`.*below 1"),
+    (dict(loss=(("ce", {"weight": 1, "weights": (1, -2)}),)), "`weights` of `ce`.*1,-2.*a number for each class"),
+    (dict(loss=(("bce", {"weight": 1}), ("focal", {"weight": 1, "alpha": 3}))), "`alpha` of `focal`.*0 to 1"),
 ])
 def test_out_of_range(change, words):
     with pytest.raises(NetError, match=words):

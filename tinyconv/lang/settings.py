@@ -128,8 +128,15 @@ class _Reader:
 
     def bind(self, callee: Callee, args: list[ast.Arg], where: ast.Node) -> dict[str, object]:
         given = bind(callee, args, self.scope, where)
-        return {p.name: convert(callee, p, given[p.name]) if p.name in given else p.default
-                for p in callee.params.values()}
+        values = {p.name: convert(callee, p, given[p.name]) if p.name in given else p.default
+                  for p in callee.params.values()}
+        for name, argument in given.items():
+            param = callee.params[name]
+            if param.range is not None and not param.range.holds(values[name]):
+                text = argument.arg.source.text[argument.node.start:argument.node.end]
+                what = f"`{callee.name}`" if param.positional else f"`{name}` of `{callee.name}`"
+                raise Fault("E307", f"{what} is {text}; it must be {param.range.words}", argument.arg)
+        return values
 
     def choice(self, setting: Setting, line: ast.SettingLine):
         first = line.args[0] if line.args else None
@@ -191,6 +198,10 @@ def apply_set(lines: dict[str, list[ast.SettingLine]], key: str, value, schema: 
     if known is not None and name not in known:
         near = nearest(name, known) or foreign(name, known)
         help = f"did you mean `{near}`?" if near else f"its settings are {', '.join(known)}"
+        for setting in known.values():
+            if not near and any(choice.param(name) for choice in (setting.choices or {}).values()):
+                help = f"write `{section}.{setting.name}.{name}`"
+                break
         raise SourceError([Diagnostic("E306", f"`{section}` has no setting `{name}`", help=help)], files)
     existing = lines.setdefault(section, [])
     same = [line for line in existing if line.name.name == name]

@@ -3,7 +3,7 @@ themselves with these, and the parser's errors, the formatter and the summary re
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 
@@ -15,6 +15,14 @@ class Required:
 
 
 REQUIRED = Required()
+
+
+@dataclass(frozen=True)
+class Range:
+    """Which values of its kind a parameter takes: those for which `holds(value)`, in words "it must be `words`"."""
+
+    words: str
+    holds: Callable[[object], bool]
 
 
 @dataclass(frozen=True)
@@ -30,7 +38,7 @@ class Param:
       text    a quoted string               value   `@name`
       list    a tuple of numbers (a single number comes as a tuple of one)
       name    a bare word taken literally (`share=trunk`)
-    Numbers arrive as int where they are whole, else float.
+    Numbers arrive as int where they are whole, else float. `range`: of settings, which of these values it takes.
     """
 
     name: str
@@ -38,6 +46,7 @@ class Param:
     default: object = REQUIRED
     positional: bool = False
     words: tuple[str, ...] = ()
+    range: Range | None = None
 
     @property
     def kinds(self) -> tuple[str, ...]:

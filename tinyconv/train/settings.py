@@ -4,38 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Mapping
+from typing import Any, Iterable, Mapping
 
 from ..errors import NetError
-from ..lang.signature import Signature
+from ..lang.signature import Param, Signature
 from ..sections import LOSSES, OPTIMIZERS, SCHEDULES, TRAIN, check_choice
 
 __all__ = ["Choice", "LOSSES", "OPTIMIZERS", "SCHEDULES", "Settings", "TRAIN"]
 
 Choice = tuple[str, Mapping[str, Any]]  # ("sgd", {"lr": 0.1, …}): every parameter of the signature is there
-
-
-# Of optimisers, schedules and losses: names of parameters, what holds for them, in words.
-OPTIMIZER_RANGES = (
-    (("lr", "decay", "clip"), lambda v: v >= 0, "0 or more"),
-    (("momentum", "beta1", "beta2", "rho", "ema"), lambda v: 0 <= v < 1, "0 or more, below 1"),
-    (("eps",), lambda v: v > 0, "above 0"),
-)
-
-SCHEDULE_RANGES = (
-    (("factor", "every", "power"), lambda v: v > 0, "above 0"),
-    (("begin", "end"), lambda v: 0 <= v <= 1, "a share of lr, 0 to 1"),
-    (("rise",), lambda v: 0 <= v < 1, "a share of the training, 0 or more, below 1"),
-)
-
-LOSS_RANGES = (
-    (("weight",), lambda v: v > 0, "above 0"),
-    (("smoothing",), lambda v: 0 <= v < 1, "0 or more, below 1"),
-    (("gamma", "smooth"), lambda v: v >= 0, "0 or more"),
-    (("alpha",), lambda v: 0 <= v <= 1, "0 to 1"),
-    (("weights",), lambda v: v == "data" or min(v) >= 0 and max(v) > 0,
-     "`data`, or a number for each class, 0 or more"),
-)
 
 
 def shown(value: Any) -> str:
@@ -47,10 +24,12 @@ def _default(choices: Mapping[str, Signature], name: str) -> Choice:
     return name, {param.name: param.default for param in choices[name].params}
 
 
-def _rules(options: Mapping[str, Any], ranges: tuple) -> list[tuple[str, Any, bool, str]]:
-    """(name, value, whether it holds, what should) of the parameters that are given."""
-    return [(name, options[name], good(options[name]), wanted)
-            for names, good, wanted in ranges for name in names if options.get(name) is not None]
+def _check(params: Iterable[Param], options: Mapping[str, Any], of: str) -> None:
+    """NetError for a value that is not in its parameter's range."""
+    for param in params:
+        value = options.get(param.name)
+        if value is not None and param.range is not None and not param.range.holds(value):
+            raise NetError(f"`{param.name}` of {of} is {shown(value)}; it must be {param.range.words}")
 
 
 @dataclass(frozen=True)
@@ -113,24 +92,13 @@ class Settings:
                 "patience": self.patience, "freeze": self.freeze}
 
     def __post_init__(self) -> None:
-        optimizer, schedule = self.optimizer[1], self.schedule[1]
-        rules = [
-            ("epochs", self.epochs, self.epochs >= 0, "0 or more"),
-            ("batch", self.batch, self.batch >= 1, "at least 1"),
-            ("ensemble", self.ensemble, self.ensemble >= 1, "at least 1"),
-            ("patience", self.patience, self.patience is None or self.patience >= 0, "0 epochs or more"),
-            ("seed", self.seed, 0 <= self.seed < 2 ** 63, "0 or more, below 2^63"),
-            *_rules(optimizer, OPTIMIZER_RANGES),
-            ("nesterov", "on", not optimizer.get("nesterov") or optimizer["momentum"] > 0, "used with momentum"),
-            ("warmup", schedule["warmup"], schedule["warmup"] >= 0, "0 epochs or more"),
-            *_rules(schedule, SCHEDULE_RANGES),
-        ]
-        if "at" in schedule:
-            at = schedule["at"]
-            rising = all(a < b for a, b in zip(at, at[1:])) and all(a >= 0 for a in at)
-            rules.append(("at", shown(at), rising, "epochs in rising order"))
-        rules += [(f"{name} of loss {kind}", shown(value), good, wanted)
-                  for kind, options in self.loss for name, value, good, wanted in _rules(options, LOSS_RANGES)]
-        for name, value, good, wanted in rules:
-            if not good:
-                raise NetError(f"`{name}` of the training settings is {value}; it must be {wanted}")
+        for name in ("epochs", "batch", "seed", "ensemble", "patience"):
+            value, range = getattr(self, name), TRAIN[name].params[0].range
+            if value is not None and not range.holds(value):
+                raise NetError(f"`{name}` is {value}; it must be {range.words}")
+        for choices, picked in ((OPTIMIZERS, [self.optimizer]), (SCHEDULES, [self.schedule]), (LOSSES, self.loss)):
+            for kind, options in picked:
+                _check(choices[kind].params, options, f"`{kind}`")
+        options = self.optimizer[1]
+        if options.get("nesterov") and not options["momentum"]:
+            raise NetError("`nesterov` is used with momentum", help="give a `momentum` above 0")
