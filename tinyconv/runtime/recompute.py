@@ -15,7 +15,7 @@ from .cost import flops, traffic
 from .tape import Buffer, Step, Tape
 
 FLOPS_A_BYTE = 8        # floating-point operations in the time that moves a byte: at 200 GFLOP/s and 25 GB/s
-BLOCKS = (48, 16, 6)    # into how many blocks of equal bytes the forward pass is cut, one after another
+BLOCKS = (48, 20, 12, 9, 5, 3)    # into how many blocks of equal bytes the forward pass is cut, one after another
 
 
 @dataclass(frozen=True)
