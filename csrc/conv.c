@@ -10,6 +10,8 @@ enum {
     BOXES = 16,                 /* blocks wanted of a small layer, whatever the threads: scratch then grows with them */
     BAND_FLOATS = 64 * 1024,    /* of padded input a block may hold: 256 KB of L2 */
     IN_L2 = 96 * 1024,          /* floats: up to here a block's rows stay in L2 for all of the reduction */
+    AHEAD = 8,                  /* rows of weights fetched before they are packed */
+    UPRIGHT = 64,               /* floats of a row stood upright before the next one: a panel's part, 4 KB, stays in L1 */
     GROUP = 16                  /* panels between two passes over rows that do not */
 };
 
@@ -37,14 +39,18 @@ void tc_pack_tap(const tc_igemm *g, int back, int64_t nr, int64_t group, int64_t
     if (n < nr)
         memset(to, 0, (size_t)(g->cg * nr) * sizeof(float));
     if (back)
-        for (int64_t ci = 0; ci < g->cg; ci++)
-            memcpy(to + ci * nr, w + ((group * g->cg + ci) * taps + tap) * wc + j, (size_t)n * sizeof(float));
-    else
-        for (int64_t i = 0; i < n; i++) {
-            const float *from = w + ((group * g->kg + j + i) * taps + tap) * wc;
-            for (int64_t ci = 0; ci < g->cg; ci++)
-                to[ci * nr + i] = from[ci];
+        for (int64_t ci = 0; ci < g->cg; ci++) {
+            const float *from = w + ((group * g->cg + ci) * taps + tap) * wc + j;
+            __builtin_prefetch(from + AHEAD * taps * wc); /* too far apart for the hardware to foresee */
+            memcpy(to + ci * nr, from, (size_t)n * sizeof(float));
         }
+    else
+        for (int64_t low = 0; low < g->cg; low += UPRIGHT)
+            for (int64_t i = 0; i < n; i++) {
+                const float *from = w + ((group * g->kg + j + i) * taps + tap) * wc;
+                for (int64_t ci = low; ci < tc_min(low + UPRIGHT, g->cg); ci++)
+                    to[ci * nr + i] = from[ci];
+            }
 }
 
 static void pack_igemm(const tc_conv_shape *s, const tc_igemm *g, int back, const float *w, float *to, int threads) {
