@@ -5,7 +5,7 @@
 #include "isa.h"
 
 enum {
-    ROWS = 768,           /* of a block: positions times images */
+    ROWS = 1024,          /* of a block: positions times images */
     ROW_COST = 4          /* a tile of fewer rows takes as long as one of so many: too few sums are under way */
 };
 
@@ -70,7 +70,7 @@ int tc_small_chosen(const tc_igemm *g) {
     for (area r = {.count = 0}; next_area(g, &r);)
         cost += (double)r.taps * row_cost(r.count * images);
     /* as a share of all products; what blocks of positions with a copied edge take besides */
-    return cost < 0.93 * (double)(positions * images * g->taps[0] * g->taps[1] * g->taps[2]);
+    return cost < 0.96 * (double)(positions * images * g->taps[0] * g->taps[1] * g->taps[2]);
 }
 
 static int64_t most_runs(const tc_igemm *g) {

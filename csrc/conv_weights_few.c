@@ -1,6 +1,6 @@
-/* The weight gradient of a small dw, of few input channels above all: conv_weights.c would gather each of its panels, so
- * many (tap, c), from pieces of several rows of x. Here the two sides change places: dw, transposed, is a product of x's
- * values, read one by one where they stand, and dy's columns, a panel of which serves all (tap, c) from L1. */
+/* The weight gradient of a small dw, of few input channels above all: conv_weights.c would gather each of its panels,
+ * so many (tap, c), from pieces of several rows of x. Here the two sides change places: dw, transposed, is a product of
+ * x's values, read one by one where they stand, and dy's columns, a panel of which serves all (tap, c) from L1. */
 #include "conv.h"
 #include "isa.h"
 #include "ranges.h"
