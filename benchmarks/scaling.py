@@ -1,10 +1,11 @@
 """Data parallel training: measured on this machine, and on paper for a cluster (docs/scaling.md).
 
     python benchmarks/scaling.py --measure [--rounds 7] [--steps 5]     (needs the mpi extra and an mpiexec)
-    python benchmarks/scaling.py [--rates alexnet=70,vgg16=3.4,resnet50=11] [--bandwidth GB/s] [--latency us] [--batch 32]
+    python benchmarks/scaling.py [--rates alexnet=70,vgg16=3.4,resnet50=11] [--bandwidth GB/s] [--latency us]
+                                 [--batch 32]
 
---measure: VGG-11 with BN, 32x32, batch 128: two ranks of one thread against one process of two threads, in turns, each a
-process of its own; the share of a step that ranks spend in sums, and the losses of both. Without it: the cost model.
+--measure: VGG-11 with BN, 32x32, batch 128: two ranks of one thread against one process of two threads, in turns, each
+a process of its own; the share of a step that ranks spend in sums, and the losses of both. Without it: the cost model.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ def all_reduce(nodes: int, size: float, bandwidth: float, latency: float) -> flo
     return 2 * (nodes - 1) * (latency + size / nodes / bandwidth)
 
 
-def step_time(nodes: int, batch: int, rate: float, size: float, buckets: int, bandwidth: float, latency: float) -> float:
-    """Seconds of a step. Sums hide behind the backward pass, but for the last bucket's, which nothing is left to hide."""
+def step_time(nodes: int, batch: int, rate: float, size: float, buckets: int, bandwidth: float,
+              latency: float) -> float:
+    """Seconds of a step. Sums hide behind the backward pass, but for the last bucket's, which nothing hides."""
     compute = batch / rate
     whole = sum(all_reduce(nodes, size / buckets, bandwidth, latency) for _ in range(buckets))
     last = whole / buckets
@@ -54,7 +56,8 @@ def project(name: str, rate: float, options) -> None:
         fixed = step_time(nodes, part, rate, size, buckets, options.bandwidth * 1e9, options.latency * 1e-6)
         weak, strong = one / same, 256 / rate / (fixed * nodes)
         print(f"  {nodes:4} nodes  batch {options.batch} each: {nodes * options.batch / same:8.1f} images/s, "
-              f"{100 * weak:3.0f} % of {nodes} x one      batch 256 in all: {256 / fixed:7.1f} images/s, {100 * strong:3.0f} %")
+              f"{100 * weak:3.0f} % of {nodes} x one      batch 256 in all: {256 / fixed:7.1f} images/s, "
+              f"{100 * strong:3.0f} %")
 
 
 # -- two ranks on this machine
@@ -113,7 +116,8 @@ def measure(options) -> None:
         one, two = side(worker, 2), side([mpiexec, "-n", "2", *worker], 1)
         ratios.append(two["images_per_second"] / one["images_per_second"])
         shares.append(two["share"])
-        print(f"two threads {one['images_per_second']:.0f}, two ranks {two['images_per_second']:.0f} images/s", flush=True)
+        print(f"two threads {one['images_per_second']:.0f}, two ranks {two['images_per_second']:.0f} images/s",
+              flush=True)
     apart = max(abs(a - b) / a for a, b in zip(one["losses"], two["losses"]))
     print(f"two ranks over two threads: median {median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}); "
           f"{100 * median(shares):.1f} % of a step in sums; losses of {len(one['losses'])} steps differ by {apart:.1e}")

@@ -46,7 +46,8 @@ enum { TC_CHOOSE = 0, TC_DIRECT = 1, TC_WINOGRAD_2X2 = 2, TC_WINOGRAD_4X4 = 3, T
 enum { TC_FORWARD = 0, TC_DATA_GRAD = 1, TC_WEIGHT_GRAD = 2 };
 int64_t tc_conv_packed(const tc_conv_shape *s, int pass);                /* floats; FORWARD, DATA_GRAD */
 int64_t tc_conv_scratch(const tc_conv_shape *s, int pass, int threads);  /* bytes */
-const char *tc_conv_algorithm(const tc_conv_shape *s, int pass);         /* "gemm", "igemm", "dwconv", "groupconv", "winograd2x2" or 4x4, "unpacked" */
+/* "gemm", "igemm", "dwconv", "groupconv", "winograd2x2" or 4x4, "unpacked" */
+const char *tc_conv_algorithm(const tc_conv_shape *s, int pass);
 /* Whether weights that would be packed for one call alone are better read as they stand: by TC_UNPACKED, to which they
  * are given in the place of packed ones. */
 int tc_conv_unpacked(const tc_conv_shape *s, int pass);
@@ -71,7 +72,7 @@ void tc_conv_weight_grad(const tc_conv_shape *s, const float *x, const float *dy
 
 /* ------------------------------------------------------------------ pooling */
 /* Window of output o along one axis: [o*s - p, o*s - p + k) clipped to the input;
- * adaptive: [floor(o*in/out), ceil((o+1)*in/out)), k is then the largest of them. Averages divide by the clipped size. */
+ * adaptive: [floor(o*in/out), ceil((o+1)*in/out)), k is then their largest. Averages divide by the clipped size. */
 typedef struct {
     int64_t n, id, ih, iw, c;
     int64_t od, oh, ow;
@@ -81,14 +82,14 @@ typedef struct {
     int64_t adaptive;
 } tc_pool_shape;
 /* `index` holds the position of the maximum inside the unclipped window, (jd*kh + jh)*kw + jw (adaptive: inside the
- * clipped one, with k as strides); bytes if kd*kh*kw <= 256, else int32. The first of equal maxima wins; NaN wins over all. */
+ * clipped one, with k as strides); bytes if kd*kh*kw <= 256, else int32. Of equal maxima the first, NaN over all. */
 void tc_maxpool(const tc_pool_shape *s, const float *x, float *y, void *index /* or NULL */, int threads);
 void tc_maxpool_grad(const tc_pool_shape *s, const float *dy, const void *index, float *dx, int threads);
 void tc_avgpool(const tc_pool_shape *s, const float *x, float *y, int threads);
 void tc_avgpool_grad(const tc_pool_shape *s, const float *dy, float *dx, int threads);
 
 /* ------------------------------------------------------------------ resizing */
-/* Along an axis of `in` positions, output o of `out` is: nearest: input floor(o in/out); linear: between the inputs around
+/* On an axis of `in` positions, output o of `out` is: nearest: input floor(o in/out); linear: between the inputs around
  * (o + 1/2) in/out - 1/2, clamped to 0 .. in - 1. */
 typedef struct { int64_t n, id, ih, iw, c, od, oh, ow, linear; } tc_resize_shape;
 void tc_resize(const tc_resize_shape *s, const float *x, float *y, int threads);
@@ -146,13 +147,15 @@ void tc_bn_grad(const tc_bn_backward *b, float *dx, float *dgamma, float *dbeta,
  * scratch: tc_bn_scratch */
 void tc_act_bias_grad(int64_t rows, int64_t c, const tc_incoming *in, float *dx, float *db, void *scratch, int threads);
 /* y = x / (k + alpha/size * sum of x^2 over `size` channels around)^beta */
-void tc_lrn(int64_t rows, int64_t c, int64_t size, float alpha, float beta, float k, const float *x, float *y, int threads);
+void tc_lrn(int64_t rows, int64_t c, int64_t size, float alpha, float beta, float k, const float *x, float *y,
+            int threads);
 void tc_lrn_grad(int64_t rows, int64_t c, int64_t size, float alpha, float beta, float k,
                  const float *x, const float *dy, float *dx, int threads);
 void tc_sum_rows(int64_t rows, int64_t c, const float *x, float *sum, void *scratch, int threads);
 /* Layer normalisation, each row by its own mean and biased variance (norm_rows.c). The gradient computes them again;
  * y may be x, dx may be dy. */
-void tc_ln(int64_t rows, int64_t c, float eps, const float *x, const float *gamma, const float *beta, float *y, int threads);
+void tc_ln(int64_t rows, int64_t c, float eps, const float *x, const float *gamma, const float *beta, float *y,
+           int threads);
 int64_t tc_ln_scratch(int64_t rows, int64_t c);          /* bytes, for the gradient */
 void tc_ln_grad(int64_t rows, int64_t c, float eps, const float *x, const float *dy, const float *gamma, float *dx,
                 float *dgamma, float *dbeta, void *scratch, int threads);
@@ -176,21 +179,23 @@ void tc_prelu_grad(int64_t rows, int64_t c, const float *x, const float *a, cons
 void tc_bias_add(int64_t rows, int64_t c, const float *x, const float *bias, float *y, int threads);  /* y may be x */
 void tc_add(int64_t n, const float *a, const float *b, float *y, int threads);            /* y may be a or b */
 /* a (n, s, c); b (n, bs, bc) with bs in {1, s}, bc in {1, c} */
-void tc_mul(int64_t n, int64_t s, int64_t c, int64_t bs, int64_t bc, const float *a, const float *b, float *y, int threads);
+void tc_mul(int64_t n, int64_t s, int64_t c, int64_t bs, int64_t bc, const float *a, const float *b, float *y,
+            int threads);
 /* db = dy * a summed over the axes b was stretched along */
-void tc_mul_reduce(int64_t n, int64_t s, int64_t c, int64_t bs, int64_t bc, const float *dy, const float *a, float *db, int threads);
+void tc_mul_reduce(int64_t n, int64_t s, int64_t c, int64_t bs, int64_t bc, const float *dy, const float *a,
+                   float *db, int threads);
 /* y = x * keep / (1 - p), keep_i = hash(seed, step, layer, i) >= p; gradient: the same call on dy. y may be x.
  * u32 hash_i: z = i + 0x9E3779B97F4A7C15 * (seed ^ rotl(step, 20) ^ rotl(layer, 44)) (u64, wrapping), then splitmix64's
  * finaliser, top 32 bits; kept if hash_i >= (u32)(p * 2^32). i counts from `first`: x may be a part of a batch.
  * tinyconv.runtime.array_drop has the same in NumPy. */
-void tc_dropout(int64_t n, float p, uint64_t seed, uint64_t step, uint64_t layer, int64_t first, const float *x, float *y,
-                int threads);
+void tc_dropout(int64_t n, float p, uint64_t seed, uint64_t step, uint64_t layer, int64_t first, const float *x,
+                float *y, int threads);
 /* As dropout, but i numbers the samples: x (n, size). y may be x (drop.c). */
 void tc_droppath(int64_t n, int64_t size, float p, uint64_t seed, uint64_t step, uint64_t layer, int64_t first,
                  const float *x, float *y, int threads);
 /* DropBlock: x (n, d, h, w, c). A block is kd x kh x kw positions of one sample and channel and lies inside the map; i
- * begins one with its first value if d, h, w leave room and hash_i < (u32)(rate * 2^32). Values in a block become 0, the
- * others x / (1 - p). The gradient: the same call on dy. y may be x. */
+ * begins one with its first value if d, h, w leave room and hash_i < (u32)(rate * 2^32). Values in a block become 0,
+ * the others x / (1 - p). The gradient: the same call on dy. y may be x. */
 typedef struct { int64_t n, d, h, w, c, kd, kh, kw; } tc_block_shape;
 int64_t tc_dropblock_scratch(const tc_block_shape *s);   /* bytes */
 void tc_dropblock(const tc_block_shape *s, float p, float rate, uint64_t seed, uint64_t step, uint64_t layer,
@@ -203,9 +208,10 @@ void tc_window(const tc_window_shape *s, const float *x, float *y, int threads);
 /* y[r][at + j] = x[r][j] for j < cx: concatenation, a part at a time (rows, channels of x, channels of y) */
 void tc_place(int64_t rows, int64_t cx, int64_t cy, int64_t at, const float *x, float *y, int threads);
 /* y = (x - mean) / std per channel; x is uint8 (then divided by 255 first) or float */
-void tc_input(int64_t rows, int64_t c, int is_uint8, const void *x, const float *mean, const float *std, float *y, int threads);
+void tc_input(int64_t rows, int64_t c, int is_uint8, const void *x, const float *mean, const float *std, float *y,
+              int threads);
 
-/* ------------------------------------------------------------------ losses: mean over rows (elements for bce, mse) times scale */
+/* --------------------------------------------- losses: mean over rows (elements for bce, mse) times scale */
 void tc_softmax(int64_t rows, int64_t c, const float *x, float *y, int threads);
 void tc_softmax_grad(int64_t rows, int64_t c, const float *y, const float *dy, float *dx, int threads);
 /* dx (or NULL) is the gradient of scale * mean; loss one float, the mean without scale, summed in double.
@@ -214,32 +220,38 @@ void tc_softmax_grad(int64_t rows, int64_t c, const float *y, const float *dy, f
  * Row losses go to scratch (rows doubles). */
 void tc_xent(int64_t rows, int64_t c, float smoothing, float gamma, float scale, const float *x, const int32_t *labels,
              const float *weights, float *loss, float *dx, void *scratch, int threads);
-void tc_bce(int64_t n, float scale, const float *x, const float *target, float *loss, float *dx, void *scratch /* 64*8 bytes */, int threads);
-void tc_mse(int64_t n, float scale, const float *x, const float *target, float *loss, float *dx, void *scratch /* 64*8 bytes */, int threads);
+void tc_bce(int64_t n, float scale, const float *x, const float *target, float *loss, float *dx,
+            void *scratch /* 64*8 bytes */, int threads);
+void tc_mse(int64_t n, float scale, const float *x, const float *target, float *loss, float *dx,
+            void *scratch /* 64*8 bytes */, int threads);
 /* Lin et al. 2017 on logits: p = sigmoid(x): -alpha t (1-p)^gamma log p - (1-alpha) (1-t) p^gamma log(1-p) */
 void tc_focal(int64_t n, float gamma, float alpha, float scale, const float *x, const float *target, float *loss,
               float *dx, void *scratch /* 64*8 bytes */, int threads);
-/* Milletari et al. 2016: p (n, s, c), of each sample and channel 1 - (2 sum p t + smooth) / (sum p^2 + sum t^2 + smooth) over the
- * s positions; the mean of these. t is `target` (n, s, c), or where that is NULL one-hot `labels` (n, s). */
+/* Milletari et al. 2016: p (n, s, c), of each sample and channel 1 - (2 sum p t + smooth) / (sum p^2 + sum t^2 +
+ * smooth) over the s positions; the mean of these. t is `target` (n, s, c), or where that is NULL one-hot `labels` (n, s). */
 int64_t tc_dice_scratch(int64_t n, int64_t c);           /* bytes */
 void tc_dice(int64_t n, int64_t s, int64_t c, float smooth, float scale, const float *p, const float *target,
              const int32_t *labels, float *loss, float *dp, void *scratch, int threads);
 
 /* ------------------------------------------------------------------ optimiser */
 /* sum = before (NULL: 0) + sum of g^2, in double. */
-void tc_square_sum(int64_t n, const double *before, const float *g, double *sum, void *scratch /* 64*8 bytes */, int threads);
+void tc_square_sum(int64_t n, const double *before, const float *g, double *sum, void *scratch /* 64*8 bytes */,
+                   int threads);
 /* What gradients are to be multiplied by, whose squares sum up to `squares` (NULL: 1): clip / max(norm, clip). */
 float tc_clip_factor(double clip, const double *squares);
-/* In all of these g' = by g + decay w (decoupled: by g), lr is the learning rate, `step` counts from 0: t = step + 1. */
+/* In all of these g' = by g + decay w (decoupled: by g), lr is the learning rate, `step` counts from 0: t = step + 1 */
 /* v = momentum v + g'; w -= lr (nesterov ? g' + momentum v : v) */
-void tc_sgd(int64_t n, float lr, float momentum, float decay, int nesterov, float by, float *w, const float *g, float *v, int threads);
+void tc_sgd(int64_t n, float lr, float momentum, float decay, int nesterov, float by, float *w, const float *g,
+            float *v, int threads);
 /* Kingma and Ba 2015: m = beta1 m + (1 - beta1) g'; v = beta2 v + (1 - beta2) g'^2;
- * w -= lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps); decoupled (Loshchilov and Hutter 2019): and lr decay w */
+ * w -= lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps); decoupled (Loshchilov, Hutter 2019): and lr decay w */
 typedef struct { double beta1, beta2, eps, decay; int decoupled; } tc_adam_options;
-void tc_adam(int64_t n, const tc_adam_options *o, double lr, uint64_t step, float by, float *w, const float *g, float *m, float *v, int threads);
+void tc_adam(int64_t n, const tc_adam_options *o, double lr, uint64_t step, float by, float *w, const float *g,
+             float *m, float *v, int threads);
 /* s = rho s + (1 - rho) g'^2; v = momentum v + lr g' / sqrt(s + eps); w -= v */
 typedef struct { double rho, momentum, eps, decay; } tc_rmsprop_options;
-void tc_rmsprop(int64_t n, const tc_rmsprop_options *o, float lr, float by, float *w, const float *g, float *s, float *v, int threads);
+void tc_rmsprop(int64_t n, const tc_rmsprop_options *o, float lr, float by, float *w, const float *g, float *s,
+                float *v, int threads);
 /* e += (1 - d) (w - e), d = min(ema, (1 + t) / (10 + t)) */
 void tc_ema(int64_t n, double ema, uint64_t step, const float *w, float *e, int threads);
 

@@ -11,8 +11,9 @@ NL = "\n"       # a token that ends a statement: a line break or a `;`
 _WORDS = re.compile(r'"[^"\n]*"|#[^\n]*|->|[=!<>]=|[\w.?]+|[^\w\s]|\s+')
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "elu", "leaky", "gelu", "silu", "bn", "skip")
 PIECES = (
-    "let default include block head repeat when else as and or not in on off min( round( normal( ? ?x? 3X3 → × => ^ 1e9 "
-    "99999999999999999999 0.1 x3 s2 g0 s0 @a skip as|n { } ( ) = , ; : \" ' # \\ \x00 \u00a0 日 -> | conv relu add concat "
+    "let default include block head repeat when else as and or not in on off min( round( normal( ? ?x? 3X3 → × => ^ "
+    "1e9 99999999999999999999 0.1 x3 s2 g0 s0 @a skip as|n { } ( ) = , ; : \" ' # \\ \x00 \u00a0 日 -> | conv relu add "
+    "concat "
     "data{ train{ 3x3x64 \u2028 \x0c \ufeff").split(" ")
 
 

@@ -1,5 +1,6 @@
 """Gradients of whole nets against finite differences of the loss, in double precision: the array backend runs on
-float64 weights and inputs, so that the differences are exact to many digits. The C backend is held to it by test_twins."""
+float64 weights and inputs, so that the differences are exact to many digits. The C backend is held to it by
+test_twins."""
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ def run(plan, weights, x, labels):
     arrays = {}
     for step in plan.steps:
         operands = [None if b is None else weights[b.name] if b.role == "weight" else arrays[b.id] if b.role == "temp"
-                    else np.asarray(plan.constants[b.id]) if b.role == "constant" else x if b.name == "x" else labels for b in step.inputs]
+                    else np.asarray(plan.constants[b.id]) if b.role == "constant" else x if b.name == "x" else labels
+                    for b in step.inputs]
         extra = {"seed": 5, "step": 0} if "seed" in array.RUN_TIME.get(step.op, ()) else {}
         results = getattr(array, step.op)(np, step.attrs, *operands, **extra)
         for b, result in zip(step.outputs, results if isinstance(results, tuple) else (results,)):

@@ -164,7 +164,8 @@ def test_the_estimate_before_the_first_step_is_within_a_tenth_of_the_peak(net, s
 
 
 def test_amounts_are_read_and_shown():
-    assert [budget.parse(t) for t in ("900M", "1.5G", "2GiB", 1000, "7 kb")] == [900 << 20, 3 << 29, 2 << 30, 1000, 7168]
+    read = {"900M": 900 << 20, "1.5G": 3 << 29, "2GiB": 2 << 30, 1000: 1000, "7 kb": 7168}
+    assert {text: budget.parse(text) for text in read} == read
     for wrong in ("lots", "0", "-1G", "1T"):
         with pytest.raises(NetError, match="no amount of memory"):
             budget.parse(wrong)

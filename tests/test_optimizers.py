@@ -166,4 +166,8 @@ def test_unknown_names_and_options():
         net.trainer("adm")
     with pytest.raises(TypeError, match="adam takes lr, beta1, .*not momentum"):
         net.trainer("adam", momentum=0.9)
+    with pytest.raises(NetError, match="`lr` of `sgd` is nan; it must be 0 or more"):
+        net.trainer(lr=float("nan"))
+    with pytest.raises(NetError, match="`beta1` of `adam` is 1; it must be 0 or more, below 1"):
+        net.trainer("adam", beta1=1)
     assert net.trainer("adam").lr == 1e-3 and net.trainer().lr == 0.01

@@ -148,7 +148,8 @@ def test_the_runs_of_a_sweep_are_shared_out(place):
         done = subprocess.run([*swept, "--out", out], cwd=place, capture_output=True, text=True, timeout=120,
                               env=environment())
         assert done.returncode == 0, done.stderr
-    assert json.loads((place / "row/summary.json").read_text()) == json.loads((place / "spread/summary.json").read_text())
+    row, spread = (json.loads((place / out / "summary.json").read_text()) for out in ("row", "spread"))
+    assert row == spread
 
 
 def until_saved(folder):

@@ -76,7 +76,8 @@ def test_a_sweep_trains_all_combinations_by_all_seeds(folder, capsys):  # noqa: 
         each = [run["val_accuracy"] for run in runs[2 * i:2 * i + 2]]
         assert row["val_accuracy"] == {"mean": statistics.mean(each), "std": statistics.stdev(each), "each": each}
     # A run of a sweep is the run that `train` makes of the same settings.
-    assert main([*TRAIN, "--set", "train.optimizer.lr=0.01", "--set", "train.batch=20", "--seed", "1", "--out", "r"]) == 0
+    changed = ["--set", "train.optimizer.lr=0.01", "--set", "train.batch=20", "--seed", "1"]
+    assert main([*TRAIN, *changed, "--out", "r"]) == 0
     swept = "s/optimizer.lr=0.01,batch=20,seed=1/"
     assert json.load(open(swept + "config.json"))["settings"] == json.load(open("r/config.json"))["settings"]
     assert [json.loads(line)["train_loss"] for line in open(swept + "log.jsonl")] == [

@@ -25,9 +25,9 @@ def load(source, *, seed: int = 0, device: str | None = None, input: str | None 
          **lets) -> "Net":
     """A net from a `.net` file, a name of the zoo, or a `.safetensors` file written by `save` (then with its weights).
 
-    seed: of the initial weights. device: "cpu", "numpy" or "gpu" (None: cpu, or numpy where it is not built). input: "32x32 x3", for a file
-    without one or in place of its own. set: settings of its sections, {"train.batch": 32}. Keywords replace `let`s:
-    load("resnet50", classes=10). Raises NetError.
+    seed: of the initial weights. device: "cpu", "numpy" or "gpu" (None: cpu, or numpy where it is not built). input:
+    "32x32 x3", for a file without one or in place of its own. set: settings of its sections, {"train.batch": 32}.
+    Keywords replace `let`s: load("resnet50", classes=10). Raises NetError.
     """
     path = os.fspath(source)
     if path.endswith(".safetensors"):
@@ -60,7 +60,7 @@ class Weights(MutableMapping):
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self._store.specs or self._store.specs[name].fixed:
-            raise KeyError(name)
+            raise KeyError(f"there is no weight {name!r}: see net.weights.keys()")
         return self._store.read(name)
 
     def __setitem__(self, name: str, value) -> None:

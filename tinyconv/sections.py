@@ -100,3 +100,12 @@ def check_choice(choices: Mapping[str, Signature], what: str, name: str) -> None
         near = nearest(name, choices)
         raise NetError(f"there is no {what} {name!r}",
                        help=f"did you mean {near!r}?" if near else f"there are {', '.join(choices)}")
+
+
+def check_ranges(signature: Signature, options: Mapping[str, object]) -> None:
+    """NetError for an option that is out of its range: for values that come from Python."""
+    for param in signature.params:
+        value = options.get(param.name)
+        if value is not None and param.range is not None and not param.range.holds(value):
+            shown = ",".join(map(str, value)) if isinstance(value, tuple) else value
+            raise NetError(f"`{param.name}` of `{signature.name}` is {shown}; it must be {param.range.words}")

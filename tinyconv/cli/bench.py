@@ -42,7 +42,8 @@ def bench(net, batch, training, unfused, plot, calibrate, device, define, settin
         note(line)
     if unfused:
         before, after = gain(model, batch, training)
-        note(f"in turns: {1000 * before:.3g} ms unfused, {1000 * after:.3g} ms fused, {before / after:.2f} times as fast")
+        note(f"in turns: {1000 * before:.3g} ms unfused, {1000 * after:.3g} ms fused, "
+             f"{before / after:.2f} times as fast")
 
 
 def costs() -> str:

@@ -1,4 +1,5 @@
-"""`tinyconv bench --calibrate`: the table of costs by which C chooses a convolution's algorithm, measured on this machine.
+"""`tinyconv bench --calibrate`: the table of costs by which C chooses a convolution's algorithm, measured on this
+machine.
 
 The model (csrc/conv_choice.c) is linear in its costs: each algorithm's time is a sum of how often it does what. So
 costs come out of least squares over layers that differ in what weighs most. Printed, for review; nothing is changed.
@@ -44,7 +45,8 @@ def table() -> str:
     rows = (("direct", [direct["conv"], direct["conv_dw"]]), ("product", [costs["product"]]),
             ("transform", [costs[kind, i] for kind in KINDS for i in (INPUTS, OUTPUTS)]), ("weights", weights))
     lines = [f"{name:10}" + "".join(f"{value:9.3g}" for value in values) for name, values in rows]
-    return "\n".join([*lines, f"the model is off by {100 * median(off):.0f} % (median), {100 * max(off):.0f} % at most"])
+    lines.append(f"the model is off by {100 * median(off):.0f} % (median), {100 * max(off):.0f} % at most")
+    return "\n".join(lines)
 
 
 class Case:

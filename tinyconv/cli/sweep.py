@@ -37,9 +37,10 @@ def _varied(context, parameter, values) -> dict[str, list[str]]:
 @click.command()
 @click.argument("net", metavar="[NET]", required=False)
 @click.option("--vary", metavar="NAME=V,V,…", multiple=True, callback=_varied,
-              help="Values of a setting (train.optimizer.lr=0.1,0.01) or of a `let` (width=16,32); all combinations are "
-                   "trained.")
-@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Runs of each, by consecutive seeds.")
+              help="Values of a setting (train.optimizer.lr=0.1,0.01) or of a `let` (width=16,32); all combinations "
+                   "are trained.")
+@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True,
+              help="Runs of each, by consecutive seeds.")
 @options(data_option)
 @click.option("--epochs", type=click.IntRange(1), help="In place of the net's `epochs`.")
 @click.option("--seed", type=click.IntRange(0), help="The first seed, in place of the net's.")
@@ -52,7 +53,8 @@ def sweep(net, vary, seeds, data, epochs, seed, device, out, resume, skip_bad, d
 
     Every run has its folder in DIR, as `tinyconv train` makes it; what is done is not done again. At the end the mean
     and the standard deviation over the seeds of each combination, also in summary.json. A run whose loss is not finite
-    counts as failed, and the others go on. Processes started together, `mpiexec -n 4 tinyconv sweep …`, share the runs out.
+    counts as failed, and the others go on. Processes started together, `mpiexec -n 4 tinyconv sweep …`, share the runs
+    out.
     """
     from .. import train as training
     if (net is None) == (resume is None):
@@ -62,8 +64,8 @@ def sweep(net, vary, seeds, data, epochs, seed, device, out, resume, skip_bad, d
     world = joined()
     device, folder = use_device(device), Path(resume or out or f"runs/{Path(net).stem}-sweep")
     if resume is None and (world is None or world.leads):
-        new_plan(folder, prepare(net, data, epochs, seed, device, None, skip_bad, define, settings, input_), epochs, vary,
-                 seeds)
+        ready = prepare(net, data, epochs, seed, device, None, skip_bad, define, settings, input_)
+        new_plan(folder, ready, epochs, vary, seeds)
     if world is not None:
         world.wait()
     plan = read_plan(folder)

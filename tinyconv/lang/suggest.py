@@ -254,7 +254,8 @@ VALUES_ELSEWHERE = {
 }
 # The parameter that a layer's first positional fills.
 FIRST_PARAMETERS = {"conv": "k", "deconv": "k", "pool": "k", "fc": "x", "up": "k", "crop": "k", "dropout": "p",
-                    "droppath": "p", "dropblock": "p", "lrn": "n", "gn": "g", "elu": "a", "leaky": "a", "scale": "v", "shuffle": "g"}
+                    "droppath": "p", "dropblock": "p", "lrn": "n", "gn": "g", "elu": "a", "leaky": "a", "scale": "v",
+                     "shuffle": "g"}
 # Settings that are keys of another line here.
 SETTINGS_ELSEWHERE = {
     "lr": "optimizer sgd lr={}", "learning_rate": "optimizer sgd lr={}", "learningrate": "optimizer sgd lr={}",

@@ -105,7 +105,8 @@ OPS: dict[str, Op] = {
         Op("input", ("x", "mean", "std"), ("y",), _same),
         # convolution; fully connected is a 1x1 convolution without spatial axes
         Op("conv", ("x", "w", "bias?"), ("y",), _conv, _CONV),
-        # fused, so never recorded: act(bn_apply(conv(x, w, bias), mean, var, gamma, beta) + add); kind None: no activation
+        # fused, so never recorded: act(bn_apply(conv(x, w, bias), mean, var, gamma, beta) + add); kind None: no
+        # activation
         Op("conv_post", ("x", "w", "bias?", "add?", "mean?", "var?", "gamma?", "beta?"), ("y",), _conv,
            (*_CONV, "eps", "kind", "a")),
         # conv(x, folded, shift) = bn_apply(conv(x, w, bias), mean, var, gamma, beta); inserted by a backend
@@ -133,7 +134,8 @@ OPS: dict[str, Op] = {
         Op("bn_apply", ("x", "mean", "var", "gamma", "beta"), ("y",), _same, ("eps",), alias={0: (0,)}),
         Op("bn_grad", ("x", "dy", "mean", "var", "gamma"), ("dx", "dgamma", "dbeta"),
            lambda i, a: (i[0], *_channels(i, a), *_channels(i, a)), ("eps",), alias={0: (1,)}),
-        # layer normalisation over the last axis; group normalisation of each sample over positions and a group's channels
+        # layer normalisation over the last axis; group normalisation of each sample over positions and a group's
+        # channels
         Op("ln", ("x", "gamma", "beta"), ("y",), _same, ("eps",), alias={0: (0,)}),
         Op("ln_grad", ("x", "dy", "gamma"), ("dx", "dgamma", "dbeta"), lambda i, a: (i[0], i[2], i[2]), ("eps",),
            alias={0: (1,)}),

@@ -52,7 +52,8 @@ def arrange(steps: list[Step], keep: set[int]) -> tuple[list[Step], dict[int, in
 
 
 def place(spans: list[tuple[int, int, int, int]]) -> tuple[dict[int, int], int]:
-    """Offsets for (first step, last step, bytes, id): largest first, each at the lowest place that is free meanwhile."""
+    """Offsets for (first step, last step, bytes, id): largest first, each at the lowest place that is free
+    meanwhile."""
     spans = sorted(spans, key=lambda s: (-s[2], s[0], s[3]))
     first, final, low, high = (np.empty(len(spans), np.int64) for _ in range(4))
     offsets: dict[int, int] = {}

@@ -1,4 +1,5 @@
-"""Plans: the steps of one mode, batch and size, and where their buffers lie in one arena. Immutable, shared by threads."""
+"""Plans: the steps of one mode, batch and size, and where their buffers lie in one arena. Immutable, shared by
+threads."""
 
 from __future__ import annotations
 

@@ -15,8 +15,8 @@ ITEM = {"float64": 8, "float32": 4, "int32": 4, "uint8": 1}
 @dataclass(frozen=True)
 class Buffer:
     """One array of a plan. `role` tells where it lives: `input` is the caller's, `weight` and `state` the store's
-    (by `name`), `packed` is derived from weights, a `constant` belongs to the plan, `temp` lies in the arena. Of a weight
-    or state it may be a piece: so many bytes of it from `begin` on."""
+    (by `name`), `packed` is derived from weights, a `constant` belongs to the plan, `temp` lies in the arena. Of a
+    weight or state it may be a piece: so many bytes of it from `begin` on."""
 
     id: int
     shape: tuple[int, ...]
@@ -44,9 +44,10 @@ class Step:
 
 
 class Tape:
-    """Records steps. `training` says whether a backward pass will follow (layers then keep what it needs); `share`, what
-    part of the samples are this process's, where several train together, `synced`, of how many batch norm takes the
-    statistics, where it is not of this process's alone, and `first`, which of them is the first of this process's."""
+    """Records steps. `training` says whether a backward pass will follow (layers then keep what it needs); `share`,
+    what part of the samples are this process's, where several train together, `synced`, of how many batch norm takes
+    the statistics, where it is not of this process's alone, and `first`, which of them is the first of this
+    process's."""
 
     def __init__(self, training: bool, share: float = 1.0, synced: int = 0, first: int = 0):
         self.training, self.share, self.synced, self.first = training, share, synced, first

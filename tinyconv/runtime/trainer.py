@@ -61,8 +61,8 @@ class Trainer:
 
         x: uint8 or float32 (N, *spatial, C); labels: integers (N,) or (N, *spatial), or floats of the output's shape
         for a net that ends in no softmax. NonFiniteError for a loss (where gradients are clipped, for a gradient) that
-        is NaN or infinite: weights and running statistics stay as they are. of: with ranks, how many samples the batch has
-        whose part x is (ranks.part_of).
+        is NaN or infinite: weights and running statistics stay as they are. of: with ranks, how many samples the batch
+        has whose part x is (ranks.part_of).
         """
         if self.steps == 0:
             self._begin_averages()

@@ -17,7 +17,8 @@ def find(folders: Iterable[str]) -> list[Path]:
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise NetError(f"there is no folder {folder}")
-        runs = [path.parent for path in [folder / "config.json", *sorted(folder.rglob("config.json"))] if path.is_file()]
+        configs = [folder / "config.json", *sorted(folder.rglob("config.json"))]
+        runs = [path.parent for path in configs if path.is_file()]
         runs = [run for run in dict.fromkeys(runs) if run == folder or not (run.parent / "config.json").is_file()]
         if not runs:
             raise NetError(f"there are no runs in {folder}", help="give folders that `tinyconv train` wrote, or that "
@@ -34,10 +35,10 @@ def epochs(folder: Path) -> list[dict[str, Any]]:
 def overview(folder: Path) -> dict[str, Any]:
     """{"run", "settings", "epochs", "of", "train_loss", "val_loss", "val_accuracy", "best_val_accuracy", "seconds"}.
 
-    settings: {"batch": 32, "optimizer": "sgd", "optimizer.lr": 0.1, …}. epochs: done, of how many. The figures are those
-    of the last epoch, None where they are not known; best_val_accuracy that of the weights in best.safetensors, seconds
-    all together. An ensemble has the accuracies of all its members together, once all are done, and the mean of their
-    losses.
+    settings: {"batch": 32, "optimizer": "sgd", "optimizer.lr": 0.1, …}. epochs: done, of how many. The figures are
+    those of the last epoch, None where they are not known; best_val_accuracy that of the weights in best.safetensors,
+    seconds all together. An ensemble has the accuracies of all its members together, once all are done, and the mean of
+    their losses.
     """
     settings = json.loads((folder / "config.json").read_text("utf-8"))["settings"]
     members = sorted(folder.glob("member-*/config.json"))
@@ -67,7 +68,8 @@ def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
             found[name] = value[0]
             found.update({f"{name}.{key}": v for key, v in value[1].items()})
         elif name == "loss":
-            found[name] = "; ".join(" ".join([kind, *(f"{k}={v}" for k, v in options.items())]) for kind, options in value)
+            lines = ([kind, *(f"{k}={v}" for k, v in options.items())] for kind, options in value)
+            found[name] = "; ".join(map(" ".join, lines))
         else:
             found[name] = value
     return found

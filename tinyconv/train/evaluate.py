@@ -31,7 +31,8 @@ def evaluate(nets: Sequence, split, batch: int = 32, steps: Sequence = (),
     if len(counts) > 1:
         raise NetError(f"nets of one ensemble differ in their classes: {' and '.join(map(str, sorted(counts)))}")
     if ranks is not None:
-        split = split.take(np.arange(len(split) * ranks.rank // ranks.size, len(split) * (ranks.rank + 1) // ranks.size))
+        first, last = (len(split) * rank // ranks.size for rank in (ranks.rank, ranks.rank + 1))
+        split = split.take(np.arange(first, last))
     members, together = [Scores(net, split.targets) for net in nets], Scores(nets[0], split.targets)
     views = pipeline.views(steps)
     batches = () if not len(split) else Batches(split, max(1, batch // views), steps, shuffle=False, augment=False,

@@ -73,8 +73,8 @@ def train_within(interruption: Interruption, net, dataset: Dataset, run: Run, on
     measure_for(net, settings, dataset.train)
     if run.ranks is not None:
         _copy_state(run.ranks, net, trainer)
-        on_note(f"{run.ranks.size} processes: each batch of {settings.batch} in as many parts; the learning rate is that "
-                "of the whole batch")
+        on_note(f"{run.ranks.size} processes: each batch of {settings.batch} in as many parts; the learning rate is "
+                "that of the whole batch")
     seconds = sum(event.get("seconds", 0.0) for event in run.keep_log(progress.epoch)) if run.leads else 0.0
 
     def stopping() -> bool:
@@ -166,7 +166,8 @@ def _begin(run: Run, net, trainer, metadata: dict[str, str], on_note: Callable[[
 
 def _tell_progress(ranks, trainer, progress: Progress | None) -> Progress | None:
     """Rank 0's progress on every rank, with the trainer's place in it; None where nothing was done yet."""
-    have = progress and [progress.rows, progress.batch, progress.samples, progress.loss_sum, trainer.steps, trainer.seed]
+    have = progress and [progress.rows, progress.batch, progress.samples, progress.loss_sum,
+                         trainer.steps, trainer.seed]
     told = ranks.tell(have)
     if told is None:
         return None
@@ -247,7 +248,8 @@ class Loop:
         def after(done: int, total: int) -> None:
             if self.on_batch:
                 self.on_batch("val", self.progress.epoch + 1, done, total, None)
-            # With the last batch the epoch is complete: it is saved as such. Ranks may have different numbers of batches.
+            # With the last batch the epoch is complete: it is saved as such. Ranks may have different numbers of
+            # batches.
             if done < total and self.trainer.ranks is None:
                 self._stop_if_asked()
 

@@ -171,7 +171,8 @@ def resume(folder: str | os.PathLike, *, epochs: int | None = None) -> Run:
 def together(ranks, sync_bn: bool, make: Callable[[], Run]) -> Run:
     """The run of all ranks: rank 0 makes it, holds its lock and writes; the others have a copy."""
     run = make() if ranks.leads else None
-    told = ranks.tell(run and [str(run.folder), run.text, run.settings.to_json(), run.data, run.fingerprint, run.resumed])
+    told = ranks.tell(run and [str(run.folder), run.text, run.settings.to_json(), run.data, run.fingerprint,
+                               run.resumed])
     if run is None:
         folder, text, settings, data, fingerprint, resumed = told
         run = Run(Path(folder), None, text, Settings.from_json(settings), data, fingerprint, resumed)

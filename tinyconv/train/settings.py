@@ -4,32 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Iterable, Mapping
+from typing import Any, Mapping
 
 from ..errors import NetError
-from ..lang.signature import Param, Signature
-from ..sections import LOSSES, OPTIMIZERS, SCHEDULES, TRAIN, check_choice
+from ..lang.signature import Signature
+from ..sections import LOSSES, OPTIMIZERS, SCHEDULES, TRAIN, check_choice, check_ranges
 
 __all__ = ["Choice", "LOSSES", "OPTIMIZERS", "SCHEDULES", "Settings", "TRAIN"]
 
 Choice = tuple[str, Mapping[str, Any]]  # ("sgd", {"lr": 0.1, …}): every parameter of the signature is there
 
 
-def shown(value: Any) -> str:
-    """As the text has it."""
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
 def _default(choices: Mapping[str, Signature], name: str) -> Choice:
     return name, {param.name: param.default for param in choices[name].params}
-
-
-def _check(params: Iterable[Param], options: Mapping[str, Any], of: str) -> None:
-    """NetError for a value that is not in its parameter's range."""
-    for param in params:
-        value = options.get(param.name)
-        if value is not None and param.range is not None and not param.range.holds(value):
-            raise NetError(f"`{param.name}` of {of} is {shown(value)}; it must be {param.range.words}")
 
 
 @dataclass(frozen=True)
@@ -98,7 +85,7 @@ class Settings:
                 raise NetError(f"`{name}` is {value}; it must be {range.words}")
         for choices, picked in ((OPTIMIZERS, [self.optimizer]), (SCHEDULES, [self.schedule]), (LOSSES, self.loss)):
             for kind, options in picked:
-                _check(choices[kind].params, options, f"`{kind}`")
+                check_ranges(choices[kind], options)
         options = self.optimizer[1]
         if options.get("nesterov") and not options["momentum"]:
             raise NetError("`nesterov` is used with momentum", help="give a `momentum` above 0")
