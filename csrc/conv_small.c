@@ -6,6 +6,7 @@
 
 enum {
     ROWS = 1024,          /* of a block: positions times images */
+    POSITION_STEPS = 16,  /* steps of a panel: a layer of few channels is better read from copies in order */
     ROW_COST = 4          /* a tile of fewer rows takes as long as one of so many: too few sums are under way */
 };
 
@@ -69,8 +70,10 @@ int tc_small_chosen(const tc_igemm *g) {
     double cost = 0;
     for (area r = {.count = 0}; next_area(g, &r);)
         cost += (double)r.taps * row_cost(r.count * images);
-    /* as a share of all products; what blocks of positions with a copied edge take besides */
-    return cost < 0.96 * (double)(positions * images * g->taps[0] * g->taps[1] * g->taps[2]);
+    /* as a share of all products, and what a position takes besides, read where it stands and not from a band */
+    const double share = cost / (double)(positions * images * g->taps[0] * g->taps[1] * g->taps[2]);
+    const double steps = (double)(g->groups * tc_ceil_div(g->kg, tc_isa_now()->gemm.panel) * g->reduction);
+    return share + POSITION_STEPS / steps < 0.97;
 }
 
 static int64_t most_runs(const tc_igemm *g) {
