@@ -228,7 +228,8 @@ void tc_mse(int64_t n, float scale, const float *x, const float *target, float *
 void tc_focal(int64_t n, float gamma, float alpha, float scale, const float *x, const float *target, float *loss,
               float *dx, void *scratch /* 64*8 bytes */, int threads);
 /* Milletari et al. 2016: p (n, s, c), of each sample and channel 1 - (2 sum p t + smooth) / (sum p^2 + sum t^2 +
- * smooth) over the s positions; the mean of these. t is `target` (n, s, c), or where that is NULL one-hot `labels` (n, s). */
+ * smooth) over the s positions; the mean of these. t is `target` (n, s, c), or one-hot `labels` (n, s) where that is
+ * NULL. */
 int64_t tc_dice_scratch(int64_t n, int64_t c);           /* bytes */
 void tc_dice(int64_t n, int64_t s, int64_t c, float smooth, float scale, const float *p, const float *target,
              const int32_t *labels, float *loss, float *dp, void *scratch, int threads);

@@ -171,7 +171,6 @@ def make_net(program, define: Mapping[str, str], input_: str | None, settings: M
 
     with reading(program.files):
         net = Net(program, define, input_, seed, device, settings)
-        require_layers(net.graph, program.file)
         net.sections  # noqa: B018 -- read here, so that an error in them is one of the text
         return net
 
