@@ -55,6 +55,53 @@ void tc_bn_act(const tc_bn_forward *b, float *y, int threads) {
     TC_RANGES(threads, b->rows, 16, low, high, isa->map.bn_act(b, low, high, y));
 }
 
+/* ------------------------------------------------------------------ max pooling behind
+ * Its windows fill x: a row of outputs takes the `positions` under it and nothing else. A band of such rows is
+ * normalised and pooled while it is in L2, so that what is pooled is nowhere in memory whole. */
+enum { BAND = 32 * 1024 };      /* floats */
+
+typedef struct {
+    int64_t outputs, positions;         /* rows of outputs; positions of x under one */
+    int64_t rows, bytes;                /* of a band */
+    tc_pool_shape shape;                /* of a band */
+} pooled;
+
+static pooled pooled_of(const tc_pool_shape *s) {
+    pooled p = {.outputs = s->n * s->od * s->oh, .positions = s->kh * s->iw, .shape = *s};
+    const int64_t row = p.positions * s->c;
+    p.rows = BAND / row > 1 ? BAND / row : 1;
+    p.bytes = p.rows * row * (int64_t)sizeof(float);
+    p.shape.id = p.shape.od = p.shape.oh = 1;
+    p.shape.ih = s->kh;
+    return p;
+}
+
+int64_t tc_bn_act_pool_scratch(const tc_pool_shape *s, int threads) {
+    return pooled_of(s).bytes * (threads > 1 ? threads : 1);
+}
+
+/* Rows [low, high) of outputs. */
+static void pool_range(const struct tc_isa *isa, const tc_bn_forward *b, pooled p, int64_t low, int64_t high, float *y,
+                       char *index, float *band) {
+    const int64_t width = p.shape.ow * b->c, item = p.shape.kh * p.shape.kw > 256 ? 4 : 1;
+    for (int64_t r = low; r < high; r += p.shape.n) {
+        tc_bn_forward part = *b;
+        p.shape.n = r + p.rows < high ? p.rows : high - r;
+        part.x += r * p.positions * b->c;
+        isa->map.bn_act(&part, 0, p.shape.n * p.positions, band);
+        isa->map.maxpool(&p.shape, 0, p.shape.n, band, y + r * width, index ? index + r * width * item : NULL);
+    }
+}
+
+void tc_bn_act_pool(const tc_pool_shape *s, const tc_bn_forward *b, float *y, void *index, void *scratch, int threads) {
+    const struct tc_isa *isa = tc_isa_now();
+    const pooled p = pooled_of(s);
+    threads = tc_threads_for(threads, 12.0 * (double)(b->rows * b->c));
+    TC_RANGES(threads, threads, 1, low, high,
+              pool_range(isa, b, p, p.outputs * low / threads, p.outputs * high / threads, y, index,
+                         (float *)((char *)scratch + p.bytes * low)));
+}
+
 /* ------------------------------------------------------------------ gradients */
 static void grad_parts(const struct tc_isa *isa, const tc_bn_backward *b, const float *scale, int64_t low, int64_t high,
                        int64_t parts, double *scratch) {

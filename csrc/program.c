@@ -69,6 +69,14 @@ KERNEL(bn_act_grad) {
     const tc_bn_backward b = {I(0), I(1), F(0), P(0), P(2), P(3), P(4), P(5), in, P(11)};
     tc_bn_grad(&b, P(8), P(9), P(10), r->scratch, r->threads);
 }
+/* ... and max pooling: its shape, the activation */
+static int64_t scratch_bn_act_pool(const tc_step *s, int t) { return tc_bn_act_pool_scratch(SHAPE(tc_pool_shape), t); }
+KERNEL(bn_act_pool) {
+    const tc_pool_shape *p = SHAPE(tc_pool_shape);
+    const tc_bn_forward b = {p->n * p->id * p->ih * p->iw, p->c, F(0), P(0), P(1), P(2), P(3), P(4), NULL, (int)I(18),
+                             F(1)};
+    tc_bn_act_pool(p, &b, P(5), P(6), r->scratch, r->threads);
+}
 KERNEL(act_bias_grad) {
     const tc_incoming in = {(int)I(2), F(0), P(0), P(1), P(2)};
     tc_act_bias_grad(I(0), I(1), &in, P(3), P(4), r->scratch, r->threads);
@@ -173,7 +181,7 @@ static const tc_kernel kernels[] = {
     ROW(maxpool, NULL), ROW(maxpool_grad, NULL), ROW(avgpool, NULL), ROW(avgpool_grad, NULL),
     ROW(resize, NULL), ROW(resize_grad, NULL), ROW(bias_add, NULL),
     ROW(bn_stats, scratch_rows), ROW(bn_fold, NULL), ROW(bn_running, NULL), ROW(bn_apply, NULL),
-    ROW(bn_grad, scratch_rows), ROW(bn_act, NULL), ROW(bn_act_grad, scratch_rows), ROW(act_bias_grad, scratch_rows),
+    ROW(bn_grad, scratch_rows), ROW(bn_act, NULL), ROW(bn_act_grad, scratch_rows), ROW(bn_act_pool, scratch_bn_act_pool), ROW(act_bias_grad, scratch_rows),
     ROW(add_act, NULL), ROW(add_act_grad, NULL),
     ROW(ln, NULL), ROW(ln_grad, scratch_ln), ROW(gn, scratch_gn), ROW(gn_grad, scratch_gn),
     ROW(scale, NULL), ROW(scale_grad, scratch_rows), ROW(lrn, NULL), ROW(lrn_grad, NULL), ROW(bias_grad, scratch_rows),

@@ -132,6 +132,10 @@ typedef struct {
     float a;
 } tc_bn_forward;
 void tc_bn_act(const tc_bn_forward *b, float *y, int threads);
+/* The same, without a residual, and max pooling whose windows fill x: one as large as the stride, none along the first
+ * axis, no rest. y, index: as of tc_maxpool. */
+int64_t tc_bn_act_pool_scratch(const tc_pool_shape *s, int threads);        /* bytes */
+void tc_bn_act_pool(const tc_pool_shape *s, const tc_bn_forward *b, float *y, void *index, void *scratch, int threads);
 /* Its gradient by g, what comes in through the activation, which is written to `g` (or NULL: not). Without in.saved the
  * activation's slope is taken from its input, computed once more by gamma and beta (that of relu, relu6, leaky, gelu,
  * silu and hswish can be). dx may be any of x, in.dy, in.more and in.saved; g may be in.dy or in.more. */

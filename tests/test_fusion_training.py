@@ -80,6 +80,25 @@ def test_slopes_are_taken_at_the_maxima(kind, a):
         np.testing.assert_allclose(found[name], want, rtol=1e-5, atol=1e-6 * np.abs(want).max(), err_msg=name)
 
 
+POOLS = [("8x12", "2", True), ("8x12", "4x3", True), ("12", "3", True), ("3x4x6", "1x2x3", True), ("9x8", "2", False),
+         ("8x8", "3 s2 p1", False), ("8x8", "2 s1", False), ("4x4x6", "2", False)]
+
+
+@pytest.mark.parametrize("size, pool, fused", POOLS)
+@pytest.mark.parametrize("act", ["-> relu", ""])
+def test_max_pooling_behind_a_norm_gives_the_same_bits(size, pool, act, fused):
+    net = tinyconv.compile(f"input {size} x3\nconv 3 x6 bias=off -> bn {act} -> pool {pool} -> fc 4 -> softmax", seed=3,
+                           device="cpu")
+    rng = np.random.default_rng(4)
+    x, labels = rng.standard_normal((5, *net.input_shape), np.float32), np.array([0, 1, 2, 3, 1], np.int32)
+    request = net.request("gradients", x, labels)
+    _, expected = run(net, request, x, labels, [f for f in FUSIONS if f is not fuse_training.pooled_norms])
+    plan, found = run(net, request, x, labels, FUSIONS)
+    assert ("bn_act_pool" in [step.op for step in plan.steps]) == fused
+    for name, want in expected.items():
+        np.testing.assert_array_equal(found[name], want, err_msg=name)
+
+
 UPDATES = [("sgd", {"momentum": 0.9, "decay": 5e-4}), ("adamw", {"decay": 0.01, "ema": 0.99}), ("rmsprop", {})]
 
 

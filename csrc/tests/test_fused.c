@@ -211,9 +211,42 @@ static void check_act(int64_t rows, int64_t c, int kind, int more) {
     check_free_all(name("act_bias_grad", rows, c, kind));
 }
 
+/* A norm, an activation and max pooling whose windows fill x: bands of several rows, the last of fewer, and of one. */
+static void check_pool(void) {
+    static const int64_t cases[][7] = {{2, 1, 3, 5, 2, 2, 7}, {3, 2, 4, 4, 2, 3, 16}, {1, 1, 1, 1, 1, 1, 1},
+                                       {2, 1, 9, 16, 2, 2, 130}, {1, 1, 2, 3, 17, 16, 40}, {1, 1, 2, 120, 3, 2, 64}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const int64_t n = cases[i][0], d = cases[i][1], oh = cases[i][2], ow = cases[i][3], kh = cases[i][4],
+                      kw = cases[i][5], c = cases[i][6], out = n * d * oh * ow * c;
+        const tc_pool_shape s = {.n = n, .id = d, .ih = oh * kh, .iw = ow * kw, .c = c, .od = d, .oh = oh, .ow = ow,
+                                 .kd = 1, .kh = kh, .kw = kw, .sd = 1, .sh = kh, .sw = kw};
+        const size_t item = kh * kw > 256 ? 4 : 1;
+        for (int kind = TC_LINEAR; kind <= TC_RELU6; kind++) {
+            fused_case k = case_of(n * d * oh * kh * ow * kw, c, kind, 0, 0);
+            tc_bn_forward b = forward_of(&k);
+            b.kind = kind;
+            float *between = check_output(k.n), *want = check_output(out);
+            void *where = check_output(out);
+            tc_bn_act(&b, between, 1);
+            tc_maxpool(&s, between, want, where, 1);
+            for (int threads = 1; threads <= 3; threads++) {
+                float *y = check_output(out), *alone = check_output(out);
+                void *index = check_output(out);
+                tc_bn_act_pool(&s, &b, y, index, check_scratch(tc_bn_act_pool_scratch(&s, threads)), threads);
+                tc_bn_act_pool(&s, &b, alone, NULL, check_scratch(tc_bn_act_pool_scratch(&s, threads)), threads);
+                check_same(name("bn_act_pool", k.rows, c, kind), (size_t)out * 4, y, want);
+                check_same(name("bn_act_pool alone", k.rows, c, kind), (size_t)out * 4, alone, want);
+                check_same(name("bn_act_pool index", k.rows, c, kind), (size_t)out * item, index, where);
+            }
+            check_free_all(name("bn_act_pool", k.rows, c, kind));
+        }
+    }
+}
+
 int main(void) {
     check_begin("test_fused");
     check_seed(5);
+    check_pool();
     for (int s = 0; s < SHAPES; s++)
         for (int kind = TC_LINEAR; kind < KINDS; kind++) {
             if (!check_pick() || (shapes[s][0] * shapes[s][1] > LARGE && kind > TC_RELU && kind != TC_SILU))

@@ -167,6 +167,7 @@ ATTRIBUTES = {
     "lrn": _lrn, "lrn_grad": _lrn,
     "act": _act, "act_grad": _act,
     "bn_act": _rows_and_act, "bn_act_grad": _rows_and_act, "act_bias_grad": _rows_and_act,
+    "bn_act_pool": lambda s: ([*_pool_of(s), _act_kind(s)], [s.attrs["eps"], s.attrs["a"]]),
     "add_act": _act, "add_act_grad": _act,
     "prelu": _normed, "prelu_grad": _normed,
     "add": _values,

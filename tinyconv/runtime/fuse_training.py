@@ -3,6 +3,7 @@ updates of weights as soon as their gradients are there."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from ..ops import OPS, SAVES_OUTPUT
@@ -179,7 +180,33 @@ def sums(steps: list[Step], keep: set[int]) -> list[Step]:
     return replaced(steps, new)
 
 
-FUSIONS = (slopes_of_maxima, biases_before_pooling, batch_norm_gradients, activation_gradients, batch_norms, sums)
+def _fills(pool: Mapping[str, object], x: Buffer) -> bool:
+    """Whether the windows tile an image, or the images of a volume, without rest: rows of outputs then share no input."""
+    kernel, spatial = pool["kernel"], x.shape[1:-1]
+    tiles = all(n == o * k for n, o, k in zip(spatial, pool["size"], kernel))
+    return (tiles and kernel == pool["stride"] and not any(pool["padding"]) and not pool["adaptive"]
+            and kernel[:-2] in ((), (1,)))
+
+
+def pooled_norms(steps: list[Step], keep: set[int]) -> list[Step]:
+    """bn_apply and its activation with the max pooling behind them: what is pooled stands in memory nowhere."""
+    uses, new = Uses(steps, keep), {}
+    for place, step in enumerate(steps):
+        pool = uses.only_reader(step.outputs[0], "maxpool") if step.op in ("bn_apply", "bn_act") else None
+        if pool is None or len(step.inputs) > 5 and step.inputs[5] is not None:
+            continue
+        behind = steps[pool]
+        if not _fills(behind.attrs, behind.inputs[0]):
+            continue
+        attrs = {"eps": step.attrs["eps"], **_act(step if step.op == "bn_act" else None), **behind.attrs}
+        new[place] = []
+        new[pool] = [Step("bn_act_pool", step.inputs[:5], behind.outputs, attrs, step.node, step.pass_,
+                          _parts(step, behind))]
+    return replaced(steps, new)
+
+
+FUSIONS = (slopes_of_maxima, biases_before_pooling, batch_norm_gradients, activation_gradients, batch_norms, sums,
+           pooled_norms)
 
 
 # ---------------------------------------------------------------- order
