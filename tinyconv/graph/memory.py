@@ -7,6 +7,7 @@ what is free in between cannot always be used, or less, where operations are fus
 
 from __future__ import annotations
 
+from collections import Counter
 from math import prod
 
 from ..layers import LAYERS
@@ -15,7 +16,8 @@ from .graph import Graph
 
 ITEM = {"float32": 4, "int32": 4, "uint8": 1}
 ON_LOGITS = ("softmax", "sigmoid")      # a loss is computed on what enters these
-PACKED = ("conv", "conv_dx")    # of these a step of training copies the weight, in the order in which kernels read it
+PACKED = ("conv", "conv_dx")    # of these a step of training copies most weights, in the order in which kernels read them
+SLICE = 8 << 20     # bytes of a larger matrix's gradient that stand in memory at once: each slice is used up when made
 
 
 class Buffer:
@@ -104,8 +106,37 @@ def training_bytes(graph: Graph, batch: int) -> int | None:
         for index, gradient in zip(node.inputs, dx if layer.signature.merge else (dx,)):
             if gradient is not None:
                 add(index, gradient)
+    _take_slopes_at_maxima(tape.steps)
     read = {b.id: t for t, (_, inputs, _) in enumerate(tape.steps) for b in inputs if b is not None}
+    for b in tape.gradients.values():
+        if _is_matrix(b) and b.bytes > 2 * SLICE:
+            b.bytes = SLICE
     return _peak(tape, {b.id: read[weight] for weight, b in tape.gradients.items()}, PACKED)
+
+
+def _take_slopes_at_maxima(steps: list) -> None:
+    """As plans do where nothing else reads an activation than max pooling: its slope is taken from the pooled values,
+    and they are what is kept."""
+    pooled = {inputs[0].id: outputs[0] for name, inputs, outputs in steps if name == "maxpool"}
+    readers = Counter(b.id for _, inputs, _ in steps for b in inputs if b is not None)
+    for t in range(len(steps) - 1):
+        (name, inputs, outputs), (next_name, next_inputs, dx) = steps[t:t + 2]
+        if (name, next_name) == ("maxpool_grad", "act_grad") and next_inputs[1] is outputs[0]:
+            saved, (dy, index) = next_inputs[0], inputs
+            if saved.id in pooled and readers[saved.id] == 2 and readers[outputs[0].id] == 1:
+                small = Buffer(outputs[0].id, dy.shape, dy.dtype, True)
+                steps[t:t + 2] = [("act_grad", (pooled[saved.id], dy), (small,)), ("maxpool_grad", (small, index), dx)]
+
+
+def _is_matrix(weight: Buffer) -> bool:
+    return prod(weight.shape[1:-1]) == 1
+
+
+def _copy_bytes(name: str, x: Buffer, weight: Buffer) -> int:
+    """Of the copy of a weight for one step; a matrix that meets few rows is read as it stands (csrc/conv_unpacked.c)."""
+    outputs, inputs, rows = weight.shape[0], weight.shape[-1], prod(x.shape[:-1])
+    few = rows <= 600 if name == "conv_dx" else 2 * rows * (inputs + outputs) <= inputs * outputs
+    return 0 if _is_matrix(weight) and few else weight.bytes
 
 
 def _forward(graph: Graph, tape: Tape, batch: int) -> tuple[list[Buffer], list, list[dict[str, Buffer]]]:
@@ -146,7 +177,7 @@ def _peak(tape: Tape, keep: dict[int, int], packed: tuple[str, ...] = ()) -> int
     end: dict[int, int] = {}
     size: dict[int, int] = {}
     change = [0] * (len(tape.steps) + 2)
-    copies = [inputs[1].bytes if name in packed else 0 for name, inputs, _ in tape.steps] + [0, 0]
+    copies = [_copy_bytes(name, *inputs[:2]) if name in packed else 0 for name, inputs, _ in tape.steps] + [0, 0]
     for t, (name, inputs, outputs) in enumerate(tape.steps):
         op, taken = OPS[name], set()
         for i, out in enumerate(outputs):
