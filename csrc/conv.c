@@ -11,7 +11,7 @@ enum {
     BAND_FLOATS = 64 * 1024,    /* of padded input a block may hold: 256 KB of L2 */
     IN_L2 = 96 * 1024,          /* floats: up to here a block's rows stay in L2 for all of the reduction */
     AHEAD = 8,                  /* rows of weights fetched before they are packed */
-    UPRIGHT = 64,               /* floats of a row stood upright before the next one: a panel's part, 4 KB, stays in L1 */
+    UPRIGHT = 64,               /* floats of a row stood upright before the next one: 4 KB of a panel stay in L1 */
     GROUP = 16                  /* panels between two passes over rows that do not */
 };
 

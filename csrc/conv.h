@@ -80,8 +80,8 @@ void tc_few_grad(const tc_conv_shape *s, const float *x, const float *dy, float 
 
 /* conv_unpacked.c: weights read as they stand */
 int64_t tc_unpacked_scratch(const tc_conv_shape *s, int pass, int threads); /* bytes */
-void tc_unpacked_run(const tc_conv_shape *s, int pass, const float *x, const float *w, const tc_finish *finish, float *y,
-                     char *scratch, int threads);
+void tc_unpacked_run(const tc_conv_shape *s, int pass, const float *x, const float *w, const tc_finish *finish,
+                     float *y, char *scratch, int threads);
 
 /* conv_weights.c */
 int64_t tc_weight_grad_scratch(const tc_conv_shape *s, int threads);

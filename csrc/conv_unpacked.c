@@ -56,8 +56,8 @@ static void stand_upright(int64_t m, int64_t k, int64_t low, int64_t high, const
         tc_isa_now()->gemm.finish(after, 1, high - low, &(float *){y + r * k}, low);
 }
 
-void tc_unpacked_run(const tc_conv_shape *s, int pass, const float *x, const float *w, const tc_finish *finish, float *y,
-                     char *scratch, int threads) {
+void tc_unpacked_run(const tc_conv_shape *s, int pass, const float *x, const float *w, const tc_finish *finish,
+                     float *y, char *scratch, int threads) {
     const int64_t m = rows_of(s), c = s->c, k = s->k, nr = tc_isa_now()->gemm.panel;
     if (pass == TC_DATA_GRAD) {
         tc_gemm(m, c, k, x, k, w, c, y, c, scratch, threads);

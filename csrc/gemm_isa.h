@@ -37,7 +37,7 @@ typedef struct {
     /* c[r][j] = sum over i < k of a[r * lda + i] * b[i * ldb + j], r < m, j < n: B's rows read once, as they stand */
     void (*wide)(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb, float *c,
                  int64_t ldc);
-    /* packed[p * panel + piece.dst ..] = row[p][piece.src ..]: each up to the next; vectors reach beyond, as do reads */
+    /* packed[p * panel + piece.dst ..] = row[p][piece.src ..]: each up to the next; vectors and reads go beyond */
     void (*gather)(int64_t count, const float *const *row, int64_t pieces, const tc_piece *piece, float *packed);
     /* out[r][column + j] = act(out[r][column + j] + add), r < m, j < n */
     void (*finish)(const tc_finish *f, int64_t m, int64_t n, float *const *out, int64_t column);

@@ -30,8 +30,12 @@ KERNEL(conv_dx) { tc_conv_data_grad(SHAPE(tc_conv_shape), P(0), P(1), P(2), r->s
 KERNEL(conv_dw) { tc_conv_weight_grad(SHAPE(tc_conv_shape), P(0), P(1), P(2), r->scratch, r->threads); }
 KERNEL(pack) { tc_conv_pack(SHAPE(tc_conv_shape), (int)I(23), P(0), P(1), r->threads); }
 static int64_t scratch_conv(const tc_step *s, int t) { return tc_conv_scratch(SHAPE(tc_conv_shape), TC_FORWARD, t); }
-static int64_t scratch_conv_dx(const tc_step *s, int t) { return tc_conv_scratch(SHAPE(tc_conv_shape), TC_DATA_GRAD, t); }
-static int64_t scratch_conv_dw(const tc_step *s, int t) { return tc_conv_scratch(SHAPE(tc_conv_shape), TC_WEIGHT_GRAD, t); }
+static int64_t scratch_conv_dx(const tc_step *s, int t) {
+    return tc_conv_scratch(SHAPE(tc_conv_shape), TC_DATA_GRAD, t);
+}
+static int64_t scratch_conv_dw(const tc_step *s, int t) {
+    return tc_conv_scratch(SHAPE(tc_conv_shape), TC_WEIGHT_GRAD, t);
+}
 
 /* pooling: its shape */
 KERNEL(maxpool) { tc_maxpool(SHAPE(tc_pool_shape), P(0), P(1), P(2), r->threads); }
@@ -177,11 +181,13 @@ KERNEL(ema) { tc_ema(I(0), s->f[0], r->step, P(0), P(1), r->threads); }
 
 #define ROW(op, scratch) {#op, run_##op, scratch}
 static const tc_kernel kernels[] = {
-    ROW(conv, scratch_conv), ROW(conv_post, scratch_conv), ROW(conv_dx, scratch_conv_dx), ROW(conv_dw, scratch_conv_dw), ROW(pack, NULL),
+    ROW(conv, scratch_conv), ROW(conv_post, scratch_conv), ROW(conv_dx, scratch_conv_dx), ROW(conv_dw, scratch_conv_dw),
+    ROW(pack, NULL),
     ROW(maxpool, NULL), ROW(maxpool_grad, NULL), ROW(avgpool, NULL), ROW(avgpool_grad, NULL),
     ROW(resize, NULL), ROW(resize_grad, NULL), ROW(bias_add, NULL),
     ROW(bn_stats, scratch_rows), ROW(bn_fold, NULL), ROW(bn_running, NULL), ROW(bn_apply, NULL),
-    ROW(bn_grad, scratch_rows), ROW(bn_act, NULL), ROW(bn_act_grad, scratch_rows), ROW(bn_act_pool, scratch_bn_act_pool), ROW(act_bias_grad, scratch_rows),
+    ROW(bn_grad, scratch_rows), ROW(bn_act, NULL), ROW(bn_act_grad, scratch_rows),
+    ROW(bn_act_pool, scratch_bn_act_pool), ROW(act_bias_grad, scratch_rows),
     ROW(add_act, NULL), ROW(add_act_grad, NULL),
     ROW(ln, NULL), ROW(ln_grad, scratch_ln), ROW(gn, scratch_gn), ROW(gn_grad, scratch_gn),
     ROW(scale, NULL), ROW(scale_grad, scratch_rows), ROW(lrn, NULL), ROW(lrn_grad, NULL), ROW(bias_grad, scratch_rows),
@@ -189,8 +195,8 @@ static const tc_kernel kernels[] = {
     ROW(add, NULL), ROW(mul, NULL), ROW(mul_reduce, NULL), ROW(dropout, NULL),
     ROW(droppath, NULL), ROW(dropblock, scratch_dropblock), ROW(shuffle, NULL), ROW(window, NULL), ROW(input, NULL),
     ROW(concat, NULL), ROW(reshape, NULL),
-    ROW(softmax, NULL), ROW(softmax_grad, NULL), ROW(xent, scratch_xent), ROW(bce, scratch_loss), ROW(mse, scratch_loss),
-    ROW(focal, scratch_loss), ROW(dice, scratch_dice),
+    ROW(softmax, NULL), ROW(softmax_grad, NULL), ROW(xent, scratch_xent), ROW(bce, scratch_loss),
+    ROW(mse, scratch_loss), ROW(focal, scratch_loss), ROW(dice, scratch_dice),
     ROW(square_sum, scratch_loss), ROW(sgd, NULL), ROW(adam, NULL), ROW(rmsprop, NULL), ROW(ema, NULL),
 };
 

@@ -278,13 +278,15 @@ static double focal_part(double gamma, double p) { return -pow(1 - p, gamma) * l
 static double focal_slope(double gamma, double p) {   /* over the logit of p */
     return pow(1 - p, gamma) * (gamma * p * log(p) - (1 - p));
 }
-double ref_focal(int64_t n, double gamma, double alpha, double scale, const double *x, const double *target, double *dx) {
+double ref_focal(int64_t n, double gamma, double alpha, double scale, const double *x, const double *target,
+                 double *dx) {
     double loss = 0;
     for (int64_t i = 0; i < n; i++) {
         double yes = alpha * target[i], no = (1 - alpha) * (1 - target[i]);
         loss += yes * focal_part(gamma, sigmoid(x[i])) + no * focal_part(gamma, sigmoid(-x[i]));
         if (dx)
-            dx[i] = (yes * focal_slope(gamma, sigmoid(x[i])) - no * focal_slope(gamma, sigmoid(-x[i]))) * scale / (double)n;
+            dx[i] = (yes * focal_slope(gamma, sigmoid(x[i])) - no * focal_slope(gamma, sigmoid(-x[i]))) * scale /
+                    (double)n;
     }
     return loss / (double)n;
 }

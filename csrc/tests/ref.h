@@ -35,7 +35,8 @@ void ref_softmax(int64_t rows, int64_t c, const double *x, double *y);
 void ref_softmax_grad(int64_t rows, int64_t c, const double *y, const double *dy, double *dx);
 double ref_xent(int64_t rows, int64_t c, double smoothing, double gamma, double scale, const double *x,
                 const int32_t *labels, const double *weights, double *dx);
-double ref_focal(int64_t n, double gamma, double alpha, double scale, const double *x, const double *target, double *dx);
+double ref_focal(int64_t n, double gamma, double alpha, double scale, const double *x, const double *target,
+                 double *dx);
 double ref_dice(int64_t n, int64_t s, int64_t c, double smooth, double scale, const double *p, const double *target,
                 const int32_t *labels, double *dp);
 double ref_bce(int64_t n, double scale, const double *x, const double *target, double *dx);

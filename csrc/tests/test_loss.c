@@ -41,7 +41,8 @@ static void check_softmax(int64_t rows, int64_t c, double range) {
     check_free_all(name("softmax", rows, c));
 }
 
-static void check_xent(int64_t rows, int64_t c, double smoothing, double gamma, int weighted, double scale, double range) {
+static void check_xent(int64_t rows, int64_t c, double smoothing, double gamma, int weighted, double scale,
+                       double range) {
     const int64_t n = rows * c;
     float *x = check_input(n, -range, range), *dx[4], *loss[4];
     int32_t *labels = check_alloc((size_t)rows * sizeof *labels, 0);

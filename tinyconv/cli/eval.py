@@ -46,7 +46,7 @@ def evaluate(weights, data, batch, device, skip_bad, as_json):
 
 
 def class_table(found: dict, names: list[str] | None) -> list[str]:
-    """A line a class: its precision, recall, IoU and dice, and what it is taken for most often; for up to 30 classes."""
+    """A line a class: its precision, recall, IoU and dice, what it is taken for most often; for up to 30 classes."""
     counts = found.get("confusion", ())
     if not 2 <= len(counts) <= TABLE:
         return []

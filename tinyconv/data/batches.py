@@ -29,8 +29,8 @@ class Batches:
     random (by seed, epoch and the sample's position in the split) or are the deterministic test pipeline. `shape`,
     where given, is the (*axes, c) every image must have after the steps (None: any); else all of a batch must agree.
     The same arguments give the same batches, whatever was iterated before, from wherever it starts, and however many
-    `threads` prepare them (None: one for arrays in memory, two where images are decoded). `part`, (rank, size), leaves of
-    every batch the contiguous part of one of several processes; steps that mix samples then do so within it.
+    `threads` prepare them (None: one for arrays in memory, two where images are decoded). `part`, (rank, size), leaves
+    of every batch the contiguous part of one of several processes; steps that mix samples then do so within it.
     """
 
     def __init__(self, split: Split, batch: int, steps: Sequence[tuple] = (), *, seed: int = 0, epoch: int = 0,

@@ -155,15 +155,15 @@ OPS: dict[str, Op] = {
         Op("bn_act", ("x", "mean", "var", "gamma", "beta", "residual?"), ("y",), _same, ("eps", "kind", "a"),
            alias={0: (5, 0)}),
         # bn_grad of g = act_grad(saved, dy + more); without `saved`, it is computed once more, by beta
-        Op("bn_act_grad", ("x", "dy", "mean", "var", "gamma", "beta?", "saved?", "more?"), ("dx", "dgamma", "dbeta", "g"),
-           lambda i, a: (i[0], *_channels(i, a), *_channels(i, a), i[0]), ("eps", "kind", "a"),
+        Op("bn_act_grad", ("x", "dy", "mean", "var", "gamma", "beta?", "saved?", "more?"),
+           ("dx", "dgamma", "dbeta", "g"), lambda i, a: (i[0], *_channels(i, a), *_channels(i, a), i[0]), ("eps", "kind", "a"),
            alias={0: (1, 7, 6, 0), 3: (1, 7)}, optional=(3,)),
         # act(bn_apply(x)) max-pooled by windows that fill it
         Op("bn_act_pool", ("x", "mean", "var", "gamma", "beta"), ("y", "index"), lambda i, a: _pooled(i, a) * 2,
            ("eps", "kind", "a", *_POOL, "index_dtype"), optional=(1,)),
         # act_grad(saved, dy + more) and its sum over positions
-        Op("act_bias_grad", ("saved", "dy", "more?"), ("dx", "db"), lambda i, a: (i[0], *_channels(i, a)), ("kind", "a"),
-           alias={0: (1, 2)}),
+        Op("act_bias_grad", ("saved", "dy", "more?"), ("dx", "db"), lambda i, a: (i[0], *_channels(i, a)),
+           ("kind", "a"), alias={0: (1, 2)}),
         Op("add_act_grad", ("saved", "dy", "more"), ("dx",), _same, ("kind", "a"), alias={0: (1, 2)}),
         Op("add_act", ("a", "b"), ("y",), _same, ("kind", "a"), alias={0: (0, 1)}),
         Op("prelu", ("x", "a"), ("y",), _same),

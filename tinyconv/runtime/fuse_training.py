@@ -49,7 +49,7 @@ def slopes_of_maxima(steps: list[Step], keep: set[int]) -> list[Step]:
 
 
 def biases_before_pooling(steps: list[Step], keep: set[int]) -> list[Step]:
-    """Pooling's gradients move a gradient about without changing its sum, which the bias takes from what enters them."""
+    """Pooling's gradients move a gradient about without changing its sum, so the bias takes it from what enters."""
     uses, new = Uses(steps, keep), {}
     for place, step in enumerate(steps):
         if step.op == "bias_grad":
@@ -181,7 +181,7 @@ def sums(steps: list[Step], keep: set[int]) -> list[Step]:
 
 
 def _fills(pool: Mapping[str, object], x: Buffer) -> bool:
-    """Whether the windows tile an image, or the images of a volume, without rest: rows of outputs then share no input."""
+    """Whether the windows tile an image, or the images of a volume, without rest: rows of outputs share no input."""
     kernel, spatial = pool["kernel"], x.shape[1:-1]
     tiles = all(n == o * k for n, o, k in zip(spatial, pool["size"], kernel))
     return (tiles and kernel == pool["stride"] and not any(pool["padding"]) and not pool["adaptive"]
@@ -258,7 +258,8 @@ def slice_updates(steps: list[Step], tape: Tape) -> list[Step]:
             new[place] += [
                 Step("window", (dy,), (columns,), {"before": before, "shape": part}, steps[at].node, "backward"),
                 replace(steps[at], inputs=(x, columns), outputs=(gradient,), attrs={**steps[at].attrs, "shape": rest}),
-                replace(update, inputs=(_rows(w, first, rest), gradient, *(s and _rows(s, first, rest) for s in state)))]
+                replace(update, inputs=(_rows(w, first, rest), gradient,
+                                        *(s and _rows(s, first, rest) for s in state)))]
     return replaced(steps, new)
 
 
