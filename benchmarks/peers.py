@@ -178,8 +178,8 @@ def _ncnn(folder: Path, threads: int):
     net.opt.num_threads = threads
     net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False    # float32, as all sides
     net.opt.use_bf16_packed = net.opt.use_bf16_storage = False
-    net.load_param(str(folder / "net.ncnn.param"))
-    net.load_model(str(folder / "net.ncnn.bin"))
+    if net.load_param(str(folder / "net.ncnn.param")) or net.load_model(str(folder / "net.ncnn.bin")):
+        raise FileNotFoundError("net.ncnn.param or .bin: pnnx makes them, for batches of one")
     image = np.ascontiguousarray(image_input(folder)[0])
     x = ncnn.Mat(image).clone()    # a Mat does not own its array
 
