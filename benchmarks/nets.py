@@ -36,6 +36,7 @@ PREDICTIONS = {"VGG-16": ("vgg16", 1), "ResNet-18": ("resnet18", 1), "ResNet-50"
                "AlexNet": ("alexnet", 1), "MobileNetV1": ("mobilenet", 1), "VGG-11-BN": (training.VGG11, 64),
                "ResNet-20": (training.RESNET20, 64), "LeNet": (training.LENET, 1)}
 TOLERANCE = 1e-3    # of the largest value
+TRAIN_TOLERANCE = 5e-3      # PyTorch's own layouts differ by 3e-3 in ResNet-50's second loss
 OURS = "tinyconv"
 AVX2 = {"TINYCONV_ISA": "avx2", "ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2",
         "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
@@ -235,7 +236,8 @@ def measure(cases: list, there: list[str], options) -> None:
         if not found:
             raise SystemExit(f"{name}: nothing to compare")
         apart = disagreement(Path(case["results"]))
-        bad = {side: value for side, value in apart.items() if not value <= TOLERANCE}
+        tolerance = TRAIN_TOLERANCE if options.train else TOLERANCE
+        bad = {side: value for side, value in apart.items() if not value <= tolerance}
         if bad:
             raise SystemExit(f"{name}: results differ: {bad}")
         net = made(case["source"], case["train"])
