@@ -17,7 +17,8 @@ from .graph import Graph
 ITEM = {"float32": 4, "int32": 4, "uint8": 1}
 ON_LOGITS = ("softmax", "sigmoid")      # a loss is computed on what enters these
 PACKED = ("conv", "conv_dx")    # of these a step of training copies most weights, in the order of their reading
-SLICE = 8 << 20     # bytes of a larger matrix's gradient that stand in memory at once: each slice is used up when made
+SLICE = 8 << 20     # bytes of a larger matrix's gradient that stand in memory at once, in L3 until they are used up
+FEW_ROWS, SHARE = 600, 2    # ROWS_MOST and SHARE of csrc/conv_unpacked.c
 
 
 class Buffer:
@@ -133,9 +134,9 @@ def _is_matrix(weight: Buffer) -> bool:
 
 
 def _copy_bytes(name: str, x: Buffer, weight: Buffer) -> int:
-    """Of the copy of a weight for one step; a matrix that meets few rows is read in place (csrc/conv_unpacked.c)."""
+    """Of the copy of a weight for one step; a matrix that meets few rows is read in place."""
     outputs, inputs, rows = weight.shape[0], weight.shape[-1], prod(x.shape[:-1])
-    few = rows <= 600 if name == "conv_dx" else 2 * rows * (inputs + outputs) <= inputs * outputs
+    few = rows <= FEW_ROWS if name == "conv_dx" else SHARE * rows * (inputs + outputs) <= inputs * outputs
     return 0 if _is_matrix(weight) and few else weight.bytes
 
 

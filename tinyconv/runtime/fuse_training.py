@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from ..graph.memory import SLICE
 from ..ops import OPS, SAVES_OUTPUT
 from .tape import Buffer, Step, Tape
 from .uses import Uses, replaced, unfused
@@ -231,9 +232,6 @@ def update_early(steps: list[Step]) -> list[Step]:
     for place, step in enumerate(placed):
         out += [step, *behind.get(place, ())]
     return out
-
-
-SLICE = 8 << 20     # bytes of a gradient: it stays in L3 until its update has read it
 
 
 def slice_updates(steps: list[Step], tape: Tape) -> list[Step]:
