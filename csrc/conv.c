@@ -8,7 +8,6 @@ enum {
     BOX_PIXELS = 384,           /* positions of a block: every panel of weights is used so often while in L1 */
     BOX_PIXELS_LEAST = 96,
     BOXES = 16,                 /* blocks wanted of a small layer, whatever the threads: scratch then grows with them */
-    BAND_FLOATS = 64 * 1024,    /* of padded input a block may hold: 256 KB of L2 */
     IN_L2 = 96 * 1024,          /* floats: up to here a block's rows stay in L2 for all of the reduction */
     AHEAD = 8,                  /* rows of weights fetched before they are packed */
     UPRIGHT = 64,               /* floats of a row stood upright before the next one: 4 KB of a panel stay in L1 */
@@ -113,7 +112,7 @@ static void make_schedule(const tc_conv_shape *s, int pass, int64_t first, int64
     for (int64_t i = first; i < end; i++) {
         tc_igemm_get(s, pass, i, &g);
         const int64_t all = g.n * g.out[0] * g.out[1] * g.out[2];
-        tc_boxes_choose(&g, tc_max(tc_min(BOX_PIXELS, all / BOXES), BOX_PIXELS_LEAST), BAND_FLOATS, 0, &b);
+        tc_boxes_choose(&g, tc_max(tc_min(BOX_PIXELS, all / BOXES), BOX_PIXELS_LEAST), TC_BAND_FLOATS, 0, &b);
         for (int a = 0; a < 4 && b.boxes; a++)
             p->size[a] = p->size[a] ? tc_min(p->size[a], b.size[a]) : b.size[a];
     }

@@ -6,6 +6,11 @@
 #include "gemm_isa.h"
 #include "tinyconv.h"
 
+enum {
+    TC_BAND_FLOATS = 64 * 1024, /* of padded input a block may hold: 256 KB of L2 */
+    TC_GRAD_PARTS = 8           /* a small dw is summed in so many parts, in order: threads then share the positions */
+};
+
 /* out[o][k] = bias[k] + sum over taps j, channels c of in[o*s - p + j*d][c] * weight[j][c][k], zero outside `in`.
  * Axes are d, h, w. The forward pass is one of these; the data gradient one for each phase of the stride. */
 typedef struct {

@@ -7,8 +7,6 @@
 
 enum {
     BOX_PIXELS = 384,        /* a gathered panel of so many, 24 KB, stays in L1 under all rows of dw */
-    BAND_FLOATS = 64 * 1024,
-    PARTS = 8,               /* a small dw is summed in so many parts, in order: threads then share the positions */
     PARTS_MOST = 64 * 1024,  /* floats of a dw that is small */
     DIRECT_ROWS = 32,        /* up to so many rows of dw a panel is read in place: gathering would cost as much */
     TOGETHER = 64,           /* panels used at once, at most */
@@ -38,17 +36,17 @@ static void make_plan(const tc_conv_shape *s, int threads, plan *p) {
     /* By taps dy is packed for each anew: about a quarter of a step for each of its channels, besides the pointers. */
     const double packing = (0.25 * (double)g->kg + 3) * (double)isa->panel / (double)(g->cg * g->kg);
     p->by_tap = g->padded && g->cg % isa->panel == 0 && tc_valid_share(g) * (1 + packing) < 0.95;
-    tc_boxes_choose(g, pixels, g->padded && !p->by_tap ? BAND_FLOATS : INT64_MAX, 0, &p->boxes);
+    tc_boxes_choose(g, pixels, g->padded && !p->by_tap ? TC_BAND_FLOATS : INT64_MAX, 0, &p->boxes);
     if (p->by_tap) { /* nothing outside the input is read */
         p->boxes.banded = 0;
         p->boxes.band = 0;
     } else if (tc_run_length(g) % isa->panel) /* vectors read past rows' ends */
-        tc_boxes_choose(g, pixels, BAND_FLOATS, 1, &p->boxes);
+        tc_boxes_choose(g, pixels, TC_BAND_FLOATS, 1, &p->boxes);
     p->panels = tc_ceil_div(g->reduction, isa->panel);
     p->weights = g->k * g->reduction;
     p->few = p->weights <= PARTS_MOST && !p->by_tap &&
              (tc_run_length(g) % isa->panel || g->reduction >= 2 * g->kg);
-    p->parts = p->weights <= PARTS_MOST ? tc_max(tc_min(PARTS, p->boxes.boxes), 1) : 1;
+    p->parts = p->weights <= PARTS_MOST ? tc_max(tc_min(TC_GRAD_PARTS, p->boxes.boxes), 1) : 1;
     const int64_t wanted = p->parts > 1 || threads < 2 ? 1 : 2 * threads, panels = p->panels * g->groups;
     p->splits = tc_min(panels, wanted);
     p->row_splits = g->groups > 1 ? 1 : tc_min(tc_ceil_div(wanted, p->splits), tc_ceil_div(g->kg, isa->rows));

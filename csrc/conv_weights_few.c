@@ -7,8 +7,6 @@
 
 enum {
     BOX_PIXELS = 256,       /* a panel of dy of so many, 16 KB, and the rows of x under it stay in L1 */
-    BAND_FLOATS = 64 * 1024,
-    PARTS = 8,              /* as in conv_weights.c: the positions are summed in so many parts, in order */
     STRIP = 8               /* panels of dy packed at once, along its rows: within L2 */
 };
 
@@ -23,9 +21,9 @@ static void make_plan(const tc_conv_shape *s, plan *p) {
     const int64_t nr = tc_isa_now()->gemm.panel, f = sizeof(float);
     tc_igemm *g = &p->g;
     tc_igemm_get(s, TC_FORWARD, 0, g);
-    tc_boxes_choose(g, BOX_PIXELS, BAND_FLOATS, 0, &p->boxes);
+    tc_boxes_choose(g, BOX_PIXELS, TC_BAND_FLOATS, 0, &p->boxes);
     p->panels = g->groups * tc_ceil_div(g->kg, nr);
-    p->parts = tc_max(tc_min(PARTS, p->boxes.boxes), 1);
+    p->parts = tc_max(tc_min(TC_GRAD_PARTS, p->boxes.boxes), 1);
     p->part = p->panels * g->reduction * nr;
     p->rows_at = 0;
     p->src_at = tc_round_up(p->boxes.pixels * (int64_t)sizeof(float *), TC_ALIGN);
