@@ -228,8 +228,8 @@ class Cupy(ModuleType):
 def compiled(source: str) -> ctypes.CDLL:
     with tempfile.TemporaryDirectory() as folder:
         text, target = Path(folder, "kernels.cpp"), Path(folder, "kernels.so")
-        text.write_text("#include <algorithm>\n#include <cmath>\n#include <stddef.h>\nusing std::max;\nusing std::min;\n"
-                        + source)
+        text.write_text("#include <algorithm>\n#include <cmath>\n#include <stddef.h>\n"
+                        "using std::max;\nusing std::min;\n" + source)
         subprocess.run(["g++", "-O1", "-shared", "-fPIC", "-Wall", "-Werror", "-o", target, text], check=True)
         return ctypes.CDLL(str(target))
 

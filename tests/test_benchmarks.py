@@ -163,8 +163,8 @@ def test_learning_beside_pytorch(tmp_path):
              y_test=(x[16:, ..., 0] > 0.5).astype(np.uint8))
     (tmp_path / "a.net").write_text("input 16x16 x1\nconv 3x3 x4 bias=off -> bn -> relu -> conv 1x1 x1 -> sigmoid\n"
                                     "train { batch 8; loss bce weight=0.5; loss dice weight=0.5 }")
-    command = [sys.executable, FOLDER / "learning.py", tmp_path / "a.net", "--data", tmp_path / "set.npz", "--epochs", "2",
-               "--input", "8x8 x1", "--seeds", "1", "--log", tmp_path / "log.jsonl"]
+    command = [sys.executable, FOLDER / "learning.py", tmp_path / "a.net", "--data", tmp_path / "set.npz",
+               "--epochs", "2", "--input", "8x8 x1", "--seeds", "1", "--log", tmp_path / "log.jsonl"]
     for more in ((), ("--seeds", "2", "--until", "0")):
         done = subprocess.run([*command, *more], capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
@@ -201,3 +201,15 @@ def test_shapes_take_the_room_that_is_said(synthetic):
     points = np.random.default_rng(0).uniform(-1.5, 1.5, (3, 1_000_000))
     for name, (inside, room) in synthetic.SHAPES.items():
         assert 27 * inside(*points).mean() == pytest.approx(room, rel=0.03), name
+
+
+def test_the_curves_of_the_results_are_drawn(monkeypatch, tmp_path):
+    pytest.importorskip("matplotlib")
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import curves
+
+    found = curves.lists("# A\n\n- one, seed 0: 9.5, **10.0**\n- one, seed 1: 8.5,\n  9.0\n\n"
+                         "## B\n\n- no figures: here\n")
+    assert found == {"A": [("one, seed 0", [9.5, 10.0]), ("one, seed 1", [8.5, 9.0])]}
+    curves.draw(found, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")

@@ -18,7 +18,8 @@ pytest.importorskip("tinyconv.runtime._cpu", reason="the compiled backend is not
 
 def small(name):
     """A net of the zoo and a batch for it, small."""
-    net = tinyconv.load(name, input=SMALL.get(name), **({"base": 8} if name == "unet" else {"classes": 5}), device="cpu")
+    lets = {"base": 8} if name == "unet" else {"classes": 5}
+    net = tinyconv.load(name, input=SMALL.get(name), **lets, device="cpu")
     rng = np.random.default_rng(0)
     x = rng.standard_normal((3, *net.input_shape), np.float32)
     return net, x, np.arange(3) + 1 if net.classes > 1 else (x > 0).astype(np.float32)

@@ -21,36 +21,43 @@ NETS = {
                            "add { conv 3 x8 bias=off -> bn -> relu -> conv 3 x8 bias=off -> bn | skip } -> relu\n"
                            "add { conv 3 s2 x16 -> bn | pool 1 s2 -> pad 0 channels=4 } -> relu\n"
                            "pool global avg -> fc 10 -> softmax"),
-    "inception": ("11x11 x5", "conv 3 x12 as a\nconcat { conv 1 x7 | conv 1 x3 -> conv 5 x9 | pool 3 s1 p1 -> conv 1 x2 | @a }\n"
+    "inception": ("11x11 x5", "conv 3 x12 as a\n"
+                              "concat { conv 1 x7 | conv 1 x3 -> conv 5 x9 | pool 3 s1 p1 -> conv 1 x2 | @a }\n"
                               "lrn 5 -> pool 3 s2 ceil -> lrn 4 alpha=0.1 -> pool 2 s1 avg -> fc 10 -> softmax"),
     "squeeze": ("8x8 x4", "conv 3 x16 as a -> mul { skip | pool global avg -> fc 4 -> relu -> fc 16 -> sigmoid }\n"
                           "mul { skip | conv 1 x1 -> hsigmoid } -> mul { skip | pool global } -> fc 10 -> softmax"),
-    "depthwise": ("10x10 x6", "conv 3 dw s2 x6 -> relu6 -> conv 1 x20 -> conv 5 g4 d2 x12 -> leaky -> conv 3 dw -> silu\n"
-                              "pool 2 adaptive avg -> fc 10 -> softmax"),
+    "depthwise": ("10x10 x6", "conv 3 dw s2 x6 -> relu6 -> conv 1 x20 -> conv 5 g4 d2 x12 -> leaky\n"
+                              "conv 3 dw -> silu -> pool 2 adaptive avg -> fc 10 -> softmax"),
     "activations": ("6x6 x3", "conv 1 x8 -> tanh -> conv 1 x8 -> elu -> conv 1 x8 -> gelu -> conv 1 x8 -> hswish\n"
-                              "conv 1 x8 -> sigmoid -> prelu -> conv 1 x8 -> leaky a=0.3 -> pool 3 adaptive -> flatten\n"
-                              "fc 12 -> softmax -> fc 10"),
-    "1-D": ("40 x2", "conv 7 s2 x8 -> bn -> relu -> pool 3 s2 p1 -> add { conv 3 d4 x8 | skip } -> pool global avg -> fc 10"),
-    "3-D": ("5x6x7 x2", "conv 3 x4 -> relu -> pool 1x2x2 -> conv 3x1x2 s1x2x1 p0 x5 -> relu -> pool 2 ceil avg -> fc 10"),
-    "u-net": ("8x12 x2", "conv 3 x8 bias=off -> bn -> relu as a -> pool 2 -> conv 3 x10 -> relu as b -> pool 2 -> conv 3 x9\n"
-                         "deconv 2 s2 x10 -> concat @b -> up 2 linear -> crop 7x9 -> up @a -> concat @a\n"
-                         "deconv 3 d2 p1 op=1 g2 x8 -> deconv 1 s3 x4 -> chunk 1 2 -> flatten -> reshape 15x33 x6 -> fc 10"),
-    "spatial 1-D": ("9 x6", "deconv 5 s3 g2 x8 op=1 bias=0.2 -> up 2 -> crop 31 -> pad 1 2 channels=1 -> chunk 0 2 -> fc 10"),
-    "spatial 3-D": ("3x2x4 x3", "up 2x1x3 linear as a -> deconv 3 s2x1x2 op=1x0x1 x5 -> up 1x2x1 -> crop @a -> chunk 2 5\n"
-                                "deconv 2x1x3 x11 -> fc 10"),
+                              "conv 1 x8 -> sigmoid -> prelu -> conv 1 x8 -> leaky a=0.3\n"
+                              "pool 3 adaptive -> flatten -> fc 12 -> softmax -> fc 10"),
+    "1-D": ("40 x2", "conv 7 s2 x8 -> bn -> relu -> pool 3 s2 p1\n"
+                     "add { conv 3 d4 x8 | skip } -> pool global avg -> fc 10"),
+    "3-D": ("5x6x7 x2", "conv 3 x4 -> relu -> pool 1x2x2\n"
+                        "conv 3x1x2 s1x2x1 p0 x5 -> relu -> pool 2 ceil avg -> fc 10"),
+    "u-net": ("8x12 x2", "conv 3 x8 bias=off -> bn -> relu as a -> pool 2 -> conv 3 x10 -> relu as b -> pool 2\n"
+                        "conv 3 x9 -> deconv 2 s2 x10 -> concat @b -> up 2 linear -> crop 7x9 -> up @a -> concat @a\n"
+                        "deconv 3 d2 p1 op=1 g2 x8 -> deconv 1 s3 x4 -> chunk 1 2 -> flatten -> reshape 15x33 x6\n"
+                        "fc 10"),
+    "spatial 1-D": ("9 x6", "deconv 5 s3 g2 x8 op=1 bias=0.2 -> up 2 -> crop 31 -> pad 1 2 channels=1\n"
+                            "chunk 0 2 -> fc 10"),
+    "spatial 3-D": ("3x2x4 x3", "up 2x1x3 linear as a -> deconv 3 s2x1x2 op=1x0x1 x5 -> up 1x2x1 -> crop @a\n"
+                                "chunk 2 5 -> deconv 2x1x3 x11 -> fc 10"),
     "norms": ("8x9 x3", "conv 3 x12 -> ln -> relu -> conv 3 x12 -> gn 4 -> scale 0.3 -> shuffle 3\n"
                         "add { conv 3 x12 -> gn 12 -> droppath 0.3 | skip } -> dropblock 0.2 size=3 -> conv 3 g3 x12\n"
                         "shuffle 4 -> gn 1 -> pool global avg -> ln -> fc 10 -> softmax"),
     "norms 1-D": ("30 x4", "conv 3 x8 -> gn 2 -> dropblock 0.3 size=5 -> shuffle 2 -> ln -> scale -> fc 10"),
     "norms 3-D": ("4x5x6 x4", "conv 3 x6 -> gn 3 -> dropblock 0.1 size=2x3x2 -> shuffle 3 -> ln -> scale 2 -> fc 10"),
-    "norms 0-D": ("x20", "fc 16 -> ln -> relu -> gn 4 -> scale 0.5 -> shuffle 8 -> dropblock 0.2 -> droppath 0.2 -> fc 10"),
+    "norms 0-D": ("x20", "fc 16 -> ln -> relu -> gn 4 -> scale 0.5 -> shuffle 8 -> dropblock 0.2 -> droppath 0.2\n"
+                         "fc 10"),
     "one pixel": ("x20", "fc 16 -> bn -> relu -> fc 10 -> softmax"),
     "regression": ("6x6 x2", "conv 3 x4 -> relu -> conv 1 x2"),
     "binary": ("6x6 x2", "conv 3 x4 -> relu -> conv 1 x1 -> sigmoid"),
     "segmentation": ("7x6 x2", "conv 3 x4 -> relu -> conv 1 x10 -> softmax"),
     "heads": ("8x8 x3", "conv 3 x8 -> relu as a -> pool 2 -> conv 3 x8 -> relu -> fc 10 -> softmax\n"
                         "head aux weight=0.3 { @a -> pool 4 avg -> fc 10 -> softmax }"),
-    "smoothed": ("5x5 x2", "conv 3 x4 as a -> relu -> fc 10 -> softmax\nhead aux weight=0.4 { @a -> fc 10 -> softmax }\n"
+    "smoothed": ("5x5 x2", "conv 3 x4 as a -> relu -> fc 10 -> softmax\n"
+                           "head aux weight=0.4 { @a -> fc 10 -> softmax }\n"
                            "train { loss ce smoothing=0.2 weights=1,2,0.5,0,1,1,3,1,1,0.1 weight=0.7; loss focal }"),
     "focal": ("5x5 x2", "conv 3 x4 -> relu -> fc 10 -> softmax\ntrain { loss focal gamma=0.5 }"),
     "masks of classes": ("7x6 x2", "conv 3 x4 -> relu -> conv 1 x10 -> softmax\n"

@@ -86,8 +86,7 @@ class Net:
 
     def __init__(self, program, lets=None, input=None, seed=0, device=None, settings=None):
         self.graph: Graph = build(program, lets, input)
-        if not self.graph.nodes:
-            raise NetError(f"{program.file} has no layers", help="include it in a net that calls its blocks")
+        self.graph.require_layers()
         self.class_names: list[str] | None = None
         self._program, self._lets, self._input, self._set = program, dict(lets or {}), input, dict(settings or {})
         self._start(seed, device)

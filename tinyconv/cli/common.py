@@ -175,12 +175,6 @@ def make_net(program, define: Mapping[str, str], input_: str | None, settings: M
         return net
 
 
-def require_layers(graph, file: str) -> None:
-    """NetError for a file of blocks only: fine to include, but no net."""
-    if not graph.nodes:
-        raise NetError(f"{file} has no layers", help="include it in a net that calls its blocks")
-
-
 def use_device(device: str | None) -> str:
     """The backend asked for, or the compiled one; where that is missing NumPy, with a warning and the line that mends
     it. NetError for a GPU that is not there."""

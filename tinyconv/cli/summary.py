@@ -9,7 +9,7 @@ import click
 
 from ..errors import NetError
 from .common import (BadInput, colour, define, input_option, json_option, load_program, net_argument, options,
-                     print_json, reading, require_layers, settings)
+                     print_json, reading, settings)
 
 
 class Depth(click.ParamType):
@@ -48,7 +48,7 @@ def summary(net, define, settings, input_, batch, depth, explain, as_json):
             _print(Summary(partial, batch=batch, depth=depth, complete=False))
         raise BadInput(error, program.files) from error
     with reading():
-        require_layers(graph, program.file)
+        graph.require_layers()
         if explain is not None:
             from ..graph.explain import Explanation
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from math import ceil, prod
 
-from ..layers.base import Reference, Weight
+from ..errors import NetError
 from ..lang.shape import Shape
+from ..layers.base import Reference, Weight
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,11 @@ class Graph:
     @property
     def activation_bytes(self) -> int | None:
         return add_known(n.activation_bytes for n in self.main)
+
+    def require_layers(self) -> None:
+        """NetError for a file of blocks only: fine to include, but no net."""
+        if not self.nodes:
+            raise NetError(f"{self.program.file} has no layers", help="include it in a net that calls its blocks")
 
 
 def add_known(values) -> int | None:

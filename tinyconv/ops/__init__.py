@@ -156,8 +156,8 @@ OPS: dict[str, Op] = {
            alias={0: (5, 0)}),
         # bn_grad of g = act_grad(saved, dy + more); without `saved`, it is computed once more, by beta
         Op("bn_act_grad", ("x", "dy", "mean", "var", "gamma", "beta?", "saved?", "more?"),
-           ("dx", "dgamma", "dbeta", "g"), lambda i, a: (i[0], *_channels(i, a), *_channels(i, a), i[0]), ("eps", "kind", "a"),
-           alias={0: (1, 7, 6, 0), 3: (1, 7)}, optional=(3,)),
+           ("dx", "dgamma", "dbeta", "g"), lambda i, a: (i[0], *_channels(i, a), *_channels(i, a), i[0]),
+           ("eps", "kind", "a"), alias={0: (1, 7, 6, 0), 3: (1, 7)}, optional=(3,)),
         # act(bn_apply(x)) max-pooled by windows that fill it
         Op("bn_act_pool", ("x", "mean", "var", "gamma", "beta"), ("y", "index"), lambda i, a: _pooled(i, a) * 2,
            ("eps", "kind", "a", *_POOL, "index_dtype"), optional=(1,)),
