@@ -1,6 +1,7 @@
 /* Convolutions: the forward pass and the data gradient as implicit GEMMs over blocks of output positions. */
 #include "conv_winograd.h"
 #include "isa.h"
+#include "ranges.h"
 
 #include <string.h>
 
@@ -225,14 +226,8 @@ static void run_igemms(const tc_conv_shape *s, int pass, int64_t first, int64_t 
         work += 2.0 * (double)(g.n * g.out[0] * g.out[1] * g.out[2]) * (double)g.reduction * (double)g.k;
     }
     const int team = tc_threads_for(threads, work);
-#pragma omp parallel num_threads(team)
-    {
-        unsigned ftz = tc_ftz_set();
-#pragma omp for schedule(dynamic)
-        for (int64_t t = 0; t < p.boxes * p.splits; t++)
-            run_box(&p, t / p.splits, t % p.splits, x, packed, finish, y, scratch + p.bytes * tc_thread_index());
-        tc_ftz_restore(ftz);
-    }
+    TC_TASKS(team, p.boxes * p.splits, t,
+             run_box(&p, t / p.splits, t % p.splits, x, packed, finish, y, scratch + p.bytes * tc_thread_index()));
 }
 
 /* ------------------------------------------------------------------ the passes */

@@ -363,18 +363,11 @@ void tc_depthwise_run(const tc_conv_shape *s, int pass, const float *x, const fl
         packed += phases[i].g.reduction * p.groups * TC_LANES;
     }
     const int team = tc_threads_for(threads, work_of(&p));
-#pragma omp parallel num_threads(team)
-    {
-        unsigned ftz = tc_ftz_set();
-        char *own = scratch + p.own_at + p.own * tc_thread_index();
-#pragma omp for schedule(dynamic)
-        for (int64_t t = 0; t < p.boxes * p.blocks; t++) {
-            box b;
-            box_get(&p, t / p.blocks, t % p.blocks, own, &b);
-            run_box(&p, phases, &b, x, finish, y, 0);
-        }
-        tc_ftz_restore(ftz);
-    }
+    TC_TASKS(team, p.boxes * p.blocks, t, {
+        box b;
+        box_get(&p, t / p.blocks, t % p.blocks, scratch + p.own_at + p.own * tc_thread_index(), &b);
+        run_box(&p, phases, &b, x, finish, y, 0);
+    });
 }
 
 /* dw[k][jd][jh][jw][slot] = the parts [group][jd][jh][slot][jw][lane] in order */
@@ -403,24 +396,18 @@ void tc_depthwise_grad(const tc_conv_shape *s, const float *x, const float *dy, 
     const int team = tc_threads_for(threads, work_of(&p));
     const tc_finish none = tc_finish_of(NULL, dy);
     tc_igemm_get(s, TC_FORWARD, 0, &f->g);
-#pragma omp parallel num_threads(team)
-    {
-        unsigned ftz = tc_ftz_set();
-        char *own = (char *)scratch + p.own_at + p.own * tc_thread_index();
-#pragma omp for schedule(dynamic)
-        for (int64_t t = 0; t < p.parts * p.blocks; t++) {
-            const int64_t part = t / p.blocks, first = p.boxes * part / p.parts;
-            const phase here = {f->g, parts + part * size};
-            for (int64_t i = first; i < p.boxes * (part + 1) / p.parts; i++) {
-                box b;
-                box_get(&p, i, t % p.blocks, own, &b);
-                if (i == first)
-                    memset(parts + part * size + b.group * group, 0, (size_t)(b.groups * group) * sizeof(float));
-                run_box(&p, &here, &b, x, &none, (float *)dy, 1);
-            }
+    TC_TASKS(team, p.parts * p.blocks, t, {
+        char *own = scratch + p.own_at + p.own * tc_thread_index();
+        const int64_t part = t / p.blocks, first = p.boxes * part / p.parts;
+        const phase here = {f->g, parts + part * size};
+        for (int64_t i = first; i < p.boxes * (part + 1) / p.parts; i++) {
+            box b;
+            box_get(&p, i, t % p.blocks, own, &b);
+            if (i == first)
+                memset(parts + part * size + b.group * group, 0, (size_t)(b.groups * group) * sizeof(float));
+            run_box(&p, &here, &b, x, &none, (float *)dy, 1);
         }
-        tc_ftz_restore(ftz);
-    }
+    });
     TC_RANGES(tc_threads_for(threads, (double)(size * p.parts)), p.groups, 1, low, high, {
         for (int64_t g = low; g < high; g++)
             sum_group(&p, g, parts, size, dw);

@@ -3,6 +3,7 @@
  * large as its map one in all. Nothing is copied: no row reads outside the input. */
 #include "conv.h"
 #include "isa.h"
+#include "ranges.h"
 
 enum {
     ROWS = 1024,          /* of a block: positions times images */
@@ -172,24 +173,18 @@ void tc_small_run(const tc_igemm *g, const float *x, const float *packed, const 
     const int64_t image = g->in[0] * g->in[1] * g->in[2] * g->c;
     const int64_t image_out = g->full[0] * g->full[1] * g->full[2] * g->k;
     const call c = {g, packed, finish};
-#pragma omp parallel num_threads(threads)
-    {
-        unsigned ftz = tc_ftz_set();
+    TC_TASKS(threads, blocks * splits, t, {
         const float **row = (const float **)(scratch + bytes * tc_thread_index());
         float **out = (float **)(row + size * positions);
         tc_run *run = (tc_run *)(out + size * positions);
-#pragma omp for schedule(dynamic)
-        for (int64_t t = 0; t < blocks * splits; t++) {
-            const int64_t n0 = t / splits * size, m = tc_min(size, g->n - n0), s = t % splits;
-            int64_t at = 0;
+        const int64_t n0 = t / splits * size, m = tc_min(size, g->n - n0), s = t % splits;
+        int64_t at = 0;
+        for (area r = {.count = 0}; next_area(g, &r); at += r.count * m)
+            area_rows(g, &r, m, x + n0 * image, y + n0 * image_out, row + at, out + at);
+        for (int64_t q = panels * s / splits; q < panels * (s + 1) / splits; q++) {
+            at = 0;
             for (area r = {.count = 0}; next_area(g, &r); at += r.count * m)
-                area_rows(g, &r, m, x + n0 * image, y + n0 * image_out, row + at, out + at);
-            for (int64_t q = panels * s / splits; q < panels * (s + 1) / splits; q++) {
-                at = 0;
-                for (area r = {.count = 0}; next_area(g, &r); at += r.count * m)
-                    area_panel(&c, &r, r.count * m, q, row + at, out + at, run);
-            }
+                area_panel(&c, &r, r.count * m, q, row + at, out + at, run);
         }
-        tc_ftz_restore(ftz);
-    }
+    });
 }

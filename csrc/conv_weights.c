@@ -218,28 +218,22 @@ void tc_conv_weight_grad(const tc_conv_shape *s, const float *x, const float *dy
         return;
     }
     const int team = tc_threads_for(threads, work / 2); /* for they meet twice, and gather the same rows */
-#pragma omp parallel num_threads(team)
-    {
-        unsigned ftz = tc_ftz_set();
+    TC_TASKS(team, tasks, t, {
         char *own = (char *)scratch + p.bytes * tc_thread_index();
-#pragma omp for schedule(dynamic)
-        for (int64_t t = 0; t < tasks; t++) {
-            const int64_t part = t % p.parts, split = t / p.parts % p.splits, rows = t / p.parts / p.splits;
-            const int64_t mr = tc_isa_now()->gemm.rows, tiles = tc_ceil_div(g->kg, mr);
-            const int64_t first = p.boxes.boxes * part / p.parts, last = p.boxes.boxes * (part + 1) / p.parts;
-            float *to = in_parts ? parts + part * p.weights : dw;
-            for (int64_t i = first; i < last; i++) {
-                tc_box box;
-                tc_box_get(g, &p.boxes, p.boxes.count, i, &box);
-                tc_box_rows(g, &p.boxes, &box, x, (float *)(own + p.band_at), (const float **)(own + p.rows_at));
-                const int64_t at = ((box.first[0] * g->out[0] + box.first[1]) * g->out[1] + box.first[2]) * g->out[2];
-                const float *from = dy + (at + box.first[3]) * g->k;
-                add_box(&p, &box, from, all * split / p.splits, all * (split + 1) / p.splits,
-                        tiles * rows / p.row_splits * mr, tiles * (rows + 1) / p.row_splits * mr, i > first, to, own);
-            }
+        const int64_t part = t % p.parts, split = t / p.parts % p.splits, rows = t / p.parts / p.splits;
+        const int64_t mr = tc_isa_now()->gemm.rows, tiles = tc_ceil_div(g->kg, mr);
+        const int64_t first = p.boxes.boxes * part / p.parts, last = p.boxes.boxes * (part + 1) / p.parts;
+        float *to = in_parts ? parts + part * p.weights : dw;
+        for (int64_t i = first; i < last; i++) {
+            tc_box box;
+            tc_box_get(g, &p.boxes, p.boxes.count, i, &box);
+            tc_box_rows(g, &p.boxes, &box, x, (float *)(own + p.band_at), (const float **)(own + p.rows_at));
+            const int64_t at = ((box.first[0] * g->out[0] + box.first[1]) * g->out[1] + box.first[2]) * g->out[2];
+            const float *from = dy + (at + box.first[3]) * g->k;
+            add_box(&p, &box, from, all * split / p.splits, all * (split + 1) / p.splits,
+                    tiles * rows / p.row_splits * mr, tiles * (rows + 1) / p.row_splits * mr, i > first, to, own);
         }
-        tc_ftz_restore(ftz);
-    }
+    });
     if (in_parts)
         sum_parts(&p, parts, dw, threads);
 }

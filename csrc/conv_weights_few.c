@@ -95,22 +95,16 @@ void tc_few_grad(const tc_conv_shape *s, const float *x, const float *dy, float 
     float *parts = (float *)(scratch + p.bytes * threads);
     const double work = 2.0 * (double)(g->n * g->out[0] * g->out[1] * g->out[2]) * (double)(g->k * g->reduction);
     const int team = tc_threads_for(threads, work / 2); /* for they meet twice */
-#pragma omp parallel num_threads(team)
-    {
-        unsigned ftz = tc_ftz_set();
-        char *own = scratch + p.bytes * tc_thread_index();
-#pragma omp for schedule(dynamic)
-        for (int64_t part = 0; part < p.parts; part++) {
-            const int64_t first = p.boxes.boxes * part / p.parts, last = p.boxes.boxes * (part + 1) / p.parts;
-            for (int64_t i = first; i < last; i++) {
-                tc_box box;
-                tc_box_get(g, &p.boxes, p.boxes.count, i, &box);
-                const int64_t at = ((box.first[0] * g->out[0] + box.first[1]) * g->out[1] + box.first[2]) * g->out[2];
-                add_box(&p, &box, x, dy + (at + box.first[3]) * g->k, i > first, parts + part * p.part, own);
-            }
+    TC_TASKS(team, p.parts, part, {
+        const int64_t first = p.boxes.boxes * part / p.parts, last = p.boxes.boxes * (part + 1) / p.parts;
+        for (int64_t i = first; i < last; i++) {
+            tc_box box;
+            tc_box_get(g, &p.boxes, p.boxes.count, i, &box);
+            const int64_t at = ((box.first[0] * g->out[0] + box.first[1]) * g->out[1] + box.first[2]) * g->out[2];
+            add_box(&p, &box, x, dy + (at + box.first[3]) * g->k, i > first, parts + part * p.part,
+                    scratch + p.bytes * tc_thread_index());
         }
-        tc_ftz_restore(ftz);
-    }
+    });
     TC_RANGES(tc_threads_for(threads, (double)(p.part * p.parts)), p.panels, 1, low, high,
               sum_parts(&p, low, high, parts, dw));
 }

@@ -92,17 +92,11 @@ void tc_gemm_packed(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda
     const int64_t splits = by_panels ? threads : tc_max(tc_min(threads / chunks, panels_all), 1);
     if (m <= 0 || n <= 0)
         return;
-#pragma omp parallel num_threads(threads)
-    {
-        unsigned ftz = tc_ftz_set();
-#pragma omp for schedule(dynamic)
-        for (int64_t t = 0; t < chunks * splits; t++) {
-            const int64_t i = t % chunks, s = t / chunks;
-            chunk(&g, tiles * i / chunks * isa->rows, tc_min(tiles * (i + 1) / chunks * isa->rows, m),
-                  panels_all * s / splits, panels_all * (s + 1) / splits, (char *)scratch + bytes * tc_thread_index());
-        }
-        tc_ftz_restore(ftz);
-    }
+    TC_TASKS(threads, chunks * splits, t, {
+        const int64_t i = t % chunks, s = t / chunks;
+        chunk(&g, tiles * i / chunks * isa->rows, tc_min(tiles * (i + 1) / chunks * isa->rows, m),
+              panels_all * s / splits, panels_all * (s + 1) / splits, (char *)scratch + bytes * tc_thread_index());
+    });
 }
 
 /* ------------------------------------------------------------------ row-major B */
@@ -209,14 +203,10 @@ static void few_rows(const product *g, const float *b, int64_t ldb, char *scratc
 
 static void wide_rows(const product *g, const float *b, int64_t ldb, int threads) {
     const int64_t columns = tc_round_up(tc_min(WIDE_FLOATS / g->m, tc_ceil_div(g->n, threads)), 64);
-#pragma omp parallel num_threads(threads)
-    {
-        unsigned ftz = tc_ftz_set();
-#pragma omp for schedule(dynamic)
-        for (int64_t j = 0; j < g->n; j += columns)
-            tc_isa_now()->gemm.wide(g->m, tc_min(columns, g->n - j), g->k, g->a, g->lda, b + j, ldb, g->c + j, g->ldc);
-        tc_ftz_restore(ftz);
-    }
+    TC_TASKS(threads, tc_ceil_div(g->n, columns), t, {
+        const int64_t j = t * columns;
+        tc_isa_now()->gemm.wide(g->m, tc_min(columns, g->n - j), g->k, g->a, g->lda, b + j, ldb, g->c + j, g->ldc);
+    });
 }
 
 void tc_gemm(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb, float *c,
