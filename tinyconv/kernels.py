@@ -16,6 +16,13 @@ from .ops import conv_size
 from .runtime import threads
 from .runtime.array import conv as _conv_array, conv_dw as _dw_array, conv_dx as _dx_array
 from .runtime.backend import compiled
+from .runtime.host import ALIGN, aligned
+
+if compiled():
+    from .runtime import _cpu
+    from .runtime.cpu import ALGORITHMS, PASSES, address, conv_shape
+
+FLOAT = np.dtype(np.float32)
 
 _kept = threading.local()
 
@@ -27,10 +34,10 @@ def gemm(a, b) -> np.ndarray:
         raise NetError(f"gemm takes (m, k) and (k, n), not {a.shape} and {b.shape}")
     if not compiled():
         return a @ b
-    from .runtime import _cpu
-
-    c, count = _empty((len(a), b.shape[1])), threads.get()
-    _cpu.gemm(a, b, c, _room("scratch", _cpu.gemm_scratch(len(a), b.shape[1], a.shape[1], count)), count)
+    (m, k), n = a.shape, b.shape[1]
+    c, count = _empty((m, n)), threads.get()
+    scratch = _room("scratch", _cpu.gemm_scratch(m, n, k, count))
+    _cpu.gemm(m, n, k, address(a), address(b), address(c), address(scratch), count)
     return c
 
 
@@ -97,9 +104,6 @@ def _algorithm(which, a, x_shape, y_shape, w_shape, asked=None) -> str:
     """What C takes: `asked` where it is known and fits the shape."""
     if not compiled():
         return "array"
-    from .runtime import _cpu
-    from .runtime.cpu import ALGORITHMS, PASSES, conv_shape
-
     ints = conv_shape(x_shape, y_shape, w_shape[1:-1], a, asked if asked in ALGORITHMS else None)
     return _cpu.conv_algorithm(ints, PASSES[which])
 
@@ -122,9 +126,6 @@ def _run(which, a, x_shape, y_shape, w_shape, operands, out_shape, algorithm) ->
 def _call(which, a, x_shape, y_shape, w_shape, operands, out, algorithm):
     """A function of (first, last) that runs these steps of one kernel's program, and how many there are: the packing
     of weights, where it takes some, stands first."""
-    from .runtime import _cpu
-    from .runtime.cpu import PASSES, address, conv_shape
-
     ints, count = conv_shape(x_shape, y_shape, w_shape[1:-1], a, algorithm), threads.get()
     steps, arrays = [], list(operands)
     inputs = [(0, 0), (1, 0)]
@@ -146,14 +147,14 @@ def _call(which, a, x_shape, y_shape, w_shape, operands, out, algorithm):
 
 
 def _empty(shape) -> np.ndarray:
-    from .runtime.host import empty
-
-    return empty(4 * prod(shape)).view(np.float32).reshape(shape)
+    """As host.empty, by quicker calls: they are most of a small product's time."""
+    raw = np.empty(4 * prod(shape) + ALIGN, np.uint8)
+    return np.ndarray(shape, FLOAT, raw, -address(raw) % ALIGN)
 
 
 def _float32(x, name: str) -> np.ndarray:
     x = np.asarray(x)
-    if x.dtype != np.float32:
+    if x.dtype is not FLOAT and x.dtype != FLOAT:
         raise TypeError(f"{name} holds {x.dtype}: use {name}.astype('float32')")
     return np.ascontiguousarray(x)
 
@@ -199,8 +200,6 @@ def _kernel_of(x, dy, a) -> tuple[int, ...]:
 
 def _room(name: str, nbytes: int) -> np.ndarray:
     """Aligned memory, this thread's, kept from call to call: fresh pages would cost more than a small product."""
-    from .runtime.store import aligned
-
     have = getattr(_kept, name, None)
     if have is None or have.nbytes < nbytes:
         have = aligned(max(nbytes, 1 << 16))

@@ -159,16 +159,10 @@ def conv_terms(list ints, int which):
     return [terms[i] for i in range(TC_TERMS)], work
 
 
-def gemm(float[:, ::1] a, float[:, ::1] b, float[:, ::1] c, unsigned char[::1] scratch, int threads):
-    """c = a b."""
-    cdef int64_t m = a.shape[0], n = b.shape[1], k = a.shape[1]
-    if m == 0 or n == 0:
-        return
-    if k == 0:
-        c[:, :] = 0
-        return
+def gemm(int64_t m, int64_t n, int64_t k, uintptr_t a, uintptr_t b, uintptr_t c, uintptr_t scratch, int threads):
+    """c (m, n) = a (m, k) b (k, n), C-contiguous float32 at these addresses."""
     with nogil:
-        tc_gemm(m, n, k, &a[0, 0], k, &b[0, 0], n, &c[0, 0], n, &scratch[0], threads)
+        tc_gemm(m, n, k, <float *> a, k, <float *> b, n, <float *> c, n, <void *> scratch, threads)
 
 
 def gemm_scratch(int64_t m, int64_t n, int64_t k, int threads):

@@ -4,6 +4,7 @@ through CuPy ("gpu"), only when asked for."""
 from __future__ import annotations
 
 import warnings
+from functools import cache
 
 from ..errors import NetError
 
@@ -11,6 +12,7 @@ DEVICES = ("cpu", "numpy", "gpu")
 MEND = "sudo apt-get install python3-dev build-essential && pip install --force-reinstall --no-cache-dir tinyconv"
 
 
+@cache
 def compiled() -> bool:
     """Whether the C kernels can be loaded."""
     try:

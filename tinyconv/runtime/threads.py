@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import threading
 from contextlib import contextmanager
+from functools import cache
 
 _local = threading.local()
 _default: int | None = None
@@ -41,28 +42,21 @@ def chosen() -> bool:
 
 def get() -> int:
     """The number for a call made now in this thread."""
-    return getattr(_local, "count", None) or _default or _from_environment()
+    return getattr(_local, "count", None) or _default or _told() or _available()
 
 
-def _from_environment() -> int:
-    return _told() or _available()
-
-
+@cache
 def _told() -> int | None:
+    """By the environment, as the first call found it: libgomp looks at it once, too."""
     first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     return int(first) if first.isdigit() and int(first) > 0 else None
 
 
-_count: int | None = None
-
-
+@cache
 def _available() -> int:
-    global _count
-    if _count is None:
-        try:
-            from . import _cpu
+    try:
+        from . import _cpu
 
-            _count = _cpu.cpu_count()
-        except ImportError:
-            _count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return _count
+        return _cpu.cpu_count()
+    except ImportError:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
