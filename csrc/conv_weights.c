@@ -9,6 +9,8 @@ enum {
     BOX_PIXELS = 384,        /* a gathered panel of so many, 24 KB, stays in L1 under all rows of dw */
     PARTS_MOST = 64 * 1024,  /* floats of a dw that is small */
     DIRECT_ROWS = 32,        /* up to so many rows of dw a panel is read in place: gathering would cost as much */
+    STRIP = 48,              /* columns of dy packed at once: whole cache lines, whole tiles of 4, 6 or 12 rows */
+    AHEAD = 8,               /* rows of dy fetched before they are packed */
     TOGETHER = 64,           /* panels used at once, at most */
     GATHER = -1,             /* in the place of a panel's offset: it was gathered */
     GATHERED = 32 * 1024,    /* floats of panels gathered at once: rows of dw are then written in long stretches */
@@ -70,23 +72,30 @@ int64_t tc_weight_grad_scratch(const tc_conv_shape *s, int threads) {
     return p.parts_at + tc_round_up(buffers * p.weights * (int64_t)sizeof(float), TC_ALIGN);
 }
 
-/* Columns [k0, k1) of dy's rows, in tiles [tile][position][rows]; the last is as narrow as what is left. */
-static void pack_dy(int64_t count, int64_t rows, const float *const *dy, int64_t k0, int64_t k1, float *to) {
-    for (int64_t k = k0; k < k1; k += rows) {
-        const int64_t r = tc_min(rows, k1 - k);
-        if (r == 6)
-            for (int64_t p = 0; p < count; p++, to += 6)
-                memcpy(to, dy[p] + k, 24);
-        else if (r == 4)
-            for (int64_t p = 0; p < count; p++, to += 4)
-                memcpy(to, dy[p] + k, 16);
-        else if (r == 12)
-            for (int64_t p = 0; p < count; p++, to += 12)
-                memcpy(to, dy[p] + k, 48);
-        else
-            for (int64_t p = 0; p < count; p++, to += r)
-                for (int64_t i = 0; i < r; i++)
-                    to[i] = dy[p][k + i];
+/* Columns [k0, k1) of dy's rows, in tiles [tile][position][rows]; the last is as narrow as what is left. A strip of
+ * columns at a time: each of a row's cache lines is then read once, and few tiles are written. */
+static inline __attribute__((always_inline)) void pack_tiles(const int rows, int64_t count, const float *const *dy,
+                                                             int64_t k0, int64_t k1, float *to) {
+    for (int64_t k = k0; k < k1; k += STRIP, to += STRIP * count) {
+        const int64_t tiles = tc_min(STRIP, k1 - k) / rows, rest = tc_min(STRIP, k1 - k) % rows;
+        float *last = to + tiles * rows * count;
+        for (int64_t p = 0; p < count; p++) {
+            const float *from = dy[p] + k, *ahead = dy[tc_min(p + AHEAD, count - 1)] + k;
+            for (int64_t i = 0; i < STRIP; i += 16)
+                __builtin_prefetch(ahead + i); /* rows are too far apart for the hardware to foresee */
+            for (int64_t t = 0; t < tiles; t++)
+                memcpy(to + (t * count + p) * rows, from + t * rows, (size_t)rows * sizeof(float));
+            for (int64_t i = 0; i < rest; i++)
+                last[p * rest + i] = from[tiles * rows + i];
+        }
+    }
+}
+
+static void pack_dy(int64_t count, const float *const *dy, int64_t k0, int64_t k1, float *to) {
+    switch (tc_isa_now()->gemm.rows) {
+    case 4: pack_tiles(4, count, dy, k0, k1, to); break;
+    case 6: pack_tiles(6, count, dy, k0, k1, to); break;
+    default: pack_tiles(12, count, dy, k0, k1, to);
     }
 }
 
@@ -152,7 +161,7 @@ static void add_box(const plan *p, const tc_box *box, const float *dy, int64_t q
             count = inside(p, box, q % p->panels / per_tap, row, dy, x_rows, dy_rows);
         const int in_place = !p->by_tap && next - q <= DIRECT_PANELS;
         if (!in_place)
-            pack_dy(count, isa->rows, dy_rows, group * g->kg + k0, group * g->kg + kg, tiles);
+            pack_dy(count, dy_rows, group * g->kg + k0, group * g->kg + kg, tiles);
         for (int64_t first = q; first < next; first += p->together) {
             const int64_t last = tc_min(first + p->together, next);
             int64_t offset[TOGETHER];
