@@ -11,6 +11,7 @@ enum {
     DIRECT_ROWS = 32,        /* up to so many rows of dw a panel is read in place: gathering would cost as much */
     STRIP = 48,              /* columns of dy packed at once: whole cache lines, whole tiles of 4, 6 or 12 rows */
     AHEAD = 8,               /* rows of dy fetched before they are packed */
+    PACKING = 2,             /* what packing a column of dy costs beside gathering one of x */
     TOGETHER = 64,           /* panels used at once, at most */
     GATHER = -1,             /* in the place of a panel's offset: it was gathered */
     GATHERED = 32 * 1024,    /* floats of panels gathered at once: rows of dw are then written in long stretches */
@@ -28,6 +29,23 @@ typedef struct {
     int64_t together;                /* panels gathered before they are used */
     int64_t rows_at, inside_at, dy_at, panel_at, band_at, bytes, parts_at;
 } plan;
+
+/* Cuts dw into tasks, of panels or of rows, some for each thread: each part of the panels packs dy anew (by taps only
+ * if it ends within one), each part of the rows gathers x anew. */
+static void set_splits(plan *p, int threads) {
+    const tc_igemm *g = &p->g;
+    const int64_t panels = p->panels * g->groups, tiles = tc_ceil_div(g->kg, tc_isa_now()->gemm.rows);
+    const int64_t rows_most = g->groups > 1 ? 1 : tiles, wanted = (p->by_tap ? 6 : 2) * threads;
+    p->splits = p->row_splits = 1;
+    if (p->parts > 1 || threads < 2)
+        return;
+    if (!p->by_tap && PACKING * g->kg > g->reduction)
+        p->row_splits = tc_min(rows_most, wanted);
+    p->splits = tc_min(panels, tc_ceil_div(wanted, p->row_splits));
+    if (p->by_tap)
+        p->splits = tc_min(p->splits, g->groups * p->panels / (g->cg / tc_isa_now()->gemm.panel));
+    p->row_splits = tc_max(p->row_splits, tc_min(rows_most, tc_ceil_div(wanted, p->splits)));
+}
 
 static void make_plan(const tc_conv_shape *s, int threads, plan *p) {
     const tc_gemm_isa *isa = &tc_isa_now()->gemm;
@@ -49,11 +67,9 @@ static void make_plan(const tc_conv_shape *s, int threads, plan *p) {
     p->few = p->weights <= PARTS_MOST && !p->by_tap &&
              (tc_run_length(g) % isa->panel || g->reduction >= 2 * g->kg);
     p->parts = p->weights <= PARTS_MOST ? tc_max(tc_min(TC_GRAD_PARTS, p->boxes.boxes), 1) : 1;
-    const int64_t wanted = p->parts > 1 || threads < 2 ? 1 : 2 * threads, panels = p->panels * g->groups;
-    p->splits = tc_min(panels, wanted);
-    p->row_splits = g->groups > 1 ? 1 : tc_min(tc_ceil_div(wanted, p->splits), tc_ceil_div(g->kg, isa->rows));
+    set_splits(p, threads);
     const int64_t f = sizeof(float), n = p->boxes.pixels;
-    p->together = tc_max(tc_min(tc_min(GATHERED / tc_max(n * isa->panel, 1), TOGETHER), panels), 1);
+    p->together = tc_max(tc_min(tc_min(GATHERED / tc_max(n * isa->panel, 1), TOGETHER), p->panels * g->groups), 1);
     p->rows_at = 0;
     p->inside_at = tc_round_up(n * (int64_t)sizeof(float *), TC_ALIGN);
     p->dy_at = 3 * p->inside_at; /* rows of x; of those a tap reads, rows of x and of dy */
