@@ -10,7 +10,7 @@ enum {
     PARTS_MOST = 64 * 1024,  /* floats of a dw that is small */
     DIRECT_ROWS = 32,        /* up to so many rows of dw a panel is read in place: gathering would cost as much */
     STRIP = 48,              /* columns of dy packed at once: whole cache lines, whole tiles of 4, 6 or 12 rows */
-    AHEAD = 8,               /* rows of dy fetched before they are packed */
+    POSITIONS = 16,          /* packed together: their rows of dy stay in L1 */
     PACKING = 2,             /* what packing a column of dy costs beside gathering one of x */
     TOGETHER = 64,           /* panels used at once, at most */
     GATHER = -1,             /* in the place of a panel's offset: it was gathered */
@@ -88,21 +88,29 @@ int64_t tc_weight_grad_scratch(const tc_conv_shape *s, int threads) {
     return p.parts_at + tc_round_up(buffers * p.weights * (int64_t)sizeof(float), TC_ALIGN);
 }
 
-/* Columns [k0, k1) of dy's rows, in tiles [tile][position][rows]; the last is as narrow as what is left. A strip of
- * columns at a time: each of a row's cache lines is then read once, and few tiles are written. */
+/* Columns [k0, k1) of dy's rows, in tiles [tile][position][rows]; the last is as narrow as what is left. A few positions
+ * at a time, of them a strip of columns: each of their cache lines is read once, and few tiles are written. What is
+ * fetched meanwhile, the positions after them, memory gives in the order in which it lies. */
 static inline __attribute__((always_inline)) void pack_tiles(const int rows, int64_t count, const float *const *dy,
                                                              int64_t k0, int64_t k1, float *to) {
-    for (int64_t k = k0; k < k1; k += STRIP, to += STRIP * count) {
-        const int64_t tiles = tc_min(STRIP, k1 - k) / rows, rest = tc_min(STRIP, k1 - k) % rows;
-        float *last = to + tiles * rows * count;
-        for (int64_t p = 0; p < count; p++) {
-            const float *from = dy[p] + k, *ahead = dy[tc_min(p + AHEAD, count - 1)] + k;
-            for (int64_t i = 0; i < STRIP; i += 16)
-                __builtin_prefetch(ahead + i); /* rows are too far apart for the hardware to foresee */
-            for (int64_t t = 0; t < tiles; t++)
-                memcpy(to + (t * count + p) * rows, from + t * rows, (size_t)rows * sizeof(float));
-            for (int64_t i = 0; i < rest; i++)
-                last[p * rest + i] = from[tiles * rows + i];
+    for (int64_t first = 0; first < count; first += POSITIONS) {
+        int64_t next = tc_min(first + POSITIONS, count - 1), ahead = k0;
+        for (int64_t k = k0; k < k1; k += STRIP) {
+            const int64_t tiles = tc_min(STRIP, k1 - k) / rows, rest = tc_min(STRIP, k1 - k) % rows;
+            float *strip = to + (k - k0) * count, *last = strip + tiles * rows * count;
+            for (int64_t p = first; p < tc_min(first + POSITIONS, count); p++) {
+                const float *from = dy[p] + k;
+                for (int64_t i = 0; i < STRIP; i += 16)
+                    __builtin_prefetch(dy[next] + ahead + i);
+                if ((ahead += STRIP) >= k1) {
+                    ahead = k0;
+                    next = tc_min(next + 1, count - 1);
+                }
+                for (int64_t t = 0; t < tiles; t++)
+                    memcpy(strip + (t * count + p) * rows, from + t * rows, (size_t)rows * sizeof(float));
+                for (int64_t i = 0; i < rest; i++)
+                    last[p * rest + i] = from[tiles * rows + i];
+            }
         }
     }
 }
