@@ -1,6 +1,7 @@
 """The weights file: round trips, equal bytes, whole replacement, and errors that name what is wrong."""
 
 import errno
+import json
 import os
 import resource
 import signal
@@ -31,8 +32,8 @@ def test_round_trip_is_exact_and_independent_of_order(tmp_path):
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
     back, described = weights.read(tmp_path / "a.safetensors")
     assert described == metadata
-    assert weights.class_names(described) == ["Bild", "Größe"]
-    assert weights.test_steps(described) == [("pad", {"n": 2}), ("crop", {"k": (3, 4)})]
+    assert weights.class_names(described, "the file") == ["Bild", "Größe"]
+    assert json.loads(described["tinyconv.test"]) == [["pad", {"n": 2}], ["crop", {"k": [3, 4]}]]
     assert list(back) == sorted(tensors)
     for name, array in tensors.items():
         assert back[name].dtype == array.dtype and back[name].shape == array.shape
@@ -56,7 +57,7 @@ def test_the_library_reads_what_is_written_and_the_reverse(tmp_path):
     numpy_io.save_file({"w": np.ones((2, 3), "f4")}, tmp_path / "b")
     tensors, metadata = weights.read(tmp_path / "b")
     assert metadata == {} and tensors["w"].shape == (2, 3)
-    assert weights.class_names(metadata) is None and weights.test_steps(metadata) == []
+    assert weights.class_names(metadata, "the file") is None
 
 
 def test_every_truncation_is_an_error_that_names_the_file(tmp_path):

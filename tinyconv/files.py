@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,7 +40,9 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
             raise
     except OSError as error:
         kept = "; the file that was there is unchanged" if target.exists() else ""
-        raise NetError(f"cannot write {shown}: {error.strerror or error}{kept}") from error
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise NetError(f"cannot write {shown}: {error.strerror or error}{kept}",
+                       help="make room on that disk, or write to another" if full else "") from error
 
 
 def sync_folder(folder: Path) -> None:

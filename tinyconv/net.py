@@ -13,12 +13,12 @@ from . import lang, weights as files, zoo
 from .errors import NetError
 from .graph import Graph, build
 from .runtime.backend import backend
-from .runtime.losses import as_losses, measuring
+from .runtime.losses import as_losses, label_help, measuring
 from .runtime.plan import Request, prediction
 from .runtime.session import Sessions
 from .runtime.store import Store
 from .runtime.trainer import Trainer, mean_loss
-from .sections import SECTIONS
+from .sections import SECTIONS, check_seed, plain
 
 
 def load(source, *, seed: int = 0, device: str | None = None, input: str | None = None, set: dict | None = None,
@@ -43,12 +43,9 @@ def compile(text: str, *, input: str | None = None, seed: int = 0, device: str |
 
 def _load_weights(path: str, device, input, set, lets) -> "Net":
     tensors, metadata = files.read(path)
-    text = metadata.get("tinyconv.net")
-    if text is None:
-        raise NetError(f"{path} holds no net", help="give a file written by net.save or tinyconv train")
-    net = Net(lang.parse(text, path), lets, input, 0, device, set)
+    net = Net(lang.parse(files.net_text(metadata, path), path), lets, input, 0, device, set)
     net.load_weights(tensors, path)
-    net.class_names = files.class_names(metadata)
+    net.class_names = files.class_names(metadata, path)
     return net
 
 
@@ -92,7 +89,8 @@ class Net:
         self._start(seed, device)
 
     def _start(self, seed, device) -> None:
-        self.seed, self.backend = seed, backend(device)
+        self.seed, self.backend = plain(seed), backend(device)
+        check_seed(self.seed)
         self.store = Store(self.graph, seed, self.backend.device)
         self.sessions = Sessions(self.graph, self.store, self.backend)
         self._unmeasured = {n for n, w in self.store.specs.items()
@@ -200,8 +198,12 @@ class Net:
                 return pairs(x, layout == "NCHW"), None
             return self.batch(x, layout), np.asarray(labels)
 
-        if validation is not None:
-            validation = arrays(*validation) if isinstance(validation, tuple) else arrays(validation, None)
+        if isinstance(validation, tuple):
+            if len(validation) != 2:
+                raise TypeError(f"validation is (x, labels), or an iterable of pairs; this tuple has {len(validation)}")
+            validation = arrays(*validation)
+        elif validation is not None:
+            validation = arrays(validation, None)
         return fit(self, *arrays(x, labels), epochs=epochs, batch=batch, validation=validation, seed=seed,
                    memory=memory, **optimizer)
 
@@ -219,8 +221,10 @@ class Net:
         wanted = self.input_shape
         shown = ", ".join(["N", *("any" if n is None else str(n) for n in wanted)])
         if x.ndim == len(wanted):
-            raise NetError(f"x has shape {x.shape}, without a batch axis; the net takes ({shown})",
-                           help="for one sample write x[None]")
+            grey = wanted[-1] == 1 and all(w in (None, n) for n, w in zip(x.shape[1:], wanted))
+            raise NetError(f"x has shape {x.shape}; the net takes ({shown})",
+                           help="grey images have an axis of one channel: x[..., None]" if grey else
+                                "without a batch axis: for one sample write x[None]")
         if x.ndim != len(wanted) + 1:
             raise NetError(f"x has shape {x.shape}; the net takes ({shown})")
         if layout == "NCHW":
@@ -284,7 +288,8 @@ class Net:
         if labels.shape != buffer.shape:
             flat = buffer.shape[:1] + tuple(n for n in buffer.shape[1:] if n != 1)
             if labels.shape != flat:
-                raise NetError(f"labels have shape {labels.shape}; with this x the net takes {flat}")
+                raise NetError(f"labels have shape {labels.shape}; with this x the net takes {flat}",
+                               help=label_help(labels.shape[len(flat):], classes))
         return np.ascontiguousarray(labels, buffer.dtype).reshape(buffer.shape)
 
     # -- statistics of the input
@@ -328,6 +333,9 @@ class Net:
 
     def save(self, path) -> None:
         """Writes weights, text and class names to a `.safetensors` file, whole or not at all."""
+        if not os.fspath(path).endswith(".safetensors"):
+            raise NetError(f"cannot save into {os.fspath(path)}: `load` knows weights files by their ending",
+                           help="let the name end in .safetensors")
         test = self.sections.get("data", {}).get("test", ())
         files.write(path, dict(self.weights), files.describe(self.text, self.class_names, test))
 

@@ -3,7 +3,8 @@ editors read it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from numbers import Integral, Real
 
 from .errors import NetError
 from .lang.signature import Param, Range, Setting, Signature
@@ -102,10 +103,38 @@ def check_choice(choices: Mapping[str, Signature], what: str, name: str) -> None
                        help=f"did you mean {near!r}?" if near else f"there are {', '.join(choices)}")
 
 
-def check_ranges(signature: Signature, options: Mapping[str, object]) -> None:
-    """NetError for an option that is out of its range: for values that come from Python."""
+# What values from Python a kind of parameter takes. None stands for a default that the net decides.
+_KINDS: dict[str, tuple[str, Callable[[object], bool]]] = {
+    "whole": ("a whole number", lambda v: isinstance(v, Integral) and not isinstance(v, bool)),
+    "number": ("a number", lambda v: isinstance(v, Real) and not isinstance(v, bool)),
+    "switch": ("True or False", lambda v: isinstance(v, bool)),
+}
+
+
+def check_values(signature: Signature, options: Mapping[str, object]) -> None:
+    """NetError for an option of the wrong kind or out of its range: for values that come from Python."""
     for param in signature.params:
-        value = options.get(param.name)
-        if value is not None and param.range is not None and not param.range.holds(value):
-            shown = ",".join(map(str, value)) if isinstance(value, tuple) else value
-            raise NetError(f"`{param.name}` of `{signature.name}` is {shown}; it must be {param.range.words}")
+        if param.name in options:
+            check_value(param, options[param.name], f"`{param.name}` of `{signature.name}`")
+
+
+def check_value(param: Param, value: object, name: str) -> None:
+    """`check_values` for one, called `name` in the error."""
+    if value is None and param.default is None:
+        return
+    words, fits = _KINDS.get(param.kind, ("", lambda v: True))
+    if not fits(value):
+        raise NetError(f"{name} is {value!r}; it must be {words}")
+    if param.range is not None and not param.range.holds(value):
+        shown = ",".join(map(str, value)) if isinstance(value, tuple) else value
+        raise NetError(f"{name} is {shown}; it must be {param.range.words}")
+
+
+def check_seed(seed: object) -> None:
+    """NetError for what is no seed."""
+    check_value(TRAIN["seed"].params[0], seed, "`seed`")
+
+
+def plain(value):
+    """NumPy's numbers as Python's, anything else as it is."""
+    return value.item() if hasattr(value, "item") else value

@@ -41,15 +41,22 @@ def describe(text: str, class_names: Iterable[str] | None = None, test: Iterable
     return metadata
 
 
-def class_names(metadata: Mapping[str, str]) -> list[str] | None:
-    """The class names kept in a file's metadata, or None."""
-    return json.loads(metadata["tinyconv.classes"]) if "tinyconv.classes" in metadata else None
+def net_text(metadata: Mapping[str, str], path: str) -> str:
+    """The net kept in a file's metadata; NetError where there is none."""
+    if "tinyconv.net" not in metadata:
+        raise NetError(f"{path} holds no net", help="give a file written by net.save or tinyconv train")
+    return metadata["tinyconv.net"]
 
 
-def test_steps(metadata: Mapping[str, str]) -> list[tuple[str, dict]]:
-    """The test pipeline kept in a file's metadata: (step, parameters) each; lists come back as tuples."""
-    steps = json.loads(metadata.get("tinyconv.test", "[]"))
-    return [(name, {k: tuple(v) if isinstance(v, list) else v for k, v in params.items()}) for name, params in steps]
+def class_names(metadata: Mapping[str, str], path: str) -> list[str] | None:
+    """The class names kept in a file's metadata, or None; NetError where they are no list of texts."""
+    try:
+        names = json.loads(metadata.get("tinyconv.classes", "null"))
+    except ValueError:
+        names = ()
+    if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise NetError(f"cannot read {path}: its list of class names is damaged", help="get the file again")
+    return names
 
 
 def write(path: str | os.PathLike, tensors: Mapping[str, np.ndarray],

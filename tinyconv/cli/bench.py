@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ..errors import NetError
+from . import plots
 from .common import (define, device, input_option, json_option, load_program, make_net, note, options, print_json,
                      settings, threads, use_device)
 
@@ -31,9 +32,11 @@ def bench(net, batch, training, unfused, plot, calibrate, device, define, settin
     if None in model.input_shape:
         raise NetError(f"the input {model.graph.input} has a free size",
                        help="give one by --input, such as '224x224 x3'")
+    if plot:
+        plots.axes(1)  # where matplotlib is missing, say so before the work
     found = profile(model, batch, training, not unfused)
     if plot:
-        draw(found, plot, f"{net}, batch {batch}{', training' * training}")
+        plots.steps(plot, found.rows, found.bounds is not None, f"{net}, batch {batch}{', training' * training}")
     if as_json:
         print_json(found.rows)
         return
@@ -80,32 +83,3 @@ def table(rows: list[dict]) -> str:
     widths = [max(map(len, column)) for column in zip(*lines)]
     return "\n".join("  ".join(cell.rjust(w) if 4 <= i <= 8 else cell.ljust(w)
                                for i, (cell, w) in enumerate(zip(line, widths))).rstrip() for line in lines)
-
-
-def draw(found, path: str, title: str) -> None:
-    """A bar a step, and a mark at its bound."""
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise NetError("--plot needs matplotlib", help="pip install 'tinyconv[plot]'") from error
-    matplotlib.use("agg")
-    from matplotlib import pyplot
-
-    rows = found.rows
-    figure, axes = pyplot.subplots(figsize=(8, 1.2 + 0.16 * len(rows)), layout="constrained")
-    colours = {kernel: f"C{i % 10}" for i, kernel in enumerate(dict.fromkeys(row["kernel"] for row in rows))}
-    for kernel, colour in colours.items():
-        at = [i for i, row in enumerate(rows) if row["kernel"] == kernel]
-        axes.barh(at, [rows[i]["ms"] for i in at], color=colour, label=kernel)
-    if found.bounds:
-        axes.plot([row["bound_ms"] for row in rows], range(len(rows)), "k|", label="bound")
-    axes.set_yticks(range(len(rows)), [f"{row['layer']} {row['op']}" for row in rows], fontsize=6)
-    axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set(xlabel="ms", title=title)
-    axes.legend(fontsize="small")
-    try:
-        figure.savefig(path)
-    except (OSError, ValueError) as error:
-        raise NetError(f"cannot draw into {path}: {error}", help="name a .png, .svg or .pdf file") from error
-    finally:
-        pyplot.close(figure)

@@ -90,7 +90,10 @@ def set_threads(n: int | None) -> None:
     if n is not None:
         from ..runtime.threads import set_default
 
-        set_default(n)
+        try:
+            set_default(n)
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="--threads") from error
 
 
 def joined():
@@ -161,7 +164,7 @@ def load_program(net: str):
             return lang.load(path)
         from .. import weights
 
-        return lang.parse(weights.read(path)[1].get("tinyconv.net", ""), path)
+        return lang.parse(weights.net_text(weights.read(path)[1], path), path)
 
 
 def make_net(program, define: Mapping[str, str], input_: str | None, settings: Mapping[str, str], device: str,

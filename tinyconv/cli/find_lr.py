@@ -28,6 +28,8 @@ def find_rate(ready: Ready, plot: str | None, as_json: bool) -> int:
     rows = list(zip(found["rates"], found["losses"], found["smoothed"]))
     for rate, loss, mean in rows[::max(1, len(rows) // SHOWN)]:
         click.echo(f"{rate:9.3g}  {loss:8.4f}  {mean:12.4f}")
-    click.echo(f"suggested: lr={found['suggested']:.2g} for {ready.recipe.optimizer[0]}, "
-               f"`--set train.optimizer.lr={found['suggested']:.2g}`")
+    name, rate = ready.recipe.optimizer[0], f"lr={found['suggested']:.2g}"
+    written = "optimizer" in ready.model.sections.get("train", {})
+    option = f"train.optimizer.{rate}" if written else f"'train.optimizer={name} {rate}'"
+    click.echo(f"suggested: {rate} for {name}, `--set {option}`")
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Iterable, Mapping, Sequence
 
 from ..errors import NetError
@@ -14,20 +15,23 @@ def installed() -> bool:
     return find_spec("matplotlib") is not None
 
 
-def axes(count: int, height: float = 4):
-    """(figure, its axes) of so many plots beside each other; NetError without matplotlib."""
+def axes(count: int, height: float = 4, width: float = 5.5):
+    """(figure, its axes) of so many plots beside each other, in inches; NetError without matplotlib."""
     if not installed():
         raise NetError("plots need matplotlib, which is not installed", help="pip install 'tinyconv[plot]'")
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.5 * count, height), layout="constrained")
+    figure = Figure(figsize=(width * count, height), layout="constrained")
     return figure, figure.subplots(1, count, squeeze=False)[0]
 
 
 def save(figure, path) -> None:
-    """Writes a PNG, whole or not at all."""
+    """Writes the picture, whole or not at all, in the format that the name ends in."""
     picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=120)
+    try:
+        figure.savefig(picture, format=Path(path).suffix[1:].lower() or "png", dpi=120)
+    except ValueError as error:
+        raise NetError(f"cannot draw into {path}: {error}", help="name a .png, .svg or .pdf file") from error
     with replacing(path) as file:
         file.write(picture.getvalue())
 
@@ -71,6 +75,22 @@ def rates(path, found: Mapping[str, Any]) -> None:
     top = max(found["smoothed"][0] * 1.5, min(found["smoothed"]) * 2)
     plot.set_ylim(0, top)
     label(plot, "loss (nats)", "learning rate")
+    save(figure, path)
+
+
+def steps(path, rows: Sequence[Mapping[str, Any]], bounds: bool, title: str) -> None:
+    """A bar for each step of a profile, and with `bounds` a mark at the least it could take."""
+    figure, (plot,) = axes(1, 1.2 + 0.16 * len(rows), 8)
+    colours = {kernel: f"C{i % 10}" for i, kernel in enumerate(dict.fromkeys(row["kernel"] for row in rows))}
+    for kernel, colour in colours.items():
+        at = [i for i, row in enumerate(rows) if row["kernel"] == kernel]
+        plot.barh(at, [rows[i]["ms"] for i in at], color=colour, label=kernel)
+    if bounds:
+        plot.plot([row["bound_ms"] for row in rows], range(len(rows)), "k|", label="bound")
+    plot.set_yticks(range(len(rows)), [f"{row['layer']} {row['op']}" for row in rows], fontsize=6)
+    plot.set_ylim(len(rows) - 0.5, -0.5)
+    plot.set(xlabel="ms", title=title)
+    plot.legend(fontsize="small")
     save(figure, path)
 
 

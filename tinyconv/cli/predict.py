@@ -59,5 +59,6 @@ def classify(net, file: str) -> list[tuple[int, str, float]]:
     values = values.mean(0)
     if len(values) == 1:  # one sigmoid: how likely class 1 is rather than 0
         values = np.append(1 - values, values)
-    names = net.class_names or [str(i) for i in range(len(values))]
+    names = net.class_names or ()
+    names = names if len(names) == len(values) else [str(i) for i in range(len(values))]
     return [(int(i), names[i], float(values[i])) for i in np.argsort(-values, kind="stable")]

@@ -10,7 +10,7 @@ from .progress import percent
 
 @click.command()
 @click.argument("folders", metavar="[DIR]...", nargs=-1)
-@click.option("--plot", metavar="FILE", help="Draw the validation loss and accuracy of all into this PNG file.")
+@click.option("--plot", metavar="FILE", help="Draw the validation loss and accuracy of all (.png, .svg, .pdf).")
 @json_option
 def runs(folders, plot, as_json):
     """Compare runs: those in the folders given, or in `runs`.

@@ -24,7 +24,9 @@ def chosen(net, data: str | None, file: str, skip_bad: bool, seed: int) -> dict[
             raise NetError("the net names no data", help="give some by --data PATH, or `data { source … }` in the net")
         _, name, *_ = section["source"] if isinstance(section["source"], tuple) else ("text", section["source"])
         source = name if known(name) else os.path.join(os.path.dirname(file), os.path.expanduser(name))
-    path = source if known(source) else os.path.abspath(os.path.expanduser(source))
+    path = os.path.expanduser(source)
+    # What is nowhere stays as it was written, so that the error can say whether it nearly is a known name.
+    path = os.path.abspath(path) if not known(source) and os.path.lexists(path) else source
     return {"source": path, "validation": section.get("validation"), "skip_bad": skip_bad, "seed": seed}
 
 

@@ -32,7 +32,7 @@ from .common import (BadInput, data_option, define, device, input_option, joined
 @click.option("--freeze", metavar="PATTERN", multiple=True,
               help="Leave the weights of these layers as they are: 'conv*'. Can be given several times.")
 @click.option("--find-lr", is_flag=True, help="Try rates from 1e-6 to 10 on 120 batches, suggest one, train nothing.")
-@click.option("--plot", metavar="FILE", help="Of --find-lr: draw the losses into this PNG file.")
+@click.option("--plot", metavar="FILE", help="Of --find-lr: draw the losses into this file (.png, .svg, .pdf).")
 @click.option("--tensorboard", is_flag=True, help="Write event files into DIR/tensorboard, too.")
 @options(skip_bad, define, settings, input_option)
 @click.option("--sync-bn", is_flag=True, help="Under mpiexec: batch norm takes the statistics of the whole batch.")
@@ -258,7 +258,8 @@ def show(event: dict, shown, as_json: bool, board) -> None:
 def result(done: dict) -> str:
     """The last line of text: what came out, and where it is."""
     members, weights = done.get("members", ()), done["weights"]
-    times = f"{done['epochs']} epochs, {done['seconds']:.1f} s; {' '.join(weights) if members else weights}"
+    times = (f"{done['epochs']} epoch{'s' * (done['epochs'] != 1)}, {done['seconds']:.1f} s; "
+             f"{' '.join(weights) if members else weights}")
     if done["val_accuracy"] is None:
         return f"trained {times}"
     text = f"accuracy {progress.percent(done['val_accuracy'])} (best {progress.percent(done['best_val_accuracy'])})"

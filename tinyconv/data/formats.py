@@ -179,8 +179,11 @@ def npz_labels(array: np.ndarray, count: int, name: str, label: str) -> np.ndarr
     if array.ndim >= 2 and array.shape[-1] == 1:
         array = array[..., 0]
     if array.ndim < 1 or array.dtype.kind not in "iu":
+        whole = {"f": f"save {name}.astype(int)" if array.ndim == 1 else f"save {name}.argmax(-1) of one-hot rows",
+                 "U": f"save numpy.unique({name}, return_inverse=True)[1], the names' numbers"}
         raise NetError(f"{label}: `{name}` is {array.dtype} of shape {array.shape}, "
-                       "where labels are whole numbers of shape (n,), or (n, height, width) for masks")
+                       "where labels are whole numbers of shape (n,), or (n, height, width) for masks",
+                       help=whole.get(array.dtype.kind, ""))
     if len(array) != count:
         raise NetError(f"{label}: {len(array):,} labels in `{name}` for {count:,} images")
     masks = array.ndim > 1

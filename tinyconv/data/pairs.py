@@ -35,6 +35,8 @@ def pairs(source: Iterable, channels_first: bool = False) -> Split:
     They are read once into memory. A source with `len` and `[i]` that takes more than MEMORY_LIMIT of it is asked again
     for each batch instead. TypeError or NetError for what is no such pair.
     """
+    if not hasattr(source, "__iter__") and not hasattr(source, "__getitem__"):
+        raise TypeError(f"give arrays x and labels, or an iterable of pairs (x, label), not {source!r}")
     samples: list[np.ndarray] | None = []
     labels, spent, shape = [], 0, None
     indexed = hasattr(source, "__getitem__") and hasattr(source, "__len__")
@@ -43,7 +45,7 @@ def pairs(source: Iterable, channels_first: bool = False) -> Split:
         try:
             x, label = item
         except (TypeError, ValueError) as error:
-            raise TypeError(f"item {i} is no pair (x, label)") from error
+            raise TypeError(f"item {i} is no pair (x, label): give labels as well, or such pairs") from error
         x, label = _sample(x, i, channels_first), np.asarray(label)
         if label.dtype.kind not in "iub":
             raise TypeError(f"label {i} is {label.dtype}: give whole numbers counted from 0")

@@ -17,6 +17,7 @@ from tinyconv.data.files import Archive, Files, Folder, Loose, read_file
 from tinyconv.data.parts import Parts, Reader, listed, numbered
 from tinyconv.data.steps import size_words
 from tinyconv.errors import NetError
+from tinyconv.lang.suggest import nearest
 
 NAMES = {**bundled.NAMES, **{name: known_set.words for name, known_set in known.SETS.items()}}
 
@@ -57,8 +58,11 @@ def _fetched(wanted: known.KnownSet) -> Parts:
 
 def _read(path: Path, given: str, skip_bad: bool) -> Parts:
     if not path.exists():
-        hint = "" if os.sep in given else f", nor is `{given}` a known data set ({', '.join(NAMES)})"
-        raise NetError(f"{path}: no such file or folder{hint}")
+        if os.sep in given:
+            raise NetError(f"{path}: no such file or folder")
+        near = nearest(given, NAMES)
+        raise NetError(f"{path}: no such file or folder, nor is `{given}` a known data set",
+                       help=f"did you mean `{near}`?" if near else f"known are {', '.join(NAMES)}")
     if path.is_dir():
         return _fitting(Folder(path), LAYOUTS)(skip_bad)
     suffix = path.suffix.lower()
@@ -196,7 +200,7 @@ def _npz(data: bytes, label: str) -> Parts:
         splits[role] = Split(x, formats.npz_labels(arrays[pair[1]], len(x), pair[1], label))
         if splits[role].masks and splits[role].labels.shape != x.shape[:-1]:
             raise NetError(f"{label}: `{pair[1]}` has shape {splits[role].labels.shape}, where masks of `{pair[0]}` "
-                           f"have {x.shape[:-1]}")
+                           f"have {x.shape[:-1]}", help=f"save {pair[1]}.argmax(-1) where these are one-hot rows")
     classes = [str(name) for name in arrays["classes"].ravel()] if "classes" in arrays else numbered(splits, label)
     return Parts(splits, classes)
 

@@ -70,7 +70,9 @@ def load(path: str | os.PathLike) -> Program:
 
 
 def normalise(text: str) -> str:
-    """Without byte-order mark, every line end as `\\n`."""
+    """Without byte-order mark, every line end as `\\n`. TypeError for what is no text."""
+    if not isinstance(text, str):
+        raise TypeError(f"a net and its input are given as text, such as \"32x32 x3\", not as {text!r}")
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 

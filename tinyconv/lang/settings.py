@@ -206,7 +206,7 @@ def apply_set(lines: dict[str, list[ast.SettingLine]], key: str, value, schema: 
     existing = lines.setdefault(section, [])
     same = [line for line in existing if line.name.name == name]
     if len(parts) == 3:
-        set_key(existing, same, key, parts, value, files)
+        set_key(existing, same, key, parts, value, known[name] if known is not None else None, files)
         return
     pipeline = known[name].pipeline if known is not None else bool(same) and same[0].stages is not None
     text = python_text(value)
@@ -218,8 +218,14 @@ def apply_set(lines: dict[str, list[ast.SettingLine]], key: str, value, schema: 
     replace(existing, same, new)
 
 
-def set_key(existing, same, key: str, parts: list[str], value, files: dict[str, str]) -> None:
+def set_key(existing, same, key: str, parts: list[str], value, setting: Setting | None, files: dict[str, str]) -> None:
     section, name, param = parts
+    if not same and setting is not None:
+        first = next((c for c, signature in (setting.choices or {}).items() if signature.param(param)), None)
+        if first is not None and not setting.pipeline:
+            whole = f"`--set '{section}.{name}={first} {param}={python_text(value)}'`"
+            raise SourceError([Diagnostic("E306", f"`{key}` cannot be set: `{name}` is not in the net",
+                                          help=f"give it whole: {whole}")], files)
     if len(same) != 1 or same[0].stages is not None:
         reason = "is a pipeline" if same and same[0].stages is not None else \
             f"stands {len(same)} times" if same else "is not in the net"

@@ -7,6 +7,9 @@ from contextlib import nullcontext
 
 import numpy as np
 
+from ..errors import NetError
+from . import budget
+
 ALIGN = 64
 
 
@@ -32,7 +35,11 @@ class Host:
     ops: dict = {}  # operations with code of their own for this device, by name
 
     def zeros(self, nbytes: int) -> np.ndarray:
-        """A zeroed uint8 array."""
+        """A zeroed uint8 array, for weights or what an optimiser keeps of them; NetError where it cannot fit."""
+        have = budget.available()
+        if have is not None and nbytes > have:
+            raise NetError(f"the weights need {budget.shown(nbytes)} of memory, and the machine has "
+                           f"{budget.shown(have)} left", help="tinyconv summary shows which layers have them")
         return aligned(nbytes)
 
     def write(self, array: np.ndarray, values) -> None:

@@ -47,6 +47,13 @@ def measuring(losses: Iterable[Loss]) -> tuple[Loss, ...]:
     return tuple((name, tuple((key, plain.get(key, value)) for key, value in options)) for name, options in losses)
 
 
+def label_help(extra: tuple[int, ...], classes: int) -> str:
+    """What to do about labels of a net with so many classes that have these axes besides those of class numbers."""
+    if extra == (1,):
+        return "give them without the last axis: labels[..., 0]"
+    return "give class numbers: labels.argmax(-1) of one-hot rows" if extra == (classes,) else ""
+
+
 def default_loss(graph: Graph, end: int, integer_labels: bool) -> str:
     """What the last layer says: ce of a softmax, bce of a sigmoid, else mse; integer labels make the output logits."""
     return {"softmax": "ce", "sigmoid": "bce"}.get(graph.nodes[end].op) or ("ce" if integer_labels else "mse")

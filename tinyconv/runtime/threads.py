@@ -7,15 +7,18 @@ import os
 import threading
 from contextlib import contextmanager
 from functools import cache
+from numbers import Integral
+
+MOST = 1024             # a number that no process can start would end it
 
 _local = threading.local()
 _default: int | None = None
 
 
 def _checked(n) -> int:
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise ValueError(f"a number of threads is a whole number of at least 1, not {n!r}")
-    return n
+    if isinstance(n, bool) or not isinstance(n, Integral) or not 1 <= n <= MOST:
+        raise ValueError(f"a number of threads is a whole number of 1 to {MOST}, not {n!r}")
+    return int(n)
 
 
 @contextmanager
@@ -49,7 +52,7 @@ def get() -> int:
 def _told() -> int | None:
     """By the environment, as the first call found it: libgomp looks at it once, too."""
     first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    return int(first) if first.isdigit() and int(first) > 0 else None
+    return min(int(first), MOST) if first.isdigit() and int(first) > 0 else None
 
 
 @cache

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..errors import NetError, NonFiniteError
+from ..sections import check_seed, plain
 from . import budget
 from .optimizers import AVERAGE, optimizer as make_optimizer, state_specs
 from .plan import Plan, Request
@@ -52,7 +53,8 @@ class Trainer:
         self.memory = None if memory is None else budget.parse(memory)
         self._within: dict[Request, Request] = {}  # requests by those without a limit
         self.lr, self.optimizer = make_optimizer(optimizer, options)
-        self.seed, self.steps = int(seed), 0
+        self.seed, self.steps = plain(seed), 0
+        check_seed(self.seed)
         self.averages = bool(dict(self.optimizer[1])[AVERAGE])
         self.moments = Block(state_specs(sessions.store.specs, self.optimizer, net.frozen), sessions.store.device)
 
@@ -82,9 +84,9 @@ class Trainer:
                 loss, = self.ranks.sum(request.share * loss)
             if not np.isfinite(loss + norm):
                 what = "norm of the gradients" if np.isfinite(loss) else "loss"
-                where = first_not_finite(session, plan, x, labels, self.moments, how)
+                where, help = first_not_finite(session, plan, x, labels, self.moments, how)
                 raise NonFiniteError(f"the {what} is {norm if np.isfinite(loss) else loss} at step {self.steps + 1}: "
-                                     f"{where}", help="lower the learning rate, warm it up, or look at the data")
+                                     f"{where}", help=help)
             run(plan.first_update, len(plan.steps))
         self.sessions.store.changed()
         self.steps += 1
@@ -199,17 +201,18 @@ def loss_and_norm(session, plan: Plan) -> tuple[float, float]:
     return loss, 0.0 if plan.squares is None else math.sqrt(values[-1])
 
 
-def first_not_finite(session, plan: Plan, x, labels, moments, how) -> str:
-    """Runs the steps again one by one and tells where the first NaN or infinity comes from."""
+def first_not_finite(session, plan: Plan, x, labels, moments, how) -> tuple[str, str]:
+    """Runs the steps again one by one; where the first NaN or infinity comes from, and what to do."""
     if x.dtype == np.float32 and not np.isfinite(x).all():
-        return "the batch itself holds values that are not finite"
+        return "the batch itself holds values that are not finite", "numpy.isfinite(x) finds them in the data"
+    help = "lower the learning rate, warm it up, or look at the data"
     for i, step in enumerate(plan.steps[:plan.first_update]):
         for b in step.inputs:
             if b is not None and b.role == "weight":
                 if not np.isfinite(session.store.read(b.name)).all():
-                    return f"the weight {b.name} is not finite"
+                    return f"the weight {b.name} is not finite", help
         run_range(session, i, i + 1, lambda a, b: session.run(a, b, x, labels, moments, **how), Apart())
         for b in step.outputs:
             if b is not None and b.dtype == "float32" and not np.isfinite(session.read(b)).all():
-                return f"first in layer {step.node} ({step.pass_})"
-    return "not found again when the step was repeated"
+                return f"first in layer {step.node} ({step.pass_})", help
+    return "not found again when the step was repeated", help

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import data
 from ..errors import NetError
-from ..runtime.losses import as_losses, terms
+from ..runtime.losses import as_losses, label_help, terms
 from .settings import Settings
 
 SAMPLED = 64  # images that the fingerprint reads
@@ -38,6 +38,9 @@ def check(net, dataset, settings: Settings, pipelines: Pipelines,
     for what, split in (("training", dataset.train), ("validation", dataset.val)):
         if split is not None and not len(split):
             raise NetError(f"the {what} part of {dataset.name} is empty")
+    if dataset.classes is not None and len(dataset.classes) == 1:
+        raise NetError(f"{dataset.name} has one class, {dataset.classes[0]!r}: there is nothing to tell apart",
+                       help="give each class a folder of its own beside it")
     if dataset.classes is not None and known_classes(net) != len(dataset.classes):
         raise NetError(f"{dataset.name} has {len(dataset.classes)} classes, the net has {known_classes(net)}",
                        help=_class_help(net, len(dataset.classes)))
@@ -131,5 +134,8 @@ def _check_split(net, split, name: str, steps: Sequence[tuple], augment: bool) -
                                                                 "the net's")
     data.check_shape(split, steps, wanted)
     if split.masks and len(net.graph.output.spatial) != len(wanted) - 1:
-        raise NetError(f"{name} has masks, a label for each pixel; the net's output is {net.graph.output}",
-                       help="end the net with the size of the mask and a channel for each class")
+        extra = next(iter(split.label_arrays)).shape
+        raise NetError(f"{name} has masks, a label for each pixel: each sample has {' x '.join(map(str, extra))} "
+                       f"labels; the net's output is {net.graph.output}",
+                       help=label_help(extra, net.classes)
+                       or "end the net with the size of the mask and a channel for each class")

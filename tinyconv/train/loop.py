@@ -12,6 +12,7 @@ import numpy as np
 from .. import weights
 from ..data import Batches, Dataset, Split, measure
 from ..errors import NonFiniteError
+from ..runtime.losses import label_help
 from . import checkpoint
 from .checkpoint import Progress, Row
 from .evaluate import evaluate
@@ -299,12 +300,13 @@ def class_weights(split: Split, classes: int) -> np.ndarray:
 def _split(net, x, labels) -> Split:
     if isinstance(x, Split):
         return x
-    x, labels = np.asarray(x), np.asarray(labels)
+    x, labels = np.asarray(x), np.atleast_1d(labels)
     if len(x) != len(labels):
         raise ValueError(f"{len(x)} samples and {len(labels)} labels: give as many of each")
     classes = net.graph.nodes[net.graph.output_index].op == "softmax"
-    if labels.dtype.kind not in ("iu" if classes else "iuf"):
-        raise TypeError(f"labels are {labels.dtype}: give integers counted from 0")
+    if labels.dtype.kind not in ("iub" if classes else "iubf"):
+        one_hot = label_help(labels.shape[1:], net.classes) if labels.dtype.kind == "f" else ""
+        raise TypeError(f"labels hold {labels.dtype}: {one_hot or 'give integers counted from 0'}")
     return Split(x, labels)
 
 

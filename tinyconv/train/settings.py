@@ -8,7 +8,7 @@ from typing import Any, Mapping
 
 from ..errors import NetError
 from ..lang.signature import Signature
-from ..sections import LOSSES, OPTIMIZERS, SCHEDULES, TRAIN, check_choice, check_ranges
+from ..sections import LOSSES, OPTIMIZERS, SCHEDULES, TRAIN, check_choice, check_value, check_values, plain
 
 __all__ = ["Choice", "LOSSES", "OPTIMIZERS", "SCHEDULES", "Settings", "TRAIN"]
 
@@ -47,7 +47,7 @@ class Settings:
             values["loss"] = tuple(values["loss"])
         if "freeze" in values:
             _, values["freeze"], _ = values["freeze"]
-        values.update({name: value for name, value in given.items() if value is not None})
+        values |= {name: plain(value) for name, value in given.items() if value is not None}
         return cls(**values)
 
     def with_optimizer(self, optimizer: str | None = None, /, **options: Any) -> Settings:
@@ -60,7 +60,8 @@ class Settings:
         for option in options:
             if option not in kept:
                 raise TypeError(f"`{option}` is no parameter of {name}; it has {', '.join(kept)}")
-        return dataclasses.replace(self, optimizer=(name, {**kept, **options}))
+        given = {option: plain(value) for option, value in options.items()}
+        return dataclasses.replace(self, optimizer=(name, {**kept, **given}))
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Settings:
@@ -80,12 +81,12 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "seed", "ensemble", "patience"):
-            value, range = getattr(self, name), TRAIN[name].params[0].range
-            if value is not None and not range.holds(value):
-                raise NetError(f"`{name}` is {value}; it must be {range.words}")
+            value = getattr(self, name)
+            if not (name == "patience" and value is None):
+                check_value(TRAIN[name].params[0], value, f"`{name}`")
         for choices, picked in ((OPTIMIZERS, [self.optimizer]), (SCHEDULES, [self.schedule]), (LOSSES, self.loss)):
             for kind, options in picked:
-                check_ranges(choices[kind], options)
+                check_values(choices[kind], options)
         options = self.optimizer[1]
         if options.get("nesterov") and not options["momentum"]:
             raise NetError("`nesterov` is used with momentum", help="give a `momentum` above 0")
