@@ -42,7 +42,8 @@ def test_a_missing_axis_is_told(net, x, help):
 
 @pytest.mark.parametrize("labels, help", [(np.eye(3)[Y], "argmax"), (np.eye(3, dtype=int)[Y], "argmax"),
                                           (Y[:, None], r"labels\[\.\.\., 0\]"), (Y + 0.5, "integers (counted )?from 0"),
-                                          (Y[:4], r"4 labels|\(4,\)"), (1, r"1 labels|\(\)"), (Y - 1, "-1"), (Y + 1, "label 3")])
+                                          (Y[:4], r"4 labels|\(4,\)"), (1, r"1 labels|\(\)"), (Y - 1, "-1"),
+                                          (Y + 1, "label 3")])
 def test_labels_that_do_not_fit(net, labels, help):
     before = net.weights["fc1.weight"]
     for call in calls(net):
