@@ -69,7 +69,8 @@ def whole(found, batch: int) -> list[str]:
     if found.bounds:
         work, weights = (1000 * b for b in found.bounds)
         lines.append(f"bounds: {work:.3g} ms of multiply-adds at the peak, {weights:.3g} ms to read the weights once; "
-                     f"{100 * max(work, weights) / ms:.0f} % of the roofline (above 100 %: Winograd multiplies less)")
+                     f"{100 * max(work, weights) / ms:.0f} % of the roofline (above 100 %: Winograd multiplies less, "
+                     "caches keep weights)")
     return lines
 
 

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tinyconv.data import steps
-from tinyconv.data.batches import Batches, check_shape
-from tinyconv.data.dataset import Dataset, Split, measure
-from tinyconv.data.media import load
-from tinyconv.data.pairs import pairs
-from tinyconv.data.sources import NAMES, open
+from . import steps
+from .batches import Batches, check_shape
+from .dataset import Dataset, Split, measure
+from .media import load
+from .pairs import pairs
+from .sources import NAMES, open
 
 __all__ = ["NAMES", "Batches", "Dataset", "Split", "apply", "check_shape", "load", "measure", "open", "pairs", "steps"]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tinyconv.data.media import load
+from .media import load
 
 CLASSES = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
 NAMES = {"fashion-mnist-small": "6,000 + 1,000 images of Fashion-MNIST, 28x28 x1, 10 classes, MIT licence"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyconv.data import hashing
+from . import hashing
 
 
 class Draw:

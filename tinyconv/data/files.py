@@ -12,7 +12,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from tinyconv.errors import NetError
+from ..errors import NetError
 
 # The largest single file that is read whole, in bytes after unpacking; a larger one is taken for a mistake or a bomb.
 LIMIT = 8 << 30

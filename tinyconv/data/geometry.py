@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tinyconv.data.draws import Draw
+from .draws import Draw
 
 Size = "int | tuple[int, ...]"
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from tinyconv.data.files import BadFile, reason
-from tinyconv.errors import NetError
+from .files import BadFile, reason
+from ..errors import NetError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".pnm")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyconv.data.draws import Draw
+from .draws import Draw
 
 _LABEL, _PLACE, _SHARE = 0, 1, 3  # numbers of the draws; the share takes as many as it needs
 

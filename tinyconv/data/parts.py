@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tinyconv.data.dataset import Split
-from tinyconv.errors import NetError
+from .dataset import Split
+from ..errors import NetError
 
 
 @dataclass

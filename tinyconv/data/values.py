@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyconv.data import geometry
-from tinyconv.data.draws import Draw
+from . import geometry
+from .draws import Draw
 
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601: the grey of a colour
 

@@ -3,7 +3,7 @@
     program = lang.load("net.net")            # or lang.parse(text)
     warnings = lang.expand(program, builder)  # builder.layer(...) once per resolved layer, in order
 
-Lark is imported when the first text is parsed, not before.
+What a name needs is imported at its first use; Lark itself only for a text with mistakes, or without tables.
 """
 
 from __future__ import annotations

@@ -73,8 +73,8 @@ class Expander:
             bind_lets(self.program, self.file, overrides, self.findings.fault, self.files)
             value = self.flow(None if input is None else parse_input(input, self.files))
             self.check_unused_blocks()
-        except Stop:
-            pass
+        except Stop:        # there are more errors than anybody reads; they are told below
+            value = None
         except RecursionError:
             deep = Diagnostic("E106", "this program is nested too deeply", self.program.file, help="nest less")
             self.findings.errors[("recursion",)] = deep
