@@ -317,7 +317,7 @@ def test_a_file_of_blocks_is_no_net(capsys, command):
     assert out == "" and "has no layers" in err
 
 
-# -- info, bench, and the streams
+# -- info, and the streams
 
 def test_info_json(capsys):
     assert main(["info", "--json", "--threads", "3"]) == 0
@@ -325,37 +325,6 @@ def test_info_json(capsys):
     assert set(found) == {"version", "cpu", "isa", "isas", "threads", "openmp", "gpu"}
     assert found["version"] == __version__ and found["threads"] == 3
     assert found["isa"] in [*found["isas"], "numpy"]
-
-
-@pytest.mark.parametrize("arguments", [[], ["--train"]])
-def test_bench_json(folder, capsys, monkeypatch, arguments):
-    monkeypatch.setattr("tinyconv.runtime.profile.SECONDS", 0)
-    assert main(["bench", "net.net", "--batch", "2", "--json", *arguments]) == 0
-    (rows,) = lines(capsys.readouterr().out)
-    assert all(set(r) == {"layer", "op", "kernel", "pass", "ms", "gflops", "peak_fraction", "bytes", "gbs", "bound_ms",
-                          "parts"} for r in rows)
-    assert {"conv1", "pool1", "fc1"} <= {r["layer"] for r in rows}
-    assert all(r["gflops"] > 0 for r in rows if r["op"].startswith("conv"))
-    assert ("update" in {r["pass"] for r in rows}) == bool(arguments)
-
-
-def test_bench_tells_the_whole_and_what_fusion_gains(folder, capsys, monkeypatch):
-    monkeypatch.setattr("tinyconv.runtime.profile.SECONDS", 0)
-    assert main(["bench", "net.net"]) == 0
-    fused, told = capsys.readouterr()
-    assert "ms for 1 sample" in told and "unfused" not in told
-    assert main(["bench", "net.net", "--unfused"]) == 0
-    plain, told = capsys.readouterr()
-    assert "times as fast" in told and len(plain.splitlines()) >= len(fused.splitlines())
-
-
-def test_bench_draws(folder, capsys, monkeypatch):
-    pytest.importorskip("matplotlib")
-    monkeypatch.setattr("tinyconv.runtime.profile.SECONDS", 0)
-    assert main(["bench", "net.net", "--plot", "steps.png"]) == 0
-    assert Image.open("steps.png").width > 300
-    assert main(["bench", "net.net", "--plot", "steps.nothing"]) == 1
-    assert "cannot draw into steps.nothing" in capsys.readouterr().err
 
 
 def test_version_and_help(capsys):

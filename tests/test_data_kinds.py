@@ -1,42 +1,17 @@
-"""Masks, sounds, arrays, lists, known sets and pairs from Python: what each becomes, and what is said of bad ones."""
+"""Masks, sounds, arrays, lists: what each becomes, and what is said of bad ones."""
 
-import gzip
-import hashlib
-import http.server
-import io
-import json
-import tarfile
 import sys
-import threading
 import wave
 import zipfile
-from functools import partial
 
 import numpy as np
 import pytest
+from data_files import fails, picture, save
 from PIL import Image
 
 from tinyconv import data
-from tinyconv.cli import main
-from tinyconv.data import Batches, known, media
+from tinyconv.data import Batches, media
 from tinyconv.errors import NetError
-
-
-def picture(seed, size=(6, 8), channels=3):
-    return np.random.default_rng(seed).integers(0, 256, (*size, channels), dtype=np.uint8)
-
-
-def save(path, array):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array).save(path)
-    return array
-
-
-def fails(source, *words, **kw):
-    with pytest.raises(NetError) as caught:
-        data.open(source, **kw)
-    for word in words:
-        assert str(word) in f"{caught.value} {caught.value.help}"
 
 
 # --- masks
@@ -90,15 +65,15 @@ def test_masks_of_differing_sizes_and_palettes(tmp_path):
 def test_masks_that_do_not_fit(tmp_path):
     pairs(tmp_path / "a", 2)
     (tmp_path / "a" / "label" / "1.jpg.png").unlink()
-    fails(tmp_path / "a", "1.jpg.png: no mask", "same name")
+    fails("1.jpg.png: no mask", "same name", source=tmp_path / "a")
     pairs(tmp_path / "b", 2)
     save(tmp_path / "b" / "label" / "1.jpg.png", np.zeros((5, 8), np.uint8))
-    fails(tmp_path / "b", "6x8, but its mask is 5x8")
+    fails("6x8, but its mask is 5x8", source=tmp_path / "b")
     pairs(tmp_path / "c", 2)
     save(tmp_path / "c" / "label" / "1.jpg.png", picture(0))
-    fails(tmp_path / "c", "pixel format RGB", "class numbers")
+    fails("pixel format RGB", "class numbers", source=tmp_path / "c")
     pairs(tmp_path / "d", 2, values=(0, 1, 255))
-    fails(tmp_path / "d", "0, 1, 255", "without gaps")
+    fails("0, 1, 255", "without gaps", source=tmp_path / "d")
 
 
 def test_masks_in_npz(tmp_path):
@@ -107,7 +82,7 @@ def test_masks_in_npz(tmp_path):
     d = data.open(tmp_path / "a.npz", validation=0)
     assert d.train.masks and (d.train.labels == y).all() and d.classes == ["0", "1", "2"]
     np.savez(tmp_path / "a.npz", x=x, y=y[:, :4])
-    fails(tmp_path / "a.npz", "(4, 4, 6)", "(4, 5, 6)")
+    fails("(4, 4, 6)", "(4, 5, 6)", source=tmp_path / "a.npz")
 
 
 # --- sounds, arrays
@@ -151,17 +126,17 @@ def test_wavs_that_do_not_fit(tmp_path):
     for name in ("a/0", "b/0"):
         write_wav(tmp_path / f"{name}.wav", np.zeros((30, 1)))
     write_wav(tmp_path / "b/1.wav", np.zeros((30, 1)), rate=16000)
-    fails(tmp_path, "b/1.wav", "16000", "8000")
+    fails("b/1.wav", "16000", "8000", source=tmp_path)
     write_wav(tmp_path / "b/1.wav", np.zeros((30, 2)))
-    fails(tmp_path, "b/1.wav", "channels: 2")
+    fails("b/1.wav", "channels: 2", source=tmp_path)
     write_wav(tmp_path / "b/1.wav", np.zeros((30, 1)))
     whole = (tmp_path / "b/1.wav").read_bytes()
     for part in (whole[:70], whole[:20], b"", b"garbage" * 20):
         (tmp_path / "b/1.wav").write_bytes(part)
-        fails(tmp_path, "b/1.wav", "--skip-bad")
+        fails("b/1.wav", "--skip-bad", source=tmp_path)
         assert len(data.open(tmp_path, skip_bad=True).skipped) == 1
     save(tmp_path / "b" / "1.png", picture(0))
-    fails(tmp_path, "image and sounds")
+    fails("image and sounds", source=tmp_path)
 
 
 def test_volumes_and_clips(tmp_path):
@@ -173,11 +148,11 @@ def test_volumes_and_clips(tmp_path):
     mean, std = data.measure(d.train)
     assert np.allclose(mean, 1) and np.allclose(std, np.sqrt(2 / 3))
     np.save(tmp_path / "v/b/0.npy", np.zeros((4, 5, 6)))
-    fails(tmp_path / "v", "float64", "float32")
+    fails("float64", "float32", source=tmp_path / "v")
     np.save(tmp_path / "v/b/0.npy", np.zeros((4, 5, 6), np.float32))
-    fails(tmp_path / "v", "b/0.npy", "axes: 2")
+    fails("b/0.npy", "axes: 2", source=tmp_path / "v")
     np.save(tmp_path / "v/b/0.npy", np.array([{}]), allow_pickle=True)
-    fails(tmp_path / "v", "b/0.npy", "cannot be read")
+    fails("b/0.npy", "cannot be read", source=tmp_path / "v")
     for i in range(3):
         for folder, array in (("image", np.zeros((4, 5, 6, 1), np.uint8)), ("label", np.full((4, 5, 6), i))):
             (tmp_path / "m" / folder).mkdir(parents=True, exist_ok=True)
@@ -265,7 +240,7 @@ def test_lists_with_splits_and_numbers(tmp_path):
     ("file,label,split\npics/0.png,a,dev\n", "line 2: split `dev`"),
     ("file,label,split\npics/0.png,a,train\npics/1.png,b,test", "class `b` is not in the training part")])
 def test_lists_that_do_not_fit(tmp_path, text, words):
-    fails(listed(tmp_path, text), words)
+    fails(words, source=listed(tmp_path, text))
 
 
 def columns(tmp_path, table, name="list.parquet"):
@@ -292,117 +267,22 @@ def test_a_folder_with_lists_in_parquet(tmp_path):
     assert d.train.labels.tolist() == [1, 0] and d.test.labels.tolist() == [1] and d.classes == ["0", "1"]
     assert (d.train.images[0] == picture(1)).all()
     (tmp_path / "train.csv").write_text("pics/0.png,0\n")
-    fails(tmp_path, "both train.csv and train.parquet")
+    fails("both train.csv and train.parquet", source=tmp_path)
 
 
 @pytest.mark.parametrize("table, words", [
     ({"a": ["1"], "b": ["2"]}, "`file` and `label`"), ({"file": ["x.txt"], "label": [1]}, "row 1: `x.txt`"),
     ({"file": ["pics/0.png", "pics/1.png"], "label": ["a", None]}, "row 2 has no label")])
 def test_lists_in_parquet_that_do_not_fit(tmp_path, table, words):
-    fails(columns(tmp_path, table), words)
+    fails(words, source=columns(tmp_path, table))
 
 
 def test_a_file_that_is_no_parquet(tmp_path):
     columns(tmp_path, {"file": []}).write_bytes(b"PAR1 but for its end")
-    fails(tmp_path / "list.parquet", "cannot be read as Parquet")
+    fails("cannot be read as Parquet", source=tmp_path / "list.parquet")
 
 
 def test_parquet_without_pyarrow(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     (tmp_path / "list.parquet").write_bytes(b"PAR1")
-    fails(tmp_path / "list.parquet", "pyarrow", "tinyconv[parquet]")
-
-
-# --- known sets
-
-@pytest.fixture
-def site(tmp_path, monkeypatch):
-    """A folder that is served over HTTP, and an empty cache: (folder, base address)."""
-    folder = tmp_path / "site"
-    folder.mkdir()
-    monkeypatch.setenv("TINYCONV_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("NO_PROXY", "*")
-    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
-    monkeypatch.setattr(http.server.SimpleHTTPRequestHandler, "log_message", lambda *args: None)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield folder, f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
-    server.server_close()
-
-
-def publish(monkeypatch, name, files, bases):
-    sums = tuple((file, hashlib.md5(content).hexdigest()) for file, content in files.items())
-    old = known.SETS[name]
-    monkeypatch.setitem(known.SETS, name, known.KnownSet(name, old.words, bases, sums, old.classes))
-
-
-def idx(array):
-    return gzip.compress(bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape) +
-                         array.tobytes())
-
-
-def test_a_known_set_is_fetched_checked_and_read(site, monkeypatch, capsys):
-    folder, base = site
-    rng = np.random.default_rng(0)
-    files, arrays = {}, {}
-    for prefix, n in (("train", 30), ("t10k", 10)):
-        arrays[prefix] = rng.integers(0, 256, (n, 28, 28), dtype=np.uint8), np.arange(n, dtype=np.uint8) % 10
-        files[f"{prefix}-images-idx3-ubyte.gz"] = idx(arrays[prefix][0])
-        files[f"{prefix}-labels-idx1-ubyte.gz"] = idx(arrays[prefix][1])
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
-    publish(monkeypatch, "fashion-mnist", files, (base + "gone/", base))
-    fails("fashion-mnist", "not on this machine", "tinyconv data fashion-mnist")
-    assert main(["data", "--json"]) == 0
-    states = {row["name"]: row["available"] for row in json.loads(capsys.readouterr().out)}
-    assert states == {"fashion-mnist-small": True, "mnist": False, "fashion-mnist": False, "cifar-10": False,
-                      "cifar-100": False}
-    assert main(["data", "fashion-mnist"]) == 0
-    out, err = capsys.readouterr()
-    assert "fetched" in out and err.count("fetching") == 8  # the first address has none of the four
-    d = data.open("fashion-mnist")
-    assert (d.train.images[..., 0] == arrays["train"][0]).all() and (d.val.labels == arrays["t10k"][1]).all()
-    assert d.classes[9] == "Ankle boot" and d.name == "fashion-mnist"
-    # Fetched again nothing is loaded; a damaged file is.
-    assert main(["data", "fashion-mnist"]) == 0 and "fetching" not in capsys.readouterr().err
-    target = known.SETS["fashion-mnist"].folder / "t10k-labels-idx1-ubyte.gz"
-    target.write_bytes(b"damaged")
-    assert main(["data", "fashion-mnist"]) == 0
-    assert target.read_bytes() == files["t10k-labels-idx1-ubyte.gz"]
-
-
-@pytest.mark.parametrize("name, classes", [("cifar-10", 10), ("cifar-100", 100)])
-def test_cifar_archives(site, monkeypatch, name, classes):
-    folder, base = site
-    rng = np.random.default_rng(0)
-    planes, labels = rng.integers(0, 256, (40, 3, 32, 32), dtype=np.uint8), rng.integers(0, classes, 40, dtype=np.uint8)
-    coarse = [] if classes == 10 else [rng.integers(0, 20, (40, 1), dtype=np.uint8)]
-    records = np.concatenate([*coarse, labels[:, None], planes.reshape(40, -1)], 1)
-    members = {"train.bin" if classes == 100 else "data_batch_1.bin": records[:30].tobytes(),
-               "test.bin" if classes == 100 else "test_batch.bin": records[30:].tobytes(),
-               "fine_label_names.txt": "\n".join(f"c{i}" for i in range(100)).encode()}
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
-        for member, content in members.items():
-            info = tarfile.TarInfo(f"top/{member}")
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-    file = f"{name}-binary.tar.gz"
-    (folder / file).write_bytes(packed.getvalue())
-    publish(monkeypatch, name, {file: packed.getvalue()}, (base,))
-    known.SETS[name].fetch()
-    d = data.open(name)
-    assert (d.train.images.transpose(0, 3, 1, 2) == planes[:30]).all() and (d.val.labels == labels[30:]).all()
-    assert d.classes[3] == ("cat" if classes == 10 else "c3") and len(d.classes) == classes
-
-
-def test_a_wrong_checksum_and_no_answer(site, monkeypatch, capsys):
-    folder, base = site
-    (folder / "a-images-idx3-ubyte.gz").write_bytes(b"something else")
-    publish(monkeypatch, "mnist", {"a-images-idx3-ubyte.gz": b"as published"}, (base, "http://127.0.0.1:9/"))
-    assert main(["data", "mnist"]) == 1
-    err = capsys.readouterr().err
-    assert "checksum is wrong" in err and "ConnectionError" in err and "by other means" in err
-    assert not known.SETS["mnist"].fetched
-    assert main(["data", "mnits"]) == 2 and "did you mean `mnist`" in capsys.readouterr().err
+    fails("pyarrow", "tinyconv[parquet]", source=tmp_path / "list.parquet")

@@ -8,8 +8,8 @@ import signal
 import numpy as np
 import pytest
 from test_train_loop import Signalled
-from test_train_loop import contents as run_contents
 from train_fakes import FakeNet, dataset, settings
+from train_fakes import contents as run_contents
 
 import tinyconv
 from tinyconv import train

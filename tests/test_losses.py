@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 import tinyconv
-from tinyconv import train
 from tinyconv.errors import NetError
 
 

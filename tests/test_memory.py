@@ -14,7 +14,6 @@ import pytest
 import tinyconv
 from tinyconv.errors import NetError
 from tinyconv.runtime import budget
-from tinyconv.runtime.plan import make_plan
 from tinyconv.runtime.recompute import cut
 
 RESIDUAL = """

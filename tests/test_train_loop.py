@@ -1,10 +1,8 @@
-"""The loop and the run folder on a net in NumPy: events, resuming, interruption, death at any moment, faults."""
+"""The loop on a net in NumPy: events, resuming, interruption, death at any moment, losses that are not finite."""
 
-import errno
 import json
 import math
 import os
-import re
 import signal
 import stat
 import subprocess
@@ -14,46 +12,11 @@ import time
 
 import numpy as np
 import pytest
-from train_fakes import FakeNet, FakeTrainer, dataset, images, settings
+from train_fakes import FakeNet, FakeTrainer, contents, dataset, go_on, run_all, settings
+from train_fakes import whole  # noqa: F401 -- a fixture
 
-from tinyconv import files, train, weights
-from tinyconv.data import Split
-from tinyconv.errors import NetError, NonFiniteError
-from tinyconv.train import runs
-
-
-def begin(folder, recipe=None, data=None, net=None):
-    net, data = net or FakeNet(), data or dataset()
-    return train.start(folder, stem="net", text=net.text, settings=recipe or settings(), data={"source": "fake"},
-                       fingerprint=train.fingerprint(data))
-
-
-def run_all(folder, recipe=None, data=None, net=None, **callbacks):
-    with begin(folder, recipe, data, net) as run:
-        return train.train(net or FakeNet(), data or dataset(), run, **callbacks)
-
-
-def go_on(folder, epochs=None, data=None, net=None, **callbacks):
-    # Another seed where there is a checkpoint: everything must come from it. Before the first one, the run's own.
-    net = net or FakeNet(seed=99 if (folder / "last.safetensors").exists() else 0)
-    with train.resume(folder, epochs=epochs) as run:
-        return train.train(net, data or dataset(), run, **callbacks)
-
-
-def contents(folder):
-    """Everything that equal runs have in common: all files, the log without its times."""
-    found = {path.name: path.read_bytes() for path in folder.iterdir() if path.name not in (".lock", "log.jsonl")}
-    found["log"] = [{k: v for k, v in json.loads(line).items() if k not in ("seconds", "images_per_second")}
-                    for line in (folder / "log.jsonl").read_text().splitlines()]
-    return found
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """An uninterrupted run to compare with."""
-    folder = tmp_path_factory.mktemp("whole") / "run"
-    run_all(folder)
-    return contents(folder)
+from tinyconv import train, weights
+from tinyconv.errors import NonFiniteError
 
 
 def test_events_log_and_files(tmp_path):
@@ -233,7 +196,7 @@ SCRIPT = """
 import sys, time
 sys.path.insert(0, {tests!r})
 import train_fakes
-from test_train_loop import run_all, go_on
+from train_fakes import run_all, go_on
 from pathlib import Path
 step = train_fakes.FakeTrainer.step
 def slow(self, x, labels, of=None):
@@ -312,55 +275,6 @@ def test_measured_input_is_measured_once_and_kept(tmp_path):
 # The folder
 
 
-def test_folders_that_are_not_empty_or_in_use_or_hold_no_run(tmp_path):
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "notes.txt").write_text("mine")
-    with pytest.raises(train.UsageError, match="is not empty\n.*--resume"):
-        begin(tmp_path / "full")
-    with pytest.raises(train.UsageError, match="holds no run"):
-        train.resume(tmp_path / "full")
-    with pytest.raises(train.UsageError, match="there is no folder"):
-        train.resume(tmp_path / "none")
-    with pytest.raises(train.UsageError, match="cannot make the folder"):
-        begin(tmp_path / "full" / "notes.txt")
-    with begin(tmp_path / "run"):
-        for again in (lambda: begin(tmp_path / "run"), lambda: train.resume(tmp_path / "run")):
-            with pytest.raises(train.UsageError, match=f"in use by another run .process {os.getpid()}"):
-                again()
-    train.resume(tmp_path / "run").close()
-    assert (tmp_path / "full" / "notes.txt").read_text() == "mine"
-
-
-def test_a_users_net_is_not_overwritten(tmp_path):
-    (tmp_path / "net.net").write_text("input 8x8 x1\n")
-    with pytest.raises(train.UsageError, match="not empty"):
-        begin(tmp_path)
-    assert (tmp_path / "net.net").read_text() == "input 8x8 x1\n"
-
-
-def test_default_folders_count_up(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert [str(begin(None).folder) for _ in range(3)] == ["runs/net", "runs/net-2", "runs/net-3"]
-
-
-def test_damaged_config_and_other_nets(tmp_path):
-    with begin(tmp_path / "run") as run:
-        run.check_text(FakeNet().text)
-        with pytest.raises(train.UsageError, match="net given differs"):
-            run.check_text("input 3x3 x1")
-        assert run.data == {"source": "fake"}
-    (tmp_path / "run" / "config.json").write_text('{"format": 1')
-    with pytest.raises(NetError, match="config.json is missing or damaged"):
-        train.resume(tmp_path / "run")
-
-
-def test_leftovers_of_killed_writers_are_removed(tmp_path):
-    run_all(tmp_path / "run")
-    (tmp_path / "run" / ".last.safetensors.123.tmp").write_bytes(b"half")
-    train.resume(tmp_path / "run").close()
-    assert not [name for name in os.listdir(tmp_path / "run") if name.endswith(".tmp")]
-
-
 # Faults
 
 
@@ -389,216 +303,3 @@ def test_a_validation_loss_that_is_not_finite_stops_too(tmp_path, monkeypatch):
     with pytest.raises(NonFiniteError, match="validation loss is inf; nothing was saved yet"):
         run_all(tmp_path / "run")
     assert not (tmp_path / "run" / "last.safetensors").exists()
-
-
-@pytest.mark.parametrize("name", ["last.safetensors", "log.jsonl"])
-def test_a_full_disk_while_saving_keeps_the_old_checkpoint(tmp_path, monkeypatch, whole, name):
-    fsync, old = os.fsync, {}
-
-    def full(descriptor):
-        path = os.readlink(f"/proc/self/fd/{descriptor}")
-        if name in path and old:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return fsync(descriptor)
-
-    def remember(event):
-        old.update(contents(tmp_path / "run"))
-
-    monkeypatch.setattr(files.os, "fsync", full)
-    with pytest.raises(NetError, match=f"cannot write .*{re.escape(name)}: No space left"):
-        run_all(tmp_path / "run", on_event=remember)
-    now = contents(tmp_path / "run")
-    assert now["last.safetensors"] == old["last.safetensors"] and now["best.safetensors"] == old["best.safetensors"]
-    monkeypatch.undo()
-    go_on(tmp_path / "run")
-    assert contents(tmp_path / "run") == whole
-
-
-def test_checkpoints_that_are_damaged_or_of_another_net(tmp_path):
-    run_all(tmp_path / "run")
-    other = FakeNet()
-    other.weights["fc1.weight"] = np.zeros((3, 25), "f4")
-    with pytest.raises(NetError, match="`fc1.weight` is 3x16, the net has 3x25"):
-        go_on(tmp_path / "run", net=other)
-    last = tmp_path / "run" / "last.safetensors"
-    whole = last.read_bytes()
-    last.write_bytes(whole[:-50])
-    with pytest.raises(NetError, match="cannot read .*last.safetensors.*damaged"):
-        go_on(tmp_path / "run")
-    last.write_bytes((tmp_path / "run" / "best.safetensors").read_bytes())
-    with pytest.raises(NetError, match="no state of training"):
-        go_on(tmp_path / "run")
-
-
-def test_other_data_on_resume(tmp_path):
-    run_all(tmp_path / "run")
-    for data, words in ((dataset(n=51), "number of images of the `train` part: 50 then, 51 now"),
-                        (dataset(seed=1), "checksum of the `train` part"),
-                        (dataset(val=0), "`val` part was there then")):
-        with pytest.raises(NetError, match=words):
-            go_on(tmp_path / "run", data=data)
-    data = dataset()
-    data.classes[1] = "another"
-    with pytest.raises(NetError, match="class names differ"):
-        go_on(tmp_path / "run", data=data)
-
-
-# Does it all fit together
-
-
-def check(net=None, data=None, recipe=None):
-    notes = []
-    net = net or FakeNet()
-    train.check(net, data or dataset(), recipe or settings(), train.Pipelines.of(net), notes.append)
-    return notes
-
-
-def test_class_counts():
-    with pytest.raises(NetError, match="fake has 4 classes, the net has 3\n.*-D classes=4"):
-        check(data=dataset(classes=4))
-    with pytest.raises(NetError, match="help: `-D classes=4` sets it"):
-        check(FakeNet(text="let classes = 3\nfc classes"), dataset(classes=4))
-
-
-def test_labels_out_of_range():
-    for label in (3, -1):
-        data = dataset()
-        data.train.labels[7] = label
-        with pytest.raises(NetError, match=f"sample 7 has label {label}; labels of this net go from 0 to 2"):
-            check(data=data)
-
-
-def test_images_of_another_shape():
-    data = dataset()
-    data.train = Split(np.zeros((5, 2, 2, 1), "u1"), np.zeros(5))
-    with pytest.raises(NetError, match="2x2 x1.*4x4 x1.*\n.*add `resize 4 -> crop 4`"):
-        check(data=data)
-    padded = FakeNet(sections={"data": {"augment": [("pad", {"n": 1}, None)]}})
-    assert check(padded, data, settings(batch=5)) == []
-    data.val = data.train
-    with pytest.raises(NetError, match="2x2 x1.*4x4 x1"):
-        check(padded, data)
-
-
-def test_empty_parts_large_batches_and_plateaus_without_validation():
-    data = dataset()
-    data.train = Split(np.zeros((0, 4, 4, 1), "u1"), np.zeros(0))
-    with pytest.raises(NetError, match="training part of fake is empty"):
-        check(data=data)
-    assert check(recipe=settings(batch=50)) == []
-    assert "larger than the training part of 50" in check(recipe=settings(batch=51))[0]
-    with pytest.raises(NetError, match="plateau.*\n.*validation 0.1"):
-        check(data=dataset(val=0), recipe=settings(schedule=("plateau", {"factor": 0.1, "patience": 1, "warmup": 0})))
-
-
-def test_a_batch_larger_than_the_data_trains(tmp_path):
-    events = []
-    run_all(tmp_path / "run", settings(batch=1000), on_event=events.append)
-    assert events[0]["train_loss"] > 0
-
-
-def test_training_uses_the_test_steps_where_there_is_no_augment():
-    both = FakeNet(sections={"data": {"augment": [("flip", {})], "test": [("pad", {"n": 1})]}})
-    assert train.Pipelines.of(both) == ([("flip", {})], True, [("pad", {"n": 1})])
-    only = FakeNet(sections={"data": {"test": [("pad", {"n": 1})]}})
-    assert train.Pipelines.of(only) == ([("pad", {"n": 1})], False, [("pad", {"n": 1})])
-
-
-# Evaluation and arrays
-
-
-def test_evaluation_counts_every_sample_once():
-    net, split = FakeNet(), dataset(val=23).val
-    loss, p = net.evaluate(split.images, split.labels)
-    for batch in (1, 5, 23, 100):
-        result = train.evaluate([net], split, batch)
-        assert result["n"] == 23 and result["loss"] == pytest.approx(loss, rel=1e-6)
-        assert result["accuracy"] == np.mean(p.argmax(1) == split.labels) and result["top5"] == 1.0
-        assert result["members"] == [{key: result[key] for key in ("loss", "accuracy", "top5")}]
-
-
-def test_top5_and_ties():
-    output = np.array([[5, 4, 3, 2, 1, 0], [0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0], [np.nan, 1, 2, 3, 4, 5]], "f4")
-    net = FakeNet(classes=6)
-    net.evaluate = lambda x, labels: (0.5, output)
-    split = Split(np.zeros((4, 4, 4, 1), "u1"), [5, 0, 4, 5])
-    result = train.evaluate([net], split, 4)
-    assert (result["accuracy"], result["top5"]) == (0.25, 0.5)
-
-
-def test_ensembles_average_probabilities():
-    nets, split = [FakeNet(seed) for seed in (1, 2, 3)], dataset(val=30).val
-    result = train.evaluate(nets, split, 7)
-    mean = np.mean([net.evaluate(split.images, split.labels)[1].astype("f8") for net in nets], axis=0)
-    assert result["loss"] == pytest.approx(-np.log(mean[np.arange(30), split.labels]).mean())
-    assert result["accuracy"] == np.mean(mean.argmax(1) == split.labels)
-    assert [m["loss"] for m in result["members"]] == pytest.approx(
-        [net.evaluate(split.images, split.labels)[0] for net in nets])
-
-
-def test_ensembles_need_equal_classes():
-    with pytest.raises(NetError, match="differ in their classes: 3 and 4"):
-        train.evaluate([FakeNet(), FakeNet(classes=4)], dataset().val, 4)
-
-
-def test_logits_become_probabilities_in_ensembles():
-    nets, split = [FakeNet(1), FakeNet(2)], dataset(val=30).val
-    wanted = train.evaluate(nets, split, 30)["loss"]
-    for net in nets:
-        net.graph.nodes[0].op = "fc"
-        net.evaluate = lambda x, labels, of=net.evaluate: (of(x, labels)[0], np.log(of(x, labels)[1]) + 3)
-    assert train.evaluate(nets, split, 30)["loss"] == pytest.approx(wanted, rel=1e-5)
-
-
-def test_empty_splits_cannot_be_evaluated():
-    with pytest.raises(NetError, match="empty"):
-        train.evaluate([FakeNet()], Split(np.zeros((0, 4, 4, 1), "u1"), []), 4)
-
-
-def test_fit_trains_arrays_as_the_command_does(tmp_path):
-    events = []
-    run_all(tmp_path / "run", settings(epochs=2, schedule=("constant", {"warmup": 0})), on_event=events.append)
-    data, net = dataset(), FakeNet()
-    history = train.fit(net, data.train.images, data.train.labels, epochs=2, batch=16, seed=0, lr=0.5,
-                        validation=(data.val.images, data.val.labels))
-    for got, wanted in zip(history, events[:2], strict=True):
-        assert {**got, "seconds": 0, "images_per_second": 0} == {**wanted, "seconds": 0, "images_per_second": 0}
-
-
-def test_fit_takes_the_nets_recipe_and_says_what_is_wrong_with_arrays():
-    net = FakeNet(sections={"train": {"epochs": 4}})
-    x, labels = images(10, 0)
-    history = train.fit(net, x.astype("f4") / 255, labels.astype("i8"))
-    assert len(history) == 4 and history[0]["val_loss"] is None
-    with pytest.raises(ValueError, match="10 samples and 9 labels"):
-        train.fit(net, x, labels[:9])
-    with pytest.raises(TypeError, match="float64.*integers"):
-        train.fit(net, x, labels / 2)
-    with pytest.raises(TypeError, match="`rate` is no parameter of sgd; it has lr, momentum"):
-        train.fit(net, x, labels, rate=1)
-    with pytest.raises(NetError, match="samples of 16 x1|16 x1, the net takes 4x4 x1"):
-        train.fit(net, x.reshape(10, 16, 1), labels)
-    with pytest.raises(NetError, match="training part of x is empty"):
-        train.fit(net, x[:0], labels[:0])
-
-
-def test_the_log_is_cut_to_the_checkpoint(tmp_path):
-    with begin(tmp_path / "run") as run:
-        for epoch in (1, 2, 3):
-            run.log({"event": "epoch", "epoch": epoch})
-        with open(run.folder / "log.jsonl", "ab") as file:
-            file.write(b'{"event": "ep')
-        assert [event["epoch"] for event in run.keep_log(2)] == [1, 2]
-        assert (run.folder / "log.jsonl").read_bytes().count(b"\n") == 2
-
-
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_run_lock_is_dropped_with_the_process(tmp_path):
-    child = os.fork()
-    if child == 0:
-        run = begin(tmp_path / "run")
-        os.kill(os.getpid(), signal.SIGKILL)
-        run.close()
-    os.waitpid(child, 0)
-    train.resume(tmp_path / "run").close()
-    assert runs.FORMAT == 1

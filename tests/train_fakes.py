@@ -1,11 +1,13 @@
 """A net of one layer in NumPy (softmax regression) with the interface that training uses, and data it can learn."""
 
+import json
 from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
-from tinyconv import weights
+from tinyconv import train, weights
 from tinyconv.data import Dataset, Split
 from tinyconv.errors import NonFiniteError
 from tinyconv.train import Settings
@@ -120,3 +122,37 @@ def dataset(n=50, val=20, classes=3, seed=0):
 
 def settings(epochs=3, batch=16, lr=0.5, schedule=("cosine", {"end": 0, "warmup": 0}), seed=0):
     return Settings(epochs=epochs, batch=batch, seed=seed, schedule=schedule).with_optimizer(lr=lr)
+
+
+def begin(folder, recipe=None, data=None, net=None):
+    net, data = net or FakeNet(), data or dataset()
+    return train.start(folder, stem="net", text=net.text, settings=recipe or settings(), data={"source": "fake"},
+                       fingerprint=train.fingerprint(data))
+
+
+def run_all(folder, recipe=None, data=None, net=None, **callbacks):
+    with begin(folder, recipe, data, net) as run:
+        return train.train(net or FakeNet(), data or dataset(), run, **callbacks)
+
+
+def go_on(folder, epochs=None, data=None, net=None, **callbacks):
+    # Another seed where there is a checkpoint: everything must come from it. Before the first one, the run's own.
+    net = net or FakeNet(seed=99 if (folder / "last.safetensors").exists() else 0)
+    with train.resume(folder, epochs=epochs) as run:
+        return train.train(net, data or dataset(), run, **callbacks)
+
+
+def contents(folder):
+    """Everything that equal runs have in common: all files, the log without its times."""
+    found = {path.name: path.read_bytes() for path in folder.iterdir() if path.name not in (".lock", "log.jsonl")}
+    found["log"] = [{k: v for k, v in json.loads(line).items() if k not in ("seconds", "images_per_second")}
+                    for line in (folder / "log.jsonl").read_text().splitlines()]
+    return found
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An uninterrupted run to compare with."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    run_all(folder)
+    return contents(folder)
