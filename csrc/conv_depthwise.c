@@ -93,7 +93,8 @@ static void set_ring(plan *p) {
     p->group = p->slots * p->slot;
 }
 
-static void choose_boxes(plan *p) {
+/* `threads`: those that share the boxes; 1: boxes by the shape alone. */
+static void choose_boxes(plan *p, int threads) {
     cut(p, 0, 1);
     for (int64_t columns = COLUMNS; columns > 8; columns /= 2) {
         cut(p, 2, columns);
@@ -103,10 +104,16 @@ static void choose_boxes(plan *p) {
     }
     const int64_t reads = p->n * p->in[0] * p->in[1] * p->in[2] * p->c;
     const int64_t writes = p->n * p->size[0] * p->size[1] * p->size[2] * p->k;
-    const int64_t most = (reads + writes > CACHED ? L2_FLOATS : L1_FLOATS) / tc_max(p->group, 1);
-    p->blocks = tc_ceil_div(p->groups, tc_max(tc_min(most, GROUPS), 1));
+    const int64_t copies = (reads + writes > CACHED ? L2_FLOATS : L1_FLOATS) / tc_max(p->group, 1);
+    p->blocks = tc_ceil_div(p->groups, tc_max(tc_min(copies, GROUPS), 1));
+    const int64_t others = p->n * p->count[0] * p->count[2], multiple = others % threads ? threads : 1;
     cut(p, 1, VECTORS / tc_max(p->box[2] * tc_ceil_div(p->groups, p->blocks), 1));
-    p->boxes = p->n * p->count[0] * p->count[1] * p->count[2];
+    cut(p, 1, tc_ceil_div(p->size[1], tc_round_up(tc_max(p->count[1], 1), multiple))); /* as many for each thread */
+    p->boxes = others * p->count[1];
+}
+
+static double work_of(const plan *p) {
+    return 2.0 * (double)(p->n * p->size[0] * p->size[1] * p->size[2]) * (double)(p->k * p->reduction);
 }
 
 static void make_plan(const tc_conv_shape *s, int pass, int threads, plan *p) {
@@ -132,7 +139,7 @@ static void make_plan(const tc_conv_shape *s, int pass, int threads, plan *p) {
         p->step[a] = p->back ? st[a] : 1;
         p->reduction *= taps[a];
     }
-    choose_boxes(p);
+    choose_boxes(p, pass == TC_WEIGHT_GRAD ? 1 : tc_threads_for(threads, work_of(p)));
     p->parts = pass == TC_WEIGHT_GRAD ? tc_min(PARTS, p->boxes) : 0;
 
     const int64_t groups = tc_ceil_div(p->groups, p->blocks), expansions = groups * p->slots * per_group;
@@ -348,10 +355,6 @@ static void run_box(const plan *p, const phase *phases, box *b, const float *x, 
 }
 
 /* ------------------------------------------------------------------ the passes */
-static double work_of(const plan *p) {
-    return 2.0 * (double)(p->n * p->size[0] * p->size[1] * p->size[2]) * (double)(p->k * p->reduction);
-}
-
 void tc_depthwise_run(const tc_conv_shape *s, int pass, const float *x, const float *packed, const tc_finish *finish,
                       float *y, char *scratch, int threads) {
     plan p;
@@ -363,10 +366,16 @@ void tc_depthwise_run(const tc_conv_shape *s, int pass, const float *x, const fl
         packed += phases[i].g.reduction * p.groups * TC_LANES;
     }
     const int team = tc_threads_for(threads, work_of(&p));
-    TC_TASKS(team, p.boxes * p.blocks, t, {
-        box b;
-        box_get(&p, t / p.blocks, t % p.blocks, scratch + p.own_at + p.own * tc_thread_index(), &b);
-        run_box(&p, phases, &b, x, finish, y, 0);
+    /* Each thread has boxes behind each other and of these all channels: what it writes lies together and stays in its
+     * cache from layer to layer. Where two write alternate parts of a pixel, each one's prefetching takes lines from the
+     * other's cache: 256 channels at 28x28 then took two threads 2.5 times as long as one. */
+    TC_RANGES(team, p.boxes * p.blocks, 1, low, high, {
+        char *own = scratch + p.own_at + p.own * tc_thread_index();
+        for (int64_t t = low; t < high; t++) {
+            box b;
+            box_get(&p, t / p.blocks, t % p.blocks, own, &b);
+            run_box(&p, phases, &b, x, finish, y, 0);
+        }
     });
 }
 
