@@ -37,5 +37,8 @@ def test_bench_draws(folder, capsys, monkeypatch):
     monkeypatch.setattr("tinyconv.runtime.profile.SECONDS", 0)
     assert main(["bench", "net.net", "--plot", "steps.png"]) == 0
     assert Image.open("steps.png").width > 300
-    assert main(["bench", "net.net", "--plot", "steps.nothing"]) == 1
-    assert "cannot draw into steps.nothing" in capsys.readouterr().err
+    capsys.readouterr()
+    for command in (["bench", "net.net"], ["runs"], ["train", "net.net", "--data", "data.npz", "--find-lr"]):
+        assert main([*command, "--plot", "steps.nothing"]) == 1
+        out, err = capsys.readouterr()
+        assert "cannot draw into steps.nothing" in err and "name a .png" in err and not out.strip()

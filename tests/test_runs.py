@@ -144,7 +144,7 @@ def test_event_files_have_every_epoch_once(folder, capsys, monkeypatch):  # noqa
     assert main([*TRAIN, "--out", "e", "--tensorboard", "--set", "train.ensemble=2"]) == 0
     assert set(written) == {"r/tensorboard", "e/tensorboard/member-1", "e/tensorboard/member-2"}
     monkeypatch.setattr("tinyconv.cli.tensorboard.find_spec", lambda name: None)
-    assert main([*TRAIN, "--out", "f", "--tensorboard"]) == 1
+    assert main([*TRAIN, "--out", "f", "--tensorboard"]) == 1 and not os.path.exists("f")
     assert "pip install 'tinyconv[tensorboard]'" in capsys.readouterr().err
 
 

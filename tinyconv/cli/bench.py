@@ -33,7 +33,7 @@ def bench(net, batch, training, unfused, plot, calibrate, device, define, settin
         raise NetError(f"the input {model.graph.input} has a free size",
                        help="give one by --input, such as '224x224 x3'")
     if plot:
-        plots.axes(1)  # where matplotlib is missing, say so before the work
+        plots.check(plot)
     found = profile(model, batch, training, not unfused)
     if plot:
         plots.steps(plot, found.rows, found.bounds is not None, f"{net}, batch {batch}{', training' * training}")

@@ -143,7 +143,7 @@ def report(error: NetError, files: Mapping[str, str] | None = None) -> None:
 
 
 def show(diagnostics: tuple[Diagnostic, ...] | list[Diagnostic], files: Mapping[str, str] | None = None) -> None:
-    """Diagnostics as LANGUAGE.md prints them, on standard error. Files that are not given are read again."""
+    """Diagnostics with the lines they point at, on standard error. Files that are not given are read again."""
     from .. import lang
 
     texts = dict(files or {})

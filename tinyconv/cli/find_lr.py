@@ -16,7 +16,7 @@ def find_rate(ready: Ready, plot: str | None, as_json: bool) -> int:
     from . import plots
 
     if plot:
-        plots.axes(1)  # where matplotlib is missing, say so before the work
+        plots.check(plot)
     found = rate_test(ready.model, ready.dataset, ready.recipe)
     if plot:
         plots.rates(plot, found)

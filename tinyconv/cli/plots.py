@@ -25,13 +25,21 @@ def axes(count: int, height: float = 4, width: float = 5.5):
     return figure, figure.subplots(1, count, squeeze=False)[0]
 
 
+def check(path) -> None:
+    """NetError where no picture can be drawn into this file: asked before the work."""
+    figure, _ = axes(1)
+    if _format(path) not in figure.canvas.get_supported_filetypes():
+        raise NetError(f"cannot draw into {path}: no picture has that ending", help="name a .png, .svg or .pdf file")
+
+
+def _format(path) -> str:
+    return Path(path).suffix[1:].lower()
+
+
 def save(figure, path) -> None:
     """Writes the picture, whole or not at all, in the format that the name ends in."""
     picture = io.BytesIO()
-    try:
-        figure.savefig(picture, format=Path(path).suffix[1:].lower() or "png", dpi=120)
-    except ValueError as error:
-        raise NetError(f"cannot draw into {path}: {error}", help="name a .png, .svg or .pdf file") from error
+    figure.savefig(picture, format=_format(path), dpi=120)
     with replacing(path) as file:
         file.write(picture.getvalue())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from . import plots
 from .common import json_option, note, print_json
 from .progress import percent
 
@@ -19,11 +20,11 @@ def runs(folders, plot, as_json):
     """
     from ..train import compare
 
+    if plot:
+        plots.check(plot)
     found = compare.find(folders or ["runs"])
     rows = [compare.overview(folder) for folder in found]
     if plot:
-        from . import plots
-
         plots.compare(plot, [(str(folder), compare.epochs(folder)) for folder in found])
         note(f"drawn into {plot}")
     if as_json:

@@ -12,14 +12,18 @@ from ..train import compare
 SCALARS = {"train_loss": "loss/train", "val_loss": "loss/validation", "val_accuracy": "accuracy/validation", "lr": "lr"}
 
 
+def check() -> None:
+    """NetError where TensorBoard is missing: asked before the work."""
+    if not find_spec("tensorboard"):
+        raise NetError("event files need tensorboard, which is not installed",
+                       help="pip install 'tinyconv[tensorboard]'")
+
+
 class Board:
     """Writes the epochs of a run into DIR/tensorboard, those of an ensemble's members into folders below. What the log
     has from before is written anew, so that nothing is there twice or missing after an interruption."""
 
     def __init__(self, folder: Path):
-        if not find_spec("tensorboard"):
-            raise NetError("event files need tensorboard, which is not installed",
-                           help="pip install 'tinyconv[tensorboard]'")
         self.place = folder / "tensorboard"
         self.writers: dict[str, object] = {}
         self.written: set[tuple[str, int]] = set()

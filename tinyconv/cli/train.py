@@ -54,6 +54,10 @@ def train(net, data, epochs, seed, device, memory, out, resume, init, freeze, fi
         _no_changes({"--data": data, "--seed": seed, "--out": out, "--skip-bad": skip_bad or None, "--init": init})
         if net is None:
             _no_changes({"-D": define or None, "--set": settings or None, "--input": input_})
+    if tensorboard:
+        from . import tensorboard as events
+
+        events.check()
     from .. import train as training
 
     world = several(sync_bn, device)

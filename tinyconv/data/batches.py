@@ -9,11 +9,11 @@ from itertools import islice
 
 import numpy as np
 
+from ..errors import NetError
+from ..runtime.ranks import part_of
 from . import hashing, steps as pipeline
 from .dataset import Split, stacked
 from .media import Lazy
-from ..errors import NetError
-from ..runtime.ranks import part_of
 
 AHEAD = 2  # batches that wait, besides those in the making
 _ORDER_KEY = 0x0DE5  # keeps the shuffle apart from all other random numbers of the seed

@@ -8,8 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
-from . import hashing
 from ..errors import NetError
+from . import hashing
 
 VALIDATION = 0.1  # the share that validates where the source has no split of its own and none was asked for
 _SPLIT_KEY = 0x5711  # keeps the draw of the split apart from all other random numbers of the seed

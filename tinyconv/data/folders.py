@@ -6,11 +6,11 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
+from ..errors import NetError
 from . import media
 from .dataset import Split, stacked
 from .files import Files
 from .parts import Parts, Reader, listed, numbered
-from ..errors import NetError
 
 ROLES = ("train", "test", "val")
 TRAIN_LISTS = ("train.csv", "train.parquet")

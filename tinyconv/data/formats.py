@@ -10,8 +10,8 @@ import zlib
 
 import numpy as np
 
-from .files import BadFile, reason, too_large
 from ..errors import NetError
+from .files import BadFile, reason, too_large
 
 RECORD = 3073  # CIFAR binary: the label byte and 3 planes of 32 x 32
 CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]

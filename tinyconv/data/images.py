@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from .files import BadFile, reason
 from ..errors import NetError
+from .files import BadFile, reason
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".pnm")
 

@@ -7,11 +7,11 @@ import io
 
 import numpy as np
 
+from ..errors import NetError
 from . import media
 from .files import Files
 from .folders import ROLES, TRAIN_LISTS, decoded
 from .parts import Parts, Reader, listed, numbered
-from ..errors import NetError
 
 SUFFIXES = tuple(name.removeprefix("train") for name in TRAIN_LISTS)
 _FILE, _LABEL, _SPLIT = ("file", "filename", "path", "image"), ("label", "class"), ("split", "set")

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..errors import NetError
 from . import formats, images
 from .files import BadFile, Files, read_file
-from ..errors import NetError
 
 # Decoded samples are kept in memory up to this many bytes; a larger set is decoded when a batch needs it.
 MEMORY_LIMIT = 2 << 30

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from ..errors import NetError
 from . import media
 from .dataset import Split, stacked
-from ..errors import NetError
 
 
 class Indexed:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .dataset import Split
 from ..errors import NetError
+from .dataset import Split
 
 
 @dataclass

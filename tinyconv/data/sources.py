@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
+from ..errors import NetError
+from ..lang.suggest import nearest
 from . import bundled, folders, formats, images, known, lists
 from .dataset import VALIDATION, Dataset, Split, draw
 from .files import Archive, Files, Folder, Loose, read_file
 from .parts import Parts, Reader, listed, numbered
 from .steps import size_words
-from ..errors import NetError
-from ..lang.suggest import nearest
 
 NAMES = {**bundled.NAMES, **{name: known_set.words for name, known_set in known.SETS.items()}}
 

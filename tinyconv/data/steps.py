@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from ..errors import Diagnostic, NetError
+from ..sections import DATA, STEPS
 from . import geometry, mixing, values
 from .dataset import stacked
 from .draws import Draw
 from .geometry import resized, sizes
-from ..errors import Diagnostic, NetError
-from ..sections import DATA, STEPS
 
 __all__ = ["DATA", "STEPS", "bind", "check", "output_shape", "relabel", "resized", "run", "single", "size_words",
            "views"]
