@@ -8,6 +8,7 @@
 enum {
     BOX_PIXELS = 384,           /* positions of a block: every panel of weights is used so often while in L1 */
     BOX_PIXELS_LEAST = 96,
+    ALONE = 1 << 18,            /* multiply-adds that a thread does alone: larger blocks, for each costs something */
     BOXES = 16,                 /* blocks wanted of a small layer, whatever the threads: scratch then grows with them */
     IN_L2 = 96 * 1024,          /* floats: up to here a block's rows stay in L2 for all of the reduction */
     AHEAD = 8,                  /* rows of weights fetched before they are packed */
@@ -93,6 +94,8 @@ typedef struct {
     const tc_conv_shape *s;
     int pass;
     int64_t first, end;                               /* phases */
+    tc_igemm g;                                       /* of the first one */
+    tc_boxes b;
     int64_t size[4], count[4], boxes;                 /* of every phase; as many as the first has, the largest */
     int64_t splits;                                   /* parts of the panels */
     int64_t rows_at, out_at, runs_at, band_at, bytes; /* in a thread's scratch */
@@ -112,8 +115,9 @@ static void make_schedule(const tc_conv_shape *s, int pass, int64_t first, int64
     *p = (schedule){.s = s, .pass = pass, .first = first, .end = end};
     for (int64_t i = first; i < end; i++) {
         tc_igemm_get(s, pass, i, &g);
-        const int64_t all = g.n * g.out[0] * g.out[1] * g.out[2];
-        tc_boxes_choose(&g, tc_max(tc_min(BOX_PIXELS, all / BOXES), BOX_PIXELS_LEAST), TC_BAND_FLOATS, 0, &b);
+        const int64_t all = g.n * g.out[0] * g.out[1] * g.out[2], shared = all * g.reduction * g.k > ALONE;
+        tc_boxes_choose(&g, shared ? tc_max(tc_min(BOX_PIXELS, all / BOXES), BOX_PIXELS_LEAST) : BOX_PIXELS,
+                        TC_BAND_FLOATS, 0, &b);
         for (int a = 0; a < 4 && b.boxes; a++)
             p->size[a] = p->size[a] ? tc_min(p->size[a], b.size[a]) : b.size[a];
     }
@@ -124,6 +128,8 @@ static void make_schedule(const tc_conv_shape *s, int pass, int64_t first, int64
         /* a run for each stretch of the input and for each cut through one */
         runs = tc_max(runs, g.taps[0] * g.taps[1] * g.taps[2] + tc_ceil_div(g.reduction, TC_REDUCTION) + 1);
     }
+    p->g = g;
+    p->b = b;
     memcpy(p->count, b.count, sizeof p->count);
     p->boxes = b.boxes;
     const int64_t panels = g.groups * tc_ceil_div(g.kg, tc_isa_now()->gemm.panel);
@@ -195,10 +201,11 @@ static void box_panels(const tc_igemm *g, const schedule *p, const tc_boxes *b, 
 static void run_box(const schedule *p, int64_t index, int64_t split, const float *x, const float *packed,
                     const tc_finish *finish, float *y, char *own) {
     for (int64_t i = p->first; i < p->end; i++) {
-        tc_igemm g;
-        tc_boxes b;
+        tc_igemm g = p->g;
+        tc_boxes b = p->b;
         tc_box box;
-        phase_get(p, i, &g, &b);
+        if (i > p->first)
+            phase_get(p, i, &g, &b);
         tc_box_get(&g, &b, p->count, index, &box);
         float **out = (float **)(own + p->out_at);
         box_out(&g, &box, y, out);
@@ -231,6 +238,17 @@ static void run_igemms(const tc_conv_shape *s, int pass, int64_t first, int64_t 
 }
 
 /* ------------------------------------------------------------------ the passes */
+/* The length of x's rows where a pass is a plain product of them: with 1x1 kernels, and with those that are as large as
+ * the map. Else 0. */
+static int64_t product_depth(const tc_conv_shape *s, int pass) {
+    tc_igemm g;
+    tc_igemm_get(s, pass, 0, &g);
+    int whole = pass == TC_FORWARD && g.groups == 1 && !g.padded;
+    for (int a = 0; a < 3; a++)
+        whole = whole && g.out[a] == 1 && g.taps[a] == g.in[a];
+    return whole ? g.reduction : tc_is_gemm(s, pass) ? g.c : 0;
+}
+
 /* Up to which phase those from i on go together: all, unless one is for conv_small.c. */
 static int64_t together(const tc_conv_shape *s, int pass, int64_t i) {
     for (int64_t j = 0; j < tc_igemm_count(s, pass); j++) {
@@ -255,8 +273,9 @@ int64_t tc_conv_scratch(const tc_conv_shape *s, int pass, int threads) {
         return tc_depthwise_scratch(s, pass, threads);
     if (pass == TC_WEIGHT_GRAD)
         return tc_weight_grad_scratch(s, threads);
-    if (tc_is_gemm(s, pass))
-        return tc_gemm_packed_scratch(s->n * s->od * s->oh * s->ow, pass == TC_DATA_GRAD ? s->k : s->c, threads);
+    const int64_t depth = product_depth(s, pass);
+    if (depth)
+        return tc_gemm_packed_scratch(s->n * s->od * s->oh * s->ow, depth, threads);
     for (int64_t i = 0, end; i < tc_igemm_count(s, pass); i = end) {
         tc_igemm g;
         schedule p;
@@ -283,14 +302,15 @@ static void run_pass(const tc_conv_shape *s, int pass, const float *x, const flo
         tc_depthwise_run(s, pass, x, packed, finish, y, scratch, threads > 1 ? threads : 1);
         return;
     }
+    const int64_t depth = product_depth(s, pass);
     tc_igemm g;
     for (int64_t i = 0, end; i < tc_igemm_count(s, pass); i = end) {
         tc_igemm_get(s, pass, i, &g);
         const int64_t positions = g.n * g.out[0] * g.out[1] * g.out[2];
         end = together(s, pass, i);
-        if (tc_is_gemm(s, pass))
-            tc_gemm_packed(positions, g.k, g.c, x, g.c, packed, g.c * tc_isa_now()->gemm.panel, finish, 0, y, g.k,
-                           scratch, threads);
+        if (depth)
+            tc_gemm_packed(positions, g.k, depth, x, depth, packed, depth * tc_isa_now()->gemm.panel, finish, 0, y,
+                           g.k, scratch, threads);
         else if (tc_small_chosen(&g))
             tc_small_run(&g, x, packed, finish, y, scratch,
                          tc_threads_for(threads, 2.0 * (double)positions * (double)(g.reduction * g.k)));

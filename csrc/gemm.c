@@ -43,6 +43,17 @@ typedef struct {
     int add;
 } product;
 
+/* C's only row, panels [q0, q1). */
+static void one_row(const product *g, int64_t q0, int64_t q1) {
+    const tc_gemm_isa *isa = &tc_isa_now()->gemm;
+    const int64_t j = q0 * isa->panel, n = tc_min(q1 * isa->panel, g->n) - j;
+    const float *bias = g->finish && g->finish->bias ? g->finish->bias + j : NULL;
+    const tc_finish *after = g->finish ? tc_finish_after(g->finish, 1) : NULL;
+    isa->one_row(n, g->k, g->a, g->panels + q0 * g->panel_step, g->panel_step, g->add ? g->c + j : bias, g->c + j);
+    if (after)
+        isa->finish(after, 1, n, &(float *){g->c}, j);
+}
+
 /* Rows [m0, m1) of C, at most CHUNK, panels [q0, q1). */
 static void chunk(const product *g, int64_t m0, int64_t m1, int64_t q0, int64_t q1, void *scratch) {
     const tc_gemm_isa *isa = &tc_isa_now()->gemm;
@@ -94,8 +105,11 @@ void tc_gemm_packed(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda
         return;
     TC_TASKS(threads, chunks * splits, t, {
         const int64_t i = t % chunks, s = t / chunks;
-        chunk(&g, tiles * i / chunks * isa->rows, tc_min(tiles * (i + 1) / chunks * isa->rows, m),
-              panels_all * s / splits, panels_all * (s + 1) / splits, (char *)scratch + bytes * tc_thread_index());
+        if (m == 1)
+            one_row(&g, panels_all * s / splits, panels_all * (s + 1) / splits);
+        else
+            chunk(&g, tiles * i / chunks * isa->rows, tc_min(tiles * (i + 1) / chunks * isa->rows, m),
+                  panels_all * s / splits, panels_all * (s + 1) / splits, (char *)scratch + bytes * tc_thread_index());
     });
 }
 

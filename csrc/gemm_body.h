@@ -120,16 +120,16 @@ TC_INLINE void store_tile(const int R, const int V, int64_t n, int add, tc_vec a
 /* Keeps the compiler from mixing steps, for which it has no registers. */
 #define TC_STEP_END() __asm__ volatile("" ::: "memory")
 
-/* Four steps a turn below: 12 FMAs, 8 loads and a loop's own instructions would be more than half of what the core
+/* Sums stand in columns [from, from + V) of acc. Four steps a turn below: 12 FMAs, 8 loads and a loop's own instructions would be more than half of what the core
  * takes in, and half is all it gets while its other thread is busy. */
-TC_INLINE void rows_step(const int R, const int V, const float *const *a, int64_t i, const float *p,
+TC_INLINE void rows_step(const int R, const int V, const int from, const float *const *a, int64_t i, const float *p,
                          tc_vec acc[TC_ROWS][TC_VECTORS]) {
     tc_vec columns[TC_VECTORS];
 #ifdef TC_FMA_HALF
     columns[0] = tc_load(p);
 #pragma GCC unroll 16
     for (int r = 0; r < R && !V; r++)
-        TC_FMA_HALF(acc[r][0], a[r][i], columns[0]);
+        TC_FMA_HALF(acc[r][from], a[r][i], columns[0]);
 #endif
 #pragma GCC unroll 4
     for (int v = 0; v < V; v++)
@@ -139,7 +139,7 @@ TC_INLINE void rows_step(const int R, const int V, const float *const *a, int64_
         const tc_vec x = tc_splat(a[r][i]);
 #pragma GCC unroll 4
         for (int v = 0; v < V; v++)
-            TC_FMA(acc[r][v], x, columns[v]);
+            TC_FMA(acc[r][from + v], x, columns[v]);
     }
     TC_STEP_END();
 }
@@ -147,17 +147,18 @@ TC_INLINE void rows_step(const int R, const int V, const float *const *a, int64_
 /* Steps of B fetched ahead by tiles of fewer rows: they use it up faster than the hardware foresees. */
 enum { TC_AHEAD = 64 };
 
-/* V vectors of a panel, as many as hold n columns (0: half of one), R rows. */
+/* V vectors of a panel, as many as hold n columns (0: half of one), R rows. Of one vector every other step has sums of
+ * its own, for R alone are too few under way; whatever R is, so that how rows are shared out changes no bit. */
 TC_INLINE void rows_tile(const int R, const int V, int64_t n, const float *const *row, int64_t runs, const tc_run *run,
                          const float *b, const float *init, int add, float *const *out, int64_t column,
                          const tc_finish *clip) {
     tc_vec acc[TC_ROWS][TC_VECTORS];
-    const int vectors = V ? V : 1;
+    const int vectors = V ? V : 1, other = vectors == 1;
 #pragma GCC unroll 16
     for (int r = 0; r < R; r++)
 #pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++)
-            acc[r][v] = init ? tc_load(init + v * TC_WIDTH) : (tc_vec){0};
+        for (int v = 0; v < vectors + other; v++)
+            acc[r][v] = init && v < vectors ? tc_load(init + v * TC_WIDTH) : (tc_vec){0};
     if (add)
         for (int r = 0; r < R; r++)
             __builtin_prefetch(out[r] + column, 1);
@@ -174,14 +175,17 @@ TC_INLINE void rows_tile(const int R, const int V, int64_t n, const float *const
 #pragma GCC unroll 8
                 for (int line = 0; line < 4 * TC_PANEL; line += 16)
                     __builtin_prefetch(p + TC_AHEAD * TC_PANEL + line);
-            rows_step(R, V, a, i, p, acc);
-            rows_step(R, V, a, i + 1, p + TC_PANEL, acc);
-            rows_step(R, V, a, i + 2, p + 2 * TC_PANEL, acc);
-            rows_step(R, V, a, i + 3, p + 3 * TC_PANEL, acc);
+            rows_step(R, V, 0, a, i, p, acc);
+            rows_step(R, V, other, a, i + 1, p + TC_PANEL, acc);
+            rows_step(R, V, 0, a, i + 2, p + 2 * TC_PANEL, acc);
+            rows_step(R, V, other, a, i + 3, p + 3 * TC_PANEL, acc);
         }
         for (; i < len; i++, p += TC_PANEL)
-            rows_step(R, V, a, i, p, acc);
+            rows_step(R, V, 0, a, i, p, acc);
     }
+#pragma GCC unroll 16
+    for (int r = 0; r < R && other; r++)
+        acc[r][0] += acc[r][1];
     store_tile(R, vectors, n, add, acc, out, column, clip);
 }
 
@@ -229,6 +233,58 @@ static void gemm_rows(int64_t m, int64_t n, const float *const *row, int64_t run
     }
     if (finish && !clip)
         tc_finish_rows(finish, all, n, out - all, column);
+}
+
+/* ------------------------------------------------------------------ one row, several panels side by side */
+enum { TC_ROW_VECTORS = 8 }; /* sums of a single panel would wait for each other */
+
+TC_INLINE void one_row_panels(const int P, int64_t n, int64_t len, const float *a, const float *b, int64_t step,
+                              const float *first, float *out) {
+    const int V = TC_VECTORS;
+    float part[TC_ROW_VECTORS * TC_WIDTH] = {0}, *const to = n < P * TC_PANEL ? part : out;
+    if (first && to == part)
+        first = memcpy(part, first, (size_t)n * sizeof(float));
+    tc_vec acc[TC_ROW_VECTORS];
+#pragma GCC unroll 8
+    for (int v = 0; v < P * V; v++)
+        acc[v] = first ? tc_load(first + v * TC_WIDTH) : (tc_vec){0};
+    for (int64_t i = 0; i < len; i++, b += TC_PANEL) {
+        const tc_vec x = tc_splat(a[i]);
+#pragma GCC unroll 4
+        for (int q = 0; q < P; q++)
+#pragma GCC unroll 2
+            for (int line = 0; line < TC_PANEL; line += 16)
+                __builtin_prefetch(b + q * step + TC_AHEAD * TC_PANEL + line);
+#pragma GCC unroll 8
+        for (int v = 0; v < P * V; v++) {
+            const tc_vec columns = tc_load(b + v / V * step + v % V * TC_WIDTH);
+            TC_FMA(acc[v], x, columns);
+        }
+    }
+#pragma GCC unroll 8
+    for (int v = 0; v < P * V; v++)
+        tc_store(to + v * TC_WIDTH, acc[v]);
+    if (to == part)
+        memcpy(out, part, (size_t)n * sizeof(float));
+}
+
+static void gemm_one_row(int64_t n, int64_t len, const float *a, const float *b, int64_t step, const float *first,
+                         float *out) {
+    enum { P = TC_ROW_VECTORS / TC_VECTORS };
+    for (int64_t panels = (n + TC_PANEL - 1) / TC_PANEL, now; panels; panels -= now) {
+        now = panels >= P ? P : panels >= 2 ? 2 : 1;
+        const int64_t columns = n < now * TC_PANEL ? n : now * TC_PANEL;
+        if (now == P)
+            one_row_panels(P, columns, len, a, b, step, first, out);
+        else if (now == 2)
+            one_row_panels(2, columns, len, a, b, step, first, out);
+        else
+            one_row_panels(1, columns, len, a, b, step, first, out);
+        b += now * step;
+        first = first ? first + columns : NULL;
+        out += columns;
+        n -= columns;
+    }
 }
 
 /* ------------------------------------------------------------------ cols: A contiguous per step of the reduction */
@@ -481,7 +537,7 @@ static double gemm_peak(int64_t loops, float *sink) {
 }
 
 #define TC_GEMM_TABLE                                                                                                 \
-    {.rows = TC_ROWS, .panel = TC_PANEL, .width = TC_WIDTH, .rows_form = gemm_rows, .cols_form = gemm_cols,           \
-     .taps_form = gemm_taps, .wide = gemm_wide, .finish = tc_finish_rows, .gather = gemm_gather, .peak = gemm_peak}
+    {.rows = TC_ROWS, .panel = TC_PANEL, .width = TC_WIDTH, .rows_form = gemm_rows, .one_row = gemm_one_row,          \
+     .cols_form = gemm_cols, .taps_form = gemm_taps, .wide = gemm_wide, .finish = tc_finish_rows, .gather = gemm_gather, .peak = gemm_peak}
 
 #endif

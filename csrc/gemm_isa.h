@@ -26,6 +26,10 @@ typedef struct {
     void (*rows_form)(int64_t m, int64_t n, const float *const *row, int64_t runs, const tc_run *run, const float *b,
                       const float *init, int add, float *const *out, int64_t column, const float *next,
                       const tc_finish *finish);
+    /* out[j] = (first ? first[j] : 0) + sum over i < len of a[i] * b[j / panel * step + i * panel + j % panel], j < n:
+     * panels side by side; first may be out. Panels are read whole. */
+    void (*one_row)(int64_t n, int64_t len, const float *a, const float *b, int64_t step, const float *first,
+                    float *out);
     /* c[r * ldc + j] = (add ? c : 0) + sum over p < count of a[p * lda + r] * B(p)[j], r < m <= rows, j < n <= panel;
      * B(p) = b + p * panel, or, where brow is given, brow[p] + boff. A panel is read whole. */
     void (*cols_form)(int64_t m, int64_t n, int64_t count, const float *a, int64_t lda, const float *b,

@@ -126,11 +126,11 @@ static inline float mv_largest(mvf v) {
 
 /* The polynomials below are near-minimax fits made for this file; the bound is on the fit alone. */
 
-/* exp(a + b) = 2^n (1 + q) with |b| small beside a (b is the rounding error of a, or 0).
- * r = a + b - n ln 2, |r| <= 0.347;  q = r + r^2 P(r), 3e-9 */
-static inline mvf mv_exp_parts(mvf a, mvf b, mvi *n) {
+/* exp(x + b) = 2^n (1 + q) with |b| small beside x (b is the rounding error of x, or 0), x in -105..89.
+ * r = x + b - n ln 2, |r| <= 0.347;  q = r + r^2 P(r), 3e-9 */
+static inline mvf mv_exp_parts(mvf x, mvf b, mvi *n) {
     const mvf magic = mv_set(0x1.8p23f);              /* adding it rounds to an integer in the low bits */
-    mvf x = mv_clip(a, -105.0f, 89.0f), t = x * 1.44269504f + magic, k = t - magic;
+    mvf t = x * 1.44269504f + magic, k = t - magic;
     mvf r = ((x - k * 0x1.63p-1f) + b) + k * 2.12194440e-4f;      /* ln 2 = 0x1.63p-1 - 2.1219444e-4 */
     mvf p = mv_set(1.395063064e-03f);
     p = p * r + 8.368969952e-03f;
@@ -144,7 +144,7 @@ static inline mvf mv_power_of_2(mvi n) { return (mvf)((n + 127) << 23); }
 /* In two steps, so that denormal results and those just below infinity come out right. */
 static inline mvf mv_exp_of(mvf a, mvf b) {
     mvi n;
-    mvf q = mv_exp_parts(a, b, &n);
+    mvf q = mv_exp_parts(mv_clip(a, -105.0f, 89.0f), b, &n);
     mvi half = n >> 1;
     return (1.0f + q) * mv_power_of_2(half) * mv_power_of_2(n - half);
 }
@@ -153,7 +153,7 @@ static inline mvf mv_exp(mvf x) { return mv_exp_of(x, (mvf){0}); }
 /* exp(x) - 1 = 2^n q + (2^n - 1), for x up to 60: no cancellation near 0 */
 static inline mvf mv_expm1(mvf x) {
     mvi n;
-    mvf q = mv_exp_parts(x, (mvf){0}, &n);
+    mvf q = mv_exp_parts(mv_at_least(x, mv_set(-105.0f)), (mvf){0}, &n);
     const mvi far = n < -30;                          /* exp(x) is lost beside 1 */
     mvf s = mv_power_of_2(mv_selecti(far, mv_seti(-30), n));
     return s * q + (s - 1.0f);
@@ -180,7 +180,9 @@ static inline mvf mv_sigmoid(mvf x) { return 1.0f / (1.0f + mv_exp(-x)); }
 
 /* e / (e + 2) with e = exp(2x) - 1: small x keep their precision. Beyond 9.1 the result is 1 in float. */
 static inline mvf mv_tanh(mvf x) {
-    const mvf e = mv_expm1(2.0f * mv_clip(x, -9.1f, 9.1f));
+    mvi n;
+    const mvf q = mv_exp_parts(2.0f * mv_clip(x, -9.1f, 9.1f), (mvf){0}, &n), s = mv_power_of_2(n);
+    const mvf e = s * q + (s - 1.0f); /* as expm1: no power is too small to count */
     return e / (e + 2.0f);
 }
 

@@ -1,6 +1,7 @@
 """tinyconv.kernels against loops in double precision, over shapes that hypothesis draws."""
 
 import itertools
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -52,6 +53,19 @@ def arrays(case, seed=0):
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(n, *sizes, per * groups)).astype(np.float32)
     return x, rng.normal(size=(outs * groups, *kernel, per)).astype(np.float32)
+
+
+@contextmanager
+def small_work_is_shared():
+    """Inside, all threads take part however little there is to do."""
+    if not compiled():
+        yield
+        return
+    from tinyconv.runtime import _cpu
+
+    before = _cpu.least_work(0)
+    yield
+    _cpu.least_work(before)
 
 
 AMPLIFIED = 5  # Winograd's errors, in those of direct sums; they are those of a whole tile
@@ -128,6 +142,21 @@ def test_gemm(m, n, k, threads):
     with tinyconv.threads(threads):
         c = kernels.gemm(a, b)
     assert (abs(c - a.astype(np.float64) @ b) <= (k + 2) * EPS * (abs(a) @ abs(b)) * 1.01).all()
+
+
+@given(st.sampled_from([1, 1, 2, 3, 8]), st.integers(1, 300), st.sampled_from([1, 3, 8]), st.sampled_from([1, 2, 5]))
+def test_kernels_as_large_as_the_map(n, outs, channels, size):
+    """They are products of whole rows, of one row alone for a single image; with several threads to the same bits."""
+    rng = np.random.default_rng(outs)
+    x = rng.normal(size=(n, size, size, channels)).astype(np.float32)
+    w = rng.normal(size=(outs, size, size, channels)).astype(np.float32)
+    rows, weights, results = x.reshape(n, -1).astype(np.float64), w.reshape(outs, -1).T, []
+    with small_work_is_shared():
+        for threads in (1, 2, 3):
+            with tinyconv.threads(threads):
+                results.append(kernels.conv(x, w).reshape(n, outs))
+    assert len({y.tobytes() for y in results}) == 1
+    assert (abs(results[0] - rows @ weights) <= (w[0].size + 2) * EPS * (abs(rows) @ abs(weights)) * 1.01).all()
 
 
 def test_sizes_worked_out():

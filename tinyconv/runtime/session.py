@@ -27,12 +27,16 @@ class Sessions:
         self.graph, self.store, self.backend = graph, store, backend
         self._lock = threading.Lock()
         self._plans: OrderedDict[Request, tuple[Plan, list]] = OrderedDict()
+        self._latest: tuple[Request | None, tuple[Plan, list] | None] = None, None  # most calls ask for it again
         self._blocks: list[np.ndarray] = []  # idle memory
 
     def plan(self, request: Request) -> Plan:
         return self._entry(request)[0]
 
     def _entry(self, request: Request) -> tuple[Plan, list]:
+        latest, entry = self._latest
+        if latest is request:
+            return entry
         with self._lock:
             entry = self._plans.get(request)
             if entry is None:
@@ -42,6 +46,7 @@ class Sessions:
                     self._plans.popitem(last=False)
             else:
                 self._plans.move_to_end(request)
+            self._latest = request, entry
             return entry
 
     def take(self, request: Request):
@@ -58,7 +63,9 @@ class Sessions:
     def give_back(self, session) -> None:
         if session.block is not None and len(self._blocks) < IDLE:
             self._blocks.append(session.block)
-        entry = self._plans.get(session.plan.request)
+        latest, entry = self._latest
+        if latest is not session.plan.request:
+            entry = self._plans.get(session.plan.request)
         if entry is not None and entry[0] is session.plan and len(entry[1]) < IDLE:
             entry[1].append(session)
 

@@ -11,7 +11,12 @@ from numbers import Integral
 
 MOST = 1024             # a number that no process can start would end it
 
-_local = threading.local()
+
+class _Local(threading.local):
+    count: int | None = None  # found on the class, where a thread has none: looking for it in vain takes a while
+
+
+_local = _Local()
 _default: int | None = None
 
 
@@ -24,7 +29,7 @@ def _checked(n) -> int:
 @contextmanager
 def threads(n: int):
     """Calls of this thread inside the block use n threads; more than there are processors is allowed."""
-    before = getattr(_local, "count", None)
+    before = _local.count
     _local.count = _checked(n)
     try:
         yield
@@ -45,7 +50,7 @@ def chosen() -> bool:
 
 def get() -> int:
     """The number for a call made now in this thread."""
-    return getattr(_local, "count", None) or _default or _told() or _available()
+    return _local.count or _default or _told() or _available()
 
 
 @cache
