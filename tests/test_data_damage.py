@@ -70,6 +70,11 @@ def test_class_that_only_the_test_part_has(tmp_path):
     fails("zebu", "bee, cat, dog", source=tmp_path)
 
 
+def test_names_of_classes_that_are_not_utf_8(tmp_path):
+    class_folders(tmp_path, 2, ("a", "caf\udce9"))
+    fails(r"'caf\udce9' is not UTF-8", "rename its folder", source=tmp_path)
+
+
 @pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "bmp"])
 def test_truncated_image(tmp_path, suffix):
     class_folders(tmp_path, 3)

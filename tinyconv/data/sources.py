@@ -7,6 +7,7 @@ reader or the words why it does not fit; exactly one may fit.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -214,7 +215,8 @@ ARCHIVED = ((".npz", _probe_npz),)
 # --- what every source must be -------------------------------------------------------------------------------------
 
 def _verify(parts: Parts, source: str) -> None:
-    """NetErrors for an empty data set, splits of different channels, and labels out of range."""
+    """NetErrors for an empty data set, splits of different channels, labels out of range, and names of classes that no
+    weights file can hold."""
     train = parts.splits.get("train")
     if train is None:
         raise NetError(f"{source}: no training images, only {' and '.join(parts.splits)}")
@@ -231,6 +233,10 @@ def _verify(parts: Parts, source: str) -> None:
             at = int(np.argmax(split.labels >= len(parts.classes)))
             raise NetError(f"{source}: label {split.labels[at]} out of range ({role} {split.name(at)}): there are "
                            f"{len(parts.classes)} classes, counted from 0")
+    # Python reads bytes of a file's name that are no UTF-8 as lone surrogates.
+    strange = next((name for name in parts.classes if re.search("[\ud800-\udfff]", name)), None)
+    if strange is not None:
+        raise NetError(f"{source}: the class name {strange!r} is not UTF-8", help="rename its folder")
 
 
 def _divide(parts: Parts, name: str, validation: float | None, seed: int) -> Dataset:
