@@ -3,6 +3,7 @@
  * outputs. V and M of a block stay in L2, a panel of U in L1 under the block's rows. */
 #include "conv_winograd.h"
 #include "isa.h"
+#include "ranges.h"
 
 #include <string.h>
 
@@ -294,6 +295,8 @@ void tc_winograd_run(const tc_conv_shape *s, int pass, int64_t m, const float *x
     make_plan(s, pass, m, threads > 1 ? threads : 1, &p);
     const int64_t parts = p.g.groups * p.splits;
     const int team = tc_threads_for(threads, 2.0 * (double)(p.t.tiles * p.t.points) * (double)(p.reduction * p.g.k));
+    tc_stretch stretch[team];
+    tc_share(p.blocks * parts, team, stretch);
 #pragma omp parallel num_threads(team)
     {
         unsigned ftz = tc_ftz_set();
@@ -305,13 +308,12 @@ void tc_winograd_run(const tc_conv_shape *s, int pass, int64_t m, const float *x
             ((float **)(w.own + p.row_at))[i] = (float *)w.own + i * p.v_pitch;
             ((float **)(w.own + p.out_at))[i] = (float *)(w.own + p.m_at) + i * p.m_pitch;
         }
-#pragma omp for schedule(dynamic)
-        for (int64_t task = 0; task < p.blocks * parts; task++) {
+        for (int64_t task; (task = tc_take(team, stretch)) >= 0;) {
             const int64_t q0 = task % p.splits * p.group, q1 = p.splits > 1 ? tc_min(q0 + p.group, p.panels) : p.panels;
             w.group = task / p.splits % p.g.groups;
             w.first = task / parts * p.block;
             w.count = tc_min(p.block, p.t.tiles - w.first);
-            w.then = parts == 1 ? w.first + team * p.block : p.t.tiles;
+            w.then = parts == 1 ? w.first + p.block : p.t.tiles;
             if (have != task / p.splits)
                 transform_inputs(&w);
             have = task / p.splits;

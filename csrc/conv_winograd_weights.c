@@ -7,6 +7,7 @@
  * are in L2. */
 #include "conv_winograd.h"
 #include "isa.h"
+#include "ranges.h"
 
 #include <string.h>
 
@@ -92,6 +93,8 @@ typedef struct {
     const float *x, *dy;
     float *dw;
     char *scratch;
+    int team;
+    tc_stretch *stretch;
 } work;
 
 /* The tile, the i-th of a batch, to the V and Z that stand at `batch`. */
@@ -217,9 +220,9 @@ static void sum_part(const work *w, int64_t first, int64_t end, float *dw) {
 static void by_parts(const work *w) {
     const plan *p = w->p;
     float *parts = (float *)(w->scratch + p->dw_at);
-#pragma omp for schedule(dynamic)
-    for (int64_t i = 0; i < p->parts; i++)
+    for (int64_t i; (i = tc_take(w->team, w->stretch)) >= 0;)
         sum_part(w, p->t.tiles * i / p->parts, p->t.tiles * (i + 1) / p->parts, parts + i * p->dw_floats);
+#pragma omp barrier
 #pragma omp for schedule(static)
     for (int64_t j = 0; j < p->dw_floats; j++) {
         float sum = parts[j];
@@ -235,6 +238,8 @@ static void by_batches(const work *w) {
     float *const sums = (float *)(w->scratch + p->u_at);
     for (int64_t n = 0; n < p->batches; n++) {
         const int64_t first = n * p->batch, count = tc_min(p->batch, p->t.tiles - first);
+#pragma omp master
+        tc_share(p->blocks * p->cuts, w->team, w->stretch);
 #pragma omp for schedule(static)
         for (int64_t i = 0; i < count; i++) {
             tc_fetch inputs = tc_fetch_begin(&p->t, first + i + 1, i + 1 < count), gradients = inputs;
@@ -242,8 +247,7 @@ static void by_batches(const work *w) {
             tc_fetch_outputs(&p->t, &gradients, 0, 1, w->dy, 0, p->g.k);
             transform(w, tc_tile_at(&p->t, first + i), i, w->scratch);
         }
-#pragma omp for schedule(dynamic)
-        for (int64_t i = 0; i < p->blocks * p->cuts; i++) {
+        for (int64_t i; (i = tc_take(w->team, w->stretch)) >= 0;) {
             const int64_t cut = i % p->cuts, e0 = p->t.points * cut / p->cuts, e1 = p->t.points * (cut + 1) / p->cuts;
             const block b = block_get(p, i / p->cuts);
             float *du = sums + p->u_floats * (p->own ? tc_thread_index() : i / p->cuts);
@@ -251,6 +255,7 @@ static void by_batches(const work *w) {
             for (int64_t k = b.k0; k < b.k1 && n == p->batches - 1 && p->cuts == 1; k++)
                 transform_back(p, &b, k, du, w->dw);
         }
+#pragma omp barrier
     }
     if (p->cuts == 1)
         return;
@@ -266,9 +271,11 @@ void tc_winograd_grad(const tc_conv_shape *s, int64_t m, const float *x, const f
                       int threads) {
     plan p;
     make_plan(s, m, threads > 1 ? threads : 1, &p);
-    const work w = {&p, x, dy, dw, scratch};
     /* half the work, for they meet several times */
     const int team = tc_threads_for(threads, (double)(p.t.tiles * p.t.points) * (double)(p.t.depths * p.g.cg * p.g.k));
+    tc_stretch stretch[team];
+    tc_share(p.parts, team, stretch);
+    const work w = {&p, x, dy, dw, scratch, team, stretch};
     memset(scratch + p.zeros_at, 0, (size_t)(p.bytes - p.zeros_at));
 #pragma omp parallel num_threads(team)
     {
