@@ -3,11 +3,11 @@
     python benchmarks/kernels.py --peer-python PYTHON-WITH-TORCH [--only 'resnet'] [--rounds 7] [--threads 2]
                                  [--scaling] [--plot FILE] [--json]
 
-Forward passes of ours have their weights packed beforehand, as a net has; gradients pack theirs, for in training they
-are new in every step, and PyTorch reorders them in every call. The bound is the roofline of Williams, Waterman and
-Patterson (2009): operations over the peak of the FMA units, or operands read and written once over the bandwidth of
-memory, whichever is more, both measured in turns with the layers. A layer can be faster than its bound: Winograd's
-algorithm multiplies less, and small operands stay in the caches.
+All passes of ours run as a net's steps do, made ready once. Forward passes have their weights packed beforehand;
+gradients pack theirs, for in training they are new in every step, and PyTorch reorders them in every call. The bound
+is the roofline of Williams, Waterman and Patterson (2009): operations over the peak of the FMA units, or operands read
+and written once over the bandwidth of memory, whichever is more, both measured in turns with the layers. A layer can
+be faster than its bound: Winograd's algorithm multiplies less, and small operands stay in the caches.
 """
 
 from __future__ import annotations
@@ -134,39 +134,43 @@ def arrays(case: dict):
 # -- the sides
 
 def ours(case: dict):
-    from tinyconv import kernels
-
     x, w, y = arrays(case)
     if "which" not in case:
+        from tinyconv import kernels
+
         return lambda: kernels.gemm(x, w)
-    how = {name: case[name] for name in ("stride", "padding", "dilation", "groups")}
-    size, kernel, which = case["x"][1:-1], case["w"][1:-1], case["which"]
+    which = {"forward": "conv", "dx": "conv_dx", "dw": "conv_dw"}[case["which"]]
     if case["transposed"]:  # its forward pass is the convolution's data gradient, and the other way round
-        which = {"forward": "dx", "dx": "forward"}.get(which, which)
-    if case["which"] == "forward":
-        return packed_before("conv", case, x, w) if which == "forward" else packed_before("conv_dx", case, y, w)
-    return {"forward": lambda: kernels.conv(x, w, **how), "dx": lambda: kernels.conv_dx(y, w, size=size, **how),
-            "dw": lambda: kernels.conv_dw(x, y, kernel=kernel, **how)}[which]
+        which = {"conv": "conv_dx", "conv_dx": "conv"}.get(which, which)
+    return step(which, case, x, w, y)
 
 
-def packed_before(which: str, case: dict, operand, w):
-    """A net's step: the pass alone, its weights packed here."""
+def step(which: str, case: dict, x, w, y):
+    """A net's step: a program made once, for memory that stays; gradients pack their weights in every call."""
     from tinyconv.runtime import _cpu, threads
     from tinyconv.runtime.cpu import PASSES, address, conv_shape
     from tinyconv.runtime.store import aligned
 
-    ints = conv_shape(case["x"], case["y"], case["w"][1:-1], case, None)
-    packed = aligned(4 * _cpu.conv_packed(ints, PASSES[which]))
-    shape = case["y" if which == "conv" else "x"]
-    out = aligned(4 * prod(shape)).view("float32").reshape(shape)
-    program = _cpu.Program([("pack", [(1, 0), (2, 0)], [*ints, PASSES[which]], []),
-                            (which, [(0, 0), (2, 0), *[(-1, 0)] * (which == "conv"), (3, 0)], ints, [])])
-    scratch = aligned(max(program.scratch(threads.get()), 1))
-    at = [address(array) for array in (operand, w, packed, out)]
+    def ints_of(algorithm):
+        return conv_shape(case["x"], case["y"], case["w"][1:-1], case, algorithm)
 
-    def call(first: int = 1):
-        program.run(first, 2, at, address(scratch), threads.get())
-        return operand, w, packed, out  # so that they live as long as the call
+    ints, forward, steps = ints_of(None), case["which"] == "forward", []
+    operand, out = {"conv": (x, y), "conv_dx": (y, x), "conv_dw": (x, w)}[which]
+    out = aligned(4 * out.size).view("float32").reshape(out.shape)
+    arrays = [operand, y if which == "conv_dw" else w, out]
+    if which != "conv_dw" and not forward and _cpu.conv_unpacked(ints, PASSES[which]):
+        ints = ints_of("unpacked")
+    elif which != "conv_dw":
+        arrays.append(aligned(4 * _cpu.conv_packed(ints, PASSES[which])))
+        steps.append(("pack", [(1, 0), (3, 0)], [*ints, PASSES[which]], []))
+    no_bias = [(-1, 0)] * (which == "conv")
+    steps.append((which, [(0, 0), (3 if steps else 1, 0), *no_bias, (2, 0)], ints, []))
+    program, at = _cpu.Program(steps), [address(array) for array in arrays]
+    scratch = aligned(max(program.scratch(threads.get()), 1))
+
+    def call(first: int = len(steps) - 1 if forward else 0):
+        program.run(first, len(steps), at, address(scratch), threads.get())
+        return arrays  # operand, w or y, what comes out; so they live as long as the call
 
     call(0)
     return call
