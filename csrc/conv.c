@@ -54,18 +54,33 @@ void tc_pack_tap(const tc_igemm *g, int back, int64_t nr, int64_t group, int64_t
             }
 }
 
+/* Tap j of panel q, from weights w as they stand. */
+static void pack_panel(const tc_conv_shape *s, const tc_igemm *g, int back, int64_t q, int64_t j, const float *w,
+                       float *to) {
+    const int64_t nr = tc_isa_now()->gemm.panel, panels = tc_ceil_div(g->kg, nr), all = s->kd * s->kh * s->kw;
+    const int64_t jd = g->tap_first[0] + j / (g->taps[1] * g->taps[2]) * g->tap_step[0];
+    const int64_t jh = g->tap_first[1] + j / g->taps[2] % g->taps[1] * g->tap_step[1];
+    const int64_t jw = g->tap_first[2] + j % g->taps[2] * g->tap_step[2];
+    const int64_t tap = (jd * s->kh + jh) * s->kw + jw;
+    tc_pack_tap(g, back, nr, q / panels, q % panels * nr, tap, all, w, to + j * g->cg * nr);
+}
+
+int64_t tc_panel_floats(const tc_igemm *g) { return g->reduction * tc_isa_now()->gemm.panel; }
+
 static void pack_igemm(const tc_conv_shape *s, const tc_igemm *g, int back, const float *w, float *to, int threads) {
-    const int64_t nr = tc_isa_now()->gemm.panel, panels = tc_ceil_div(g->kg, nr);
-    const int64_t all = s->kd * s->kh * s->kw, per_plane = g->taps[1] * g->taps[2], taps = g->taps[0] * per_plane;
+    const int64_t panels = g->groups * tc_ceil_div(g->kg, tc_isa_now()->gemm.panel);
+    const int64_t taps = g->taps[0] * g->taps[1] * g->taps[2];
 #pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t i = 0; i < g->groups * panels * taps; i++) {
-        const int64_t j = i % taps, q = i / taps;
-        const int64_t jd = g->tap_first[0] + j / per_plane * g->tap_step[0];
-        const int64_t jh = g->tap_first[1] + j / g->taps[2] % g->taps[1] * g->tap_step[1];
-        const int64_t jw = g->tap_first[2] + j % g->taps[2] * g->tap_step[2];
-        const int64_t tap = (jd * s->kh + jh) * s->kw + jw;
-        tc_pack_tap(g, back, nr, q / panels, q % panels * nr, tap, all, w, to + (q * taps + j) * g->cg * nr);
-    }
+    for (int64_t i = 0; i < panels * taps; i++)
+        pack_panel(s, g, back, i / taps, i % taps, w, to + i / taps * tc_panel_floats(g));
+}
+
+const float *tc_panel(const tc_panels *p, const tc_igemm *g, const float *packed, int64_t q, float *own) {
+    if (p->packed)
+        return packed + q * tc_panel_floats(g);
+    for (int64_t j = 0; j < g->taps[0] * g->taps[1] * g->taps[2]; j++)
+        pack_panel(p->s, g, p->pass == TC_DATA_GRAD, q, j, p->w, own);
+    return own;
 }
 
 void tc_conv_pack(const tc_conv_shape *s, int pass, const float *w, float *packed, int threads) {
@@ -98,7 +113,8 @@ typedef struct {
     tc_boxes b;
     int64_t size[4], count[4], boxes;                 /* of every phase; as many as the first has, the largest */
     int64_t splits;                                   /* parts of the panels */
-    int64_t rows_at, out_at, runs_at, band_at, bytes; /* in a thread's scratch */
+    int packed;                                       /* all panels are packed before */
+    int64_t rows_at, out_at, runs_at, band_at, panel_at, bytes; /* in a thread's scratch */
 } schedule;
 
 /* The boxes of a phase. */
@@ -112,19 +128,21 @@ static void phase_get(const schedule *p, int64_t phase, tc_igemm *g, tc_boxes *b
 static void make_schedule(const tc_conv_shape *s, int pass, int64_t first, int64_t end, int threads, schedule *p) {
     tc_igemm g;
     tc_boxes b;
-    *p = (schedule){.s = s, .pass = pass, .first = first, .end = end};
+    *p = (schedule){.s = s, .pass = pass, .first = first, .end = end, .packed = !tc_is_unpacked(s, pass)};
     for (int64_t i = first; i < end; i++) {
         tc_igemm_get(s, pass, i, &g);
-        const int64_t all = g.n * g.out[0] * g.out[1] * g.out[2], shared = all * g.reduction * g.k > ALONE;
+        const int64_t all = g.n * g.out[0] * g.out[1] * g.out[2];
+        const int shared = p->packed && all * g.reduction * g.k > ALONE;
         tc_boxes_choose(&g, shared ? tc_max(tc_min(BOX_PIXELS, all / BOXES), BOX_PIXELS_LEAST) : BOX_PIXELS,
                         TC_BAND_FLOATS, 0, &b);
         for (int a = 0; a < 4 && b.boxes; a++)
             p->size[a] = p->size[a] ? tc_min(p->size[a], b.size[a]) : b.size[a];
     }
-    int64_t band = 0, runs = 0;
+    int64_t band = 0, runs = 0, panel = 0;
     for (int64_t i = end - 1; i >= first; i--) {
         phase_get(p, i, &g, &b);
         band = tc_max(band, b.band);
+        panel = tc_max(panel, p->packed ? 0 : tc_panel_floats(&g));
         /* a run for each stretch of the input and for each cut through one */
         runs = tc_max(runs, g.taps[0] * g.taps[1] * g.taps[2] + tc_ceil_div(g.reduction, TC_REDUCTION) + 1);
     }
@@ -138,7 +156,8 @@ static void make_schedule(const tc_conv_shape *s, int pass, int64_t first, int64
     p->out_at = tc_round_up(b.pixels * (int64_t)sizeof(float *), TC_ALIGN);
     p->runs_at = 2 * p->out_at;
     p->band_at = p->runs_at + tc_round_up(runs * (int64_t)sizeof(tc_run), TC_ALIGN);
-    p->bytes = p->band_at + tc_round_up(band * (int64_t)sizeof(float), TC_ALIGN);
+    p->panel_at = p->band_at + tc_round_up(band * (int64_t)sizeof(float), TC_ALIGN);
+    p->bytes = p->panel_at + tc_round_up(panel * (int64_t)sizeof(float), TC_ALIGN);
 }
 
 static void box_out(const tc_igemm *g, const tc_box *box, float *y, float **out) {
@@ -171,14 +190,16 @@ static int64_t make_runs(const tc_igemm *g, const tc_boxes *b, const tc_box *box
 
 /* One block of a phase: panels [q0, q1). */
 static void box_panels(const tc_igemm *g, const schedule *p, const tc_boxes *b, const tc_box *box, int64_t q0,
-                       int64_t q1, const float *packed, const tc_finish *finish, char *scratch) {
+                       int64_t q1, const tc_panels *panels, const float *packed, const tc_finish *finish,
+                       char *scratch) {
     const tc_gemm_isa *isa = &tc_isa_now()->gemm;
     const float **row = (const float **)(scratch + p->rows_at);
     float **out = (float **)(scratch + p->out_at);
     tc_run *run = (tc_run *)(scratch + p->runs_at);
     const int64_t per_group = tc_ceil_div(g->kg, isa->panel), part = tc_reduction_part(g->reduction);
     const int64_t unique = b->banded ? b->band : b->pixels * g->c * g->taps[0] * g->taps[1] * g->taps[2];
-    const int64_t together = unique <= IN_L2 ? 1 : GROUP; /* panels between two passes over the rows */
+    const int64_t together = unique <= IN_L2 || !p->packed ? 1 : GROUP; /* panels between two passes over the rows */
+    const float *panel = NULL;
     for (int64_t first = q0; first < q1; first += together)
         for (int64_t i = 0; i < g->reduction; i += part) {
             int64_t group = -1, runs = 0;
@@ -188,18 +209,19 @@ static void box_panels(const tc_igemm *g, const schedule *p, const tc_boxes *b, 
                     runs = make_runs(g, b, box, group, i, tc_min(i + part, g->reduction), run);
                 }
                 const int64_t j = q % per_group * isa->panel, column = group * g->kg + j;
-                const int64_t then = together > 1 ? (q + 1) * g->reduction + i : q * g->reduction + i + part;
-                isa->rows_form(box->pixels, tc_min(isa->panel, g->kg - j), row, runs, run,
-                               packed + q * g->reduction * isa->panel,
+                const int64_t then = together > 1 ? g->reduction + i : i + part;
+                if (!i || together > 1)
+                    panel = tc_panel(panels, g, packed, q, (float *)(scratch + p->panel_at));
+                isa->rows_form(box->pixels, tc_min(isa->panel, g->kg - j), row, runs, run, panel,
                                finish->bias && !i ? finish->bias + column : NULL, i > 0, out, column,
-                               packed + then * isa->panel, tc_finish_after(finish, i + part >= g->reduction));
+                               panel + then * isa->panel, tc_finish_after(finish, i + part >= g->reduction));
             }
         }
 }
 
 /* Part `split` of a block of all phases. */
-static void run_box(const schedule *p, int64_t index, int64_t split, const float *x, const float *packed,
-                    const tc_finish *finish, float *y, char *own) {
+static void run_box(const schedule *p, int64_t index, int64_t split, const tc_panels *panels, const float *x,
+                    const float *packed, const tc_finish *finish, float *y, char *own) {
     for (int64_t i = p->first; i < p->end; i++) {
         tc_igemm g = p->g;
         tc_boxes b = p->b;
@@ -210,20 +232,22 @@ static void run_box(const schedule *p, int64_t index, int64_t split, const float
         float **out = (float **)(own + p->out_at);
         box_out(&g, &box, y, out);
         if (g.reduction && box.pixels) {
-            const int64_t panels = g.groups * tc_ceil_div(g.kg, tc_isa_now()->gemm.panel);
+            const int64_t all = g.groups * tc_ceil_div(g.kg, tc_isa_now()->gemm.panel);
             tc_box_rows(&g, &b, &box, x, (float *)(own + p->band_at), (const float **)(own + p->rows_at));
-            box_panels(&g, p, &b, &box, panels * split / p->splits, panels * (split + 1) / p->splits, packed, finish,
+            box_panels(&g, p, &b, &box, all * split / p->splits, all * (split + 1) / p->splits, panels, packed, finish,
                        own);
         } else /* no tap reaches this phase of the stride */
             for (int64_t r = box.pixels * split / p->splits; r < box.pixels * (split + 1) / p->splits; r++)
                 memset(out[r], 0, (size_t)g.k * sizeof(float));
-        packed += tc_igemm_packed(&g);
+        packed += p->packed ? tc_igemm_packed(&g) : 0;
     }
 }
 
 /* Phases [first, end) of a pass, their weights in order. */
-static void run_igemms(const tc_conv_shape *s, int pass, int64_t first, int64_t end, const float *x,
-                       const float *packed, const tc_finish *finish, float *y, char *scratch, int threads) {
+static void run_igemms(const tc_panels *panels, int64_t first, int64_t end, const float *x, const float *packed,
+                       const tc_finish *finish, float *y, char *scratch, int threads) {
+    const tc_conv_shape *s = panels->s;
+    const int pass = panels->pass;
     double work = 0;
     schedule p;
     make_schedule(s, pass, first, end, threads, &p);
@@ -234,7 +258,8 @@ static void run_igemms(const tc_conv_shape *s, int pass, int64_t first, int64_t 
     }
     const int team = tc_threads_for(threads, work);
     TC_TASKS(team, p.boxes * p.splits, t,
-             run_box(&p, t / p.splits, t % p.splits, x, packed, finish, y, scratch + p.bytes * tc_thread_index()));
+             run_box(&p, t / p.splits, t % p.splits, panels, x, packed, finish, y,
+                     scratch + p.bytes * tc_thread_index()));
 }
 
 /* ------------------------------------------------------------------ the passes */
@@ -264,9 +289,9 @@ int64_t tc_conv_scratch(const tc_conv_shape *s, int pass, int threads) {
     const int64_t m = tc_winograd_chosen(s, pass);
     int64_t bytes = 0;
     threads = threads > 1 ? threads : 1;
-    if (tc_is_unpacked(s, pass))
+    if (tc_is_unpacked(s, pass) && tc_is_gemm(s, pass))
         return tc_unpacked_scratch(s, pass, threads);
-    if (m)
+    if (m && !tc_is_unpacked(s, pass))
         return (pass == TC_WEIGHT_GRAD ? tc_winograd_grad_scratch(s, m, threads)
                                        : tc_winograd_scratch(s, pass, m, threads));
     if (tc_is_depthwise(s))
@@ -282,7 +307,8 @@ int64_t tc_conv_scratch(const tc_conv_shape *s, int pass, int threads) {
         tc_igemm_get(s, pass, i, &g);
         end = together(s, pass, i);
         make_schedule(s, pass, i, end, threads, &p);
-        bytes = tc_max(bytes, (end == i + 1 && tc_small_chosen(&g) ? tc_small_scratch(&g) : p.bytes) * threads);
+        const int small = end == i + 1 && tc_small_chosen(&g);
+        bytes = tc_max(bytes, (small ? tc_small_scratch(&g, !p.packed) : p.bytes) * threads);
     }
     return bytes;
 }
@@ -290,11 +316,12 @@ int64_t tc_conv_scratch(const tc_conv_shape *s, int pass, int threads) {
 static void run_pass(const tc_conv_shape *s, int pass, const float *x, const float *packed, const tc_finish *finish,
                      float *y, void *scratch, int threads) {
     const int64_t m = tc_winograd_chosen(s, pass);
-    if (tc_is_unpacked(s, pass)) {
+    const tc_panels panels = {s, pass, packed, !tc_is_unpacked(s, pass)};
+    if (!panels.packed && tc_is_gemm(s, pass)) {
         tc_unpacked_run(s, pass, x, packed, finish, y, scratch, threads);
         return;
     }
-    if (m) {
+    if (m && panels.packed) {
         tc_winograd_run(s, pass, m, x, packed, finish, y, scratch, threads);
         return;
     }
@@ -312,11 +339,11 @@ static void run_pass(const tc_conv_shape *s, int pass, const float *x, const flo
             tc_gemm_packed(positions, g.k, depth, x, depth, packed, depth * tc_isa_now()->gemm.panel, finish, 0, y,
                            g.k, scratch, threads);
         else if (tc_small_chosen(&g))
-            tc_small_run(&g, x, packed, finish, y, scratch,
+            tc_small_run(&g, &panels, x, packed, finish, y, scratch,
                          tc_threads_for(threads, 2.0 * (double)positions * (double)(g.reduction * g.k)));
         else
-            run_igemms(s, pass, i, end, x, packed, finish, y, scratch, threads);
-        packed += tc_igemm_packed(&g);
+            run_igemms(&panels, i, end, x, packed, finish, y, scratch, threads);
+        packed += panels.packed ? tc_igemm_packed(&g) : 0;
     }
 }
 

@@ -54,6 +54,18 @@ void tc_valid_taps(const tc_igemm *g, int a, int64_t o, int64_t *first, int64_t 
 double tc_valid_share(const tc_igemm *g); /* of the products of positions and taps, those that are not with padding */
 int64_t tc_run_length(const tc_igemm *g); /* floats that are contiguous in the input and in a weight's row */
 
+/* Where the panels of weights come from that an implicit GEMM reads. */
+typedef struct {
+    const tc_conv_shape *s;
+    int pass;
+    const float *w;
+    int packed;        /* w holds them, phase by phase; else the weights as they stand: packed when they are used */
+} tc_panels;
+
+/* conv.c: panel q of the phase whose panels begin at `packed`; from weights as they stand it is made in `own`. */
+const float *tc_panel(const tc_panels *p, const tc_igemm *g, const float *packed, int64_t q, float *own);
+int64_t tc_panel_floats(const tc_igemm *g);
+
 /* conv.c: one tap's weights for a panel, to[ci][column] from w (k, taps, c/groups), zeros in columns without one.
  * `back`: for the data gradient; `j`: the panel's first column. */
 void tc_pack_tap(const tc_igemm *g, int back, int64_t nr, int64_t group, int64_t j, int64_t tap, int64_t taps,
@@ -63,12 +75,13 @@ void tc_pack_tap(const tc_igemm *g, int back, int64_t nr, int64_t group, int64_t
 int tc_is_gemm(const tc_conv_shape *s, int pass); /* one tap of stride 1, nothing outside: a product of rows */
 int64_t tc_winograd_chosen(const tc_conv_shape *s, int pass); /* 2 or 4, the tiles' side; 0: direct */
 int tc_is_unpacked(const tc_conv_shape *s, int pass); /* its algorithm is TC_UNPACKED, and fits */
+int tc_unpacked_fits(const tc_conv_shape *s, int pass);
 
 /* conv_small.c: small maps; positions that read the same taps are rows of one product, so that no tap is on padding */
 int tc_small_chosen(const tc_igemm *g);
-int64_t tc_small_scratch(const tc_igemm *g); /* bytes a thread */
-void tc_small_run(const tc_igemm *g, const float *x, const float *packed, const tc_finish *finish, float *y,
-                  char *scratch, int threads);
+int64_t tc_small_scratch(const tc_igemm *g, int unpacked); /* bytes a thread */
+void tc_small_run(const tc_igemm *g, const tc_panels *panels, const float *x, const float *packed,
+                  const tc_finish *finish, float *y, char *scratch, int threads);
 
 /* conv_depthwise.c: a channel a group, and groups of a few */
 int tc_is_depthwise(const tc_conv_shape *s);

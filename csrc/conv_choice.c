@@ -111,8 +111,12 @@ int64_t tc_winograd_chosen(const tc_conv_shape *s, int pass) {
     return large < direct && large <= small ? 4 : small < direct ? 2 : 0;
 }
 
+int tc_unpacked_fits(const tc_conv_shape *s, int pass) {
+    return pass == TC_DATA_GRAD ? !tc_is_depthwise(s) : pass == TC_FORWARD && tc_is_gemm(s, pass);
+}
+
 int tc_is_unpacked(const tc_conv_shape *s, int pass) {
-    return s->algorithm == TC_UNPACKED && pass != TC_WEIGHT_GRAD && tc_is_gemm(s, pass);
+    return s->algorithm == TC_UNPACKED && tc_unpacked_fits(s, pass);
 }
 
 const char *tc_conv_algorithm(const tc_conv_shape *s, int pass) {

@@ -81,9 +81,13 @@ static int64_t most_runs(const tc_igemm *g) {
     return g->taps[0] * g->taps[1] * g->taps[2] + tc_ceil_div(g->reduction, TC_REDUCTION) + 1;
 }
 
-int64_t tc_small_scratch(const tc_igemm *g) {
+static int64_t panel_at(const tc_igemm *g) {
     const int64_t pointers = block_images(g) * positions_of(g) * 2 * (int64_t)sizeof(float *);
     return tc_round_up(pointers + most_runs(g) * (int64_t)sizeof(tc_run), TC_ALIGN);
+}
+
+int64_t tc_small_scratch(const tc_igemm *g, int unpacked) {
+    return panel_at(g) + (unpacked ? tc_round_up(tc_panel_floats(g) * (int64_t)sizeof(float), TC_ALIGN) : 0);
 }
 
 /* All runs of the position `o`, from its image's start; returns the sum of their lengths. */
@@ -109,19 +113,17 @@ static int64_t position_runs(const tc_igemm *g, int64_t group, const int64_t *o,
 
 typedef struct {
     const tc_igemm *g;
-    const float *packed;
     const tc_finish *finish;
 } call;
 
-/* One area and panel: the runs a part of the reduction at a time, cut where a part ends. */
-static void area_panel(const call *c, const area *r, int64_t m, int64_t q, const float **row, float **out,
-                       tc_run *run) {
+/* One area and panel q, at b: the runs a part of the reduction at a time, cut where a part ends. */
+static void area_panel(const call *c, const area *r, int64_t m, int64_t q, const float *b, const float **row,
+                       float **out, tc_run *run) {
     const tc_igemm *g = c->g;
     const tc_gemm_isa *isa = &tc_isa_now()->gemm;
     const int64_t per_group = tc_ceil_div(g->kg, isa->panel), group = q / per_group, j = q % per_group * isa->panel;
     int64_t count, add = 0;
     const int64_t part = tc_reduction_part(position_runs(g, group, r->first, run, &count));
-    const float *b = c->packed + q * g->reduction * isa->panel;
     const float *bias = c->finish->bias ? c->finish->bias + group * g->kg + j : NULL;
     const int64_t column = group * g->kg + j, n = tc_min(isa->panel, g->kg - j);
     do {
@@ -165,26 +167,28 @@ static void area_rows(const tc_igemm *g, const area *r, int64_t m, const float *
                 }
 }
 
-void tc_small_run(const tc_igemm *g, const float *x, const float *packed, const tc_finish *finish, float *y,
-                  char *scratch, int threads) {
+void tc_small_run(const tc_igemm *g, const tc_panels *from, const float *x, const float *packed,
+                  const tc_finish *finish, float *y, char *scratch, int threads) {
     const int64_t panels = g->groups * tc_ceil_div(g->kg, tc_isa_now()->gemm.panel), positions = positions_of(g);
-    const int64_t size = block_images(g), blocks = tc_ceil_div(g->n, size), bytes = tc_small_scratch(g);
+    const int64_t size = block_images(g), blocks = tc_ceil_div(g->n, size), bytes = tc_small_scratch(g, !from->packed);
     const int64_t splits = tc_min(panels, tc_ceil_div(4 * threads, blocks));
     const int64_t image = g->in[0] * g->in[1] * g->in[2] * g->c;
     const int64_t image_out = g->full[0] * g->full[1] * g->full[2] * g->k;
-    const call c = {g, packed, finish};
+    const call c = {g, finish};
     TC_TASKS(threads, blocks * splits, t, {
         const float **row = (const float **)(scratch + bytes * tc_thread_index());
         float **out = (float **)(row + size * positions);
         tc_run *run = (tc_run *)(out + size * positions);
+        float *own = (float *)((char *)row + panel_at(g));
         const int64_t n0 = t / splits * size, m = tc_min(size, g->n - n0), s = t % splits;
         int64_t at = 0;
         for (area r = {.count = 0}; next_area(g, &r); at += r.count * m)
             area_rows(g, &r, m, x + n0 * image, y + n0 * image_out, row + at, out + at);
         for (int64_t q = panels * s / splits; q < panels * (s + 1) / splits; q++) {
+            const float *panel = tc_panel(from, g, packed, q, own);
             at = 0;
             for (area r = {.count = 0}; next_area(g, &r); at += r.count * m)
-                area_panel(&c, &r, r.count * m, q, row + at, out + at, run);
+                area_panel(&c, &r, r.count * m, q, panel, row + at, out + at, run);
         }
     });
 }

@@ -1,5 +1,5 @@
-/* Products with weights as they stand, (k, c): where so few rows meet them that packing would be most of the work. The
- * forward pass takes the weights for the left side of y^T = w x^T, whose rows are read through pointers; then x is what
+/* Weights as they stand: where so few rows meet them that packing would be most of the work. Here are the products, of
+ * weights (k, c); other data gradients go as in conv.c, each panel packed where it is used. The forward pass takes the weights for the left side of y^T = w x^T, whose rows are read through pointers; then x is what
  * is packed, and y stood upright. For the data gradient, dy w, they are the right side already. */
 #include "conv.h"
 #include "isa.h"
@@ -7,6 +7,8 @@
 
 enum {
     ROWS_MOST = 600,    /* of dy: so few that a part of the weights is packed, used and forgotten within L2 (gemm.c) */
+    POSITIONS_MOST = 384, /* of dy, the same for other data gradients: a block, so that a panel is packed once */
+    CHANNELS_LEAST = 128, /* of dx: a panel's weights are packed by one thread, and there should be some for each */
     SHARE = 2,          /* x and y are at most this part of the weights, for they are moved instead */
     BLOCK = 16          /* columns of y stood upright at once: whole cache lines */
 };
@@ -14,8 +16,10 @@ enum {
 static int64_t rows_of(const tc_conv_shape *s) { return s->n * s->od * s->oh * s->ow; }
 
 int tc_conv_unpacked(const tc_conv_shape *s, int pass) {
-    if (pass == TC_WEIGHT_GRAD || !tc_is_gemm(s, pass))
+    if (!tc_unpacked_fits(s, pass))
         return 0;
+    if (!tc_is_gemm(s, pass))
+        return rows_of(s) <= POSITIONS_MOST && s->c >= CHANNELS_LEAST && !tc_winograd_chosen(s, pass);
     return pass == TC_DATA_GRAD ? rows_of(s) <= ROWS_MOST : SHARE * rows_of(s) * (s->c + s->k) <= s->c * s->k;
 }
 

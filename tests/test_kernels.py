@@ -120,6 +120,23 @@ def test_weights_as_they_stand(rows):
         kernels.conv(x, w, padding=1, algorithm="unpacked")
 
 
+@pytest.mark.skipif(not compiled(), reason="NumPy has one algorithm")
+@pytest.mark.parametrize("n, size, c, k, kernel, stride, padding, groups", [
+    (1, 7, 70, 40, 3, 1, 1, 1), (2, 9, 48, 40, 5, 2, 2, 1), (3, 8, 64, 64, 3, 1, 1, 2), (1, 14, 130, 36, 1, 2, 0, 1),
+    (16, 20, 32, 32, 3, 2, 1, 1), (1, 11, 33, 36, 2, 3, 0, 1)])
+def test_data_gradients_by_weights_as_they_stand(n, size, c, k, kernel, stride, padding, groups):
+    """The same sums in the same order as by weights packed before, for any number of threads."""
+    rng = np.random.default_rng(0)
+    outputs = (size + 2 * padding - kernel) // stride + 1
+    dy = rng.normal(size=(n, outputs, outputs, k)).astype(np.float32)
+    w = rng.normal(size=(k, kernel, kernel, c // groups)).astype(np.float32)
+    how = dict(stride=stride, padding=padding, groups=groups, size=size)
+    expected = kernels.conv_dx(dy, w, algorithm="igemm", **how)
+    for threads in 1, 2, 3:
+        with tinyconv.threads(threads):
+            np.testing.assert_array_equal(kernels.conv_dx(dy, w, algorithm="unpacked", **how), expected)
+
+
 @given(convolutions(), st.integers(1, 3))
 def test_gradients_are_the_adjoint(case, threads):
     """<dy, conv(x)> = <conv_dx(dy), x> = <conv_dw(x, dy), w>, the convolution being linear in both."""
