@@ -64,12 +64,14 @@ static void make_plan(const tc_conv_shape *s, int threads, plan *p) {
         tc_boxes_choose(g, pixels, TC_BAND_FLOATS, 1, &p->boxes);
     p->panels = tc_ceil_div(g->reduction, isa->panel);
     p->weights = g->k * g->reduction;
+    const int one_tap = g->reduction == g->cg; /* then gathering reads each value of x once */
     p->few = p->weights <= PARTS_MOST && !p->by_tap &&
-             (tc_run_length(g) % isa->panel || g->reduction >= 2 * g->kg);
+             (tc_run_length(g) % isa->panel || (g->reduction >= 2 * g->kg && !one_tap));
     p->parts = p->weights <= PARTS_MOST ? tc_max(tc_min(TC_GRAD_PARTS, p->boxes.boxes), 1) : 1;
     set_splits(p, threads);
     const int64_t f = sizeof(float), n = p->boxes.pixels;
-    p->together = tc_max(tc_min(tc_min(GATHERED / tc_max(n * isa->panel, 1), TOGETHER), p->panels * g->groups), 1);
+    p->together = tc_min(GATHERED / tc_max(n * isa->panel, 1), TOGETHER);
+    p->together = tc_max(tc_min(p->together, p->panels * g->groups), 1);
     p->rows_at = 0;
     p->inside_at = tc_round_up(n * (int64_t)sizeof(float *), TC_ALIGN);
     p->dy_at = 3 * p->inside_at; /* rows of x; of those a tap reads, rows of x and of dy */
@@ -88,9 +90,9 @@ int64_t tc_weight_grad_scratch(const tc_conv_shape *s, int threads) {
     return p.parts_at + tc_round_up(buffers * p.weights * (int64_t)sizeof(float), TC_ALIGN);
 }
 
-/* Columns [k0, k1) of dy's rows, in tiles [tile][position][rows]; the last is as narrow as what is left. A few positions
- * at a time, of them a strip of columns: each of their cache lines is read once, and few tiles are written. What is
- * fetched meanwhile, the positions after them, memory gives in the order in which it lies. */
+/* Columns [k0, k1) of dy's rows, in tiles [tile][position][rows]; the last is as narrow as what is left. A few
+ * positions at a time, of them a strip of columns: each of their cache lines is read once, and few tiles are
+ * written. What is fetched meanwhile, the positions after them, memory gives in the order in which it lies. */
 static inline __attribute__((always_inline)) void pack_tiles(const int rows, int64_t count, const float *const *dy,
                                                              int64_t k0, int64_t k1, float *to) {
     for (int64_t first = 0; first < count; first += POSITIONS) {
