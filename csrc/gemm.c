@@ -12,6 +12,7 @@ enum {
     COPIED = 64,             /* more rows of A and columns of B than this before rows of A are copied */
     WIDE = 8,                /* up to so many rows of C, B is read once as it stands: reading it is all the work */
     WIDE_FLOATS = 4096,      /* of C, that take part in a pass over B's columns: within L1 */
+    CACHED = 1 << 20,        /* floats of B, up to which one row reads several panels at once: memory prefers one */
     FEW = 600,               /* up to so many rows of C, B is packed, used and forgotten by one thread, within L2 */
     FETCHED = 80 * 1024,     /* floats of A, of the next part of a reduction, that may come into L2 beside this one's */
     AHEAD = 8,               /* rows of B fetched before they are packed: too far apart for the hardware to foresee */
@@ -105,7 +106,7 @@ void tc_gemm_packed(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda
         return;
     TC_TASKS(threads, chunks * splits, t, {
         const int64_t i = t % chunks, s = t / chunks;
-        if (m == 1)
+        if (m == 1 && n * k <= CACHED)
             one_row(&g, panels_all * s / splits, panels_all * (s + 1) / splits);
         else
             chunk(&g, tiles * i / chunks * isa->rows, tc_min(tiles * (i + 1) / chunks * isa->rows, m),
