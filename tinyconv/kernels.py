@@ -23,6 +23,7 @@ if compiled():
     from .runtime.cpu import ALGORITHMS, PASSES, address, conv_shape
 
 FLOAT = np.dtype(np.float32)
+SMALL = 1 << 14  # values: finding whole cache lines for so few takes longer than stores across them
 
 _kept = threading.local()
 
@@ -147,7 +148,9 @@ def _call(which, a, x_shape, y_shape, w_shape, operands, out, algorithm):
 
 
 def _empty(shape) -> np.ndarray:
-    """As host.empty, by quicker calls: they are most of a small product's time."""
+    """As host.empty, by quicker calls, for they are most of a small product's time; small arrays wherever they lie."""
+    if prod(shape) <= SMALL:
+        return np.empty(shape, FLOAT)
     raw = np.empty(4 * prod(shape) + ALIGN, np.uint8)
     return np.ndarray(shape, FLOAT, raw, -address(raw) % ALIGN)
 
