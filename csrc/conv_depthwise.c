@@ -20,6 +20,7 @@ enum {
     L2_FLOATS = 48 * 1024,  /* and part of L2, where x and y come from memory: pixels are then passed over whole */
     CACHED = 4 << 20,       /* floats of x and y that may be in L3 */
     GROUPS = 16,            /* of 16 channels of a task */
+    APART = 4096,           /* bytes between two threads' scratch: one's prefetching would reach into the other's */
     VECTORS = 8192,         /* positions times groups of a task, about */
     PARTS = 32              /* of the boxes, at most, for each of which a weight gradient is summed by itself */
 };
@@ -147,7 +148,7 @@ static void make_plan(const tc_conv_shape *s, int pass, int threads, plan *p) {
     p->expansions_at = 2 * p->w_at;
     p->edge_at = p->expansions_at + tc_round_up(expansions * (int64_t)sizeof(tc_expansion), TC_ALIGN);
     p->ring_at = p->edge_at + (p->box[2] + 1) * TC_LANES * f;
-    p->own = p->ring_at + tc_round_up(groups * p->group * f, TC_ALIGN);
+    p->own = p->ring_at + tc_round_up(groups * p->group * f, TC_ALIGN) + APART;
     p->own_at = tc_round_up(p->phases * (int64_t)sizeof(phase), TC_ALIGN);
     p->parts_at = p->own_at + p->own * threads;
     p->total = p->parts_at + p->parts * p->groups * p->reduction * TC_LANES * f;
