@@ -369,7 +369,7 @@ void tc_depthwise_run(const tc_conv_shape *s, int pass, const float *x, const fl
     const int team = tc_threads_for(threads, work_of(&p));
     /* Each thread has boxes behind each other and of these all channels: what it writes lies together and can stay in
      * its cache from layer to layer. Two threads that wrote alternate parts of each pixel took up to 2.5 times as long
-     * as one (256 channels at 28x28; by rows half as long as one), perhaps as prefetching takes lines from the other. */
+     * as one (256 channels at 28x28), by rows less, perhaps as prefetching takes lines from the other. */
     TC_RANGES(team, p.boxes * p.blocks, 1, low, high, {
         char *own = scratch + p.own_at + p.own * tc_thread_index();
         for (int64_t t = low; t < high; t++) {
