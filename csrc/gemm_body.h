@@ -120,8 +120,9 @@ TC_INLINE void store_tile(const int R, const int V, int64_t n, int add, tc_vec a
 /* Keeps the compiler from mixing steps, for which it has no registers. */
 #define TC_STEP_END() __asm__ volatile("" ::: "memory")
 
-/* Sums stand in columns [from, from + V) of acc. Four steps a turn below: 12 FMAs, 8 loads and a loop's own instructions would be more than half of what the core
- * takes in, and half is all it gets while its other thread is busy. */
+/* Sums stand in columns [from, from + V) of acc. Four steps a turn below: 12 FMAs, 8 loads and a loop's own
+ * instructions would be more than half of what the core takes in, and half is all it gets while its other thread is
+ * busy. */
 TC_INLINE void rows_step(const int R, const int V, const int from, const float *const *a, int64_t i, const float *p,
                          tc_vec acc[TC_ROWS][TC_VECTORS]) {
     tc_vec columns[TC_VECTORS];
@@ -538,6 +539,7 @@ static double gemm_peak(int64_t loops, float *sink) {
 
 #define TC_GEMM_TABLE                                                                                                 \
     {.rows = TC_ROWS, .panel = TC_PANEL, .width = TC_WIDTH, .rows_form = gemm_rows, .one_row = gemm_one_row,          \
-     .cols_form = gemm_cols, .taps_form = gemm_taps, .wide = gemm_wide, .finish = tc_finish_rows, .gather = gemm_gather, .peak = gemm_peak}
+     .cols_form = gemm_cols, .taps_form = gemm_taps, .wide = gemm_wide, .finish = tc_finish_rows,                     \
+     .gather = gemm_gather, .peak = gemm_peak}
 
 #endif
