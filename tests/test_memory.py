@@ -101,7 +101,7 @@ def test_least_memory_is_refused_with_the_batch_that_fits():
 
 def test_what_the_machine_has_not_is_refused(monkeypatch):
     net, x, labels = made(RESIDUAL)
-    monkeypatch.setattr(budget, "available", lambda: 2_400_000)
+    monkeypatch.setattr(budget, "available", lambda: 2_000_000)
     with pytest.raises(NetError, match="a batch of 4 needs .* the machine has 2 MB left"):
         net.trainer().step(x, labels)
     with pytest.raises(NetError, match="a batch of 400 needs"):
