@@ -43,10 +43,11 @@ AVX2 = {"TINYCONV_ISA": "avx2", "ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_I
 
 
 def made(source: str, train: bool):
-    """The net as all sides run it: without dropout, in inference to its logits (a softmax hides what differs)."""
+    """The net as all sides run it: without dropout, with the plain loss of its output, in inference to its logits (a
+    softmax hides what differs)."""
     import tinyconv
 
-    text = re.sub(r"dropout [\d.]+ -> | -> dropout [\d.]+", "", training.make(source).text)
+    text = re.sub(r"dropout [\d.]+ -> | -> dropout [\d.]+|loss [^;]*; ", "", training.make(source).text)
     return tinyconv.compile(text if train else text.replace(" -> softmax", ""))
 
 

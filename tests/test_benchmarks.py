@@ -127,11 +127,12 @@ def test_results_that_differ_are_found(nets, tmp_path):
 
 
 def test_nets_are_made_alike_for_all_sides(nets):
-    """Without dropout; in inference without softmax."""
+    """Without dropout; in inference without softmax; trained by the loss that the others take."""
     ops = [node.op for node in nets.made("alexnet", False).graph.nodes]
     assert "dropout" not in ops and "softmax" not in ops and ops.count("fc") == 3
     trained = [node.op for node in nets.made("alexnet", True).graph.nodes]
     assert "dropout" not in trained and trained[-1] == "softmax"
+    assert tinyconv.load("unet").losses and not nets.made("unet", True).losses
 
 
 @pytest.mark.parametrize("text", [
