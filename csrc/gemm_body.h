@@ -236,58 +236,6 @@ static void gemm_rows(int64_t m, int64_t n, const float *const *row, int64_t run
         tc_finish_rows(finish, all, n, out - all, column);
 }
 
-/* ------------------------------------------------------------------ one row, several panels side by side */
-enum { TC_ROW_VECTORS = 8 }; /* sums of a single panel would wait for each other */
-
-TC_INLINE void one_row_panels(const int P, int64_t n, int64_t len, const float *a, const float *b, int64_t step,
-                              const float *first, float *out) {
-    const int V = TC_VECTORS;
-    float part[TC_ROW_VECTORS * TC_WIDTH] = {0}, *const to = n < P * TC_PANEL ? part : out;
-    if (first && to == part)
-        first = memcpy(part, first, (size_t)n * sizeof(float));
-    tc_vec acc[TC_ROW_VECTORS];
-#pragma GCC unroll 8
-    for (int v = 0; v < P * V; v++)
-        acc[v] = first ? tc_load(first + v * TC_WIDTH) : (tc_vec){0};
-    for (int64_t i = 0; i < len; i++, b += TC_PANEL) {
-        const tc_vec x = tc_splat(a[i]);
-#pragma GCC unroll 4
-        for (int q = 0; q < P; q++)
-#pragma GCC unroll 2
-            for (int line = 0; line < TC_PANEL; line += 16)
-                __builtin_prefetch(b + q * step + TC_AHEAD * TC_PANEL + line);
-#pragma GCC unroll 8
-        for (int v = 0; v < P * V; v++) {
-            const tc_vec columns = tc_load(b + v / V * step + v % V * TC_WIDTH);
-            TC_FMA(acc[v], x, columns);
-        }
-    }
-#pragma GCC unroll 8
-    for (int v = 0; v < P * V; v++)
-        tc_store(to + v * TC_WIDTH, acc[v]);
-    if (to == part)
-        memcpy(out, part, (size_t)n * sizeof(float));
-}
-
-static void gemm_one_row(int64_t n, int64_t len, const float *a, const float *b, int64_t step, const float *first,
-                         float *out) {
-    enum { P = TC_ROW_VECTORS / TC_VECTORS };
-    for (int64_t panels = (n + TC_PANEL - 1) / TC_PANEL, now; panels; panels -= now) {
-        now = panels >= P ? P : panels >= 2 ? 2 : 1;
-        const int64_t columns = n < now * TC_PANEL ? n : now * TC_PANEL;
-        if (now == P)
-            one_row_panels(P, columns, len, a, b, step, first, out);
-        else if (now == 2)
-            one_row_panels(2, columns, len, a, b, step, first, out);
-        else
-            one_row_panels(1, columns, len, a, b, step, first, out);
-        b += now * step;
-        first = first ? first + columns : NULL;
-        out += columns;
-        n -= columns;
-    }
-}
-
 /* ------------------------------------------------------------------ cols: A contiguous per step of the reduction */
 TC_INLINE void cols_step(const int R, const int V, const float *a, const float *b, tc_vec acc[TC_ROWS][TC_VECTORS]) {
     tc_vec columns[TC_VECTORS];
@@ -358,138 +306,7 @@ static void gemm_cols(int64_t m, int64_t n, int64_t count, const float *a, int64
     }
 }
 
-/* ------------------------------------------------------------------ taps: A's values one by one */
-/* Sums stand in columns [from, from + V) of acc. */
-TC_INLINE void taps_step(const int R, const int V, const int from, const float *row, const int64_t *src,
-                         const float *b, tc_vec acc[TC_ROWS][TC_VECTORS]) {
-    tc_vec columns[TC_VECTORS];
-#pragma GCC unroll 4
-    for (int v = 0; v < V; v++)
-        columns[v] = tc_load(b + v * TC_WIDTH);
-#pragma GCC unroll 16
-    for (int r = 0; r < R; r++) {
-        const tc_vec x = tc_splat(row[src[r]]);
-#pragma GCC unroll 4
-        for (int v = 0; v < V; v++)
-            TC_FMA(acc[r][from + v], x, columns[v]);
-    }
-    TC_STEP_END();
-}
-
-/* Of one vector every other step has sums of its own, for R alone are too few under way. */
-TC_INLINE void taps_tile(const int R, const int V, int64_t count, const float *const *row, const int64_t *src,
-                         const float *b, int add, float *c) {
-    const int other = V == 1, sets = V == 1 ? 2 : V;
-    tc_vec acc[TC_ROWS][TC_VECTORS];
-    int64_t at[TC_ROWS];
-#pragma GCC unroll 16
-    for (int r = 0; r < R; r++) {
-        at[r] = src[r];
-#pragma GCC unroll 4
-        for (int v = 0; v < sets; v++)
-            acc[r][v] = add && v < V ? tc_load(c + r * TC_PANEL + v * TC_WIDTH) : (tc_vec){0};
-    }
-    int64_t p = 0;
-    for (; p + 4 <= count; p += 4, b += 4 * TC_PANEL) {
-        taps_step(R, V, 0, row[p], at, b, acc);
-        taps_step(R, V, other, row[p + 1], at, b + TC_PANEL, acc);
-        taps_step(R, V, 0, row[p + 2], at, b + 2 * TC_PANEL, acc);
-        taps_step(R, V, other, row[p + 3], at, b + 3 * TC_PANEL, acc);
-    }
-    for (; p < count; p++, b += TC_PANEL)
-        taps_step(R, V, 0, row[p], at, b, acc);
-#pragma GCC unroll 16
-    for (int r = 0; r < R; r++)
-#pragma GCC unroll 4
-        for (int v = 0; v < V; v++)
-            tc_store(c + r * TC_PANEL + v * TC_WIDTH, other ? acc[r][0] + acc[r][1] : acc[r][v]);
-}
-
-/* Six rows at most: each has the place of its values in a register. */
-#if TC_ROWS < 6
-#define TC_TAPS_HEIGHTS TC_HEIGHTS_4
-#else
-#define TC_TAPS_HEIGHTS TC_HEIGHTS_6
-#endif
-enum { TC_TAPS_ROWS = TC_ROWS < 6 ? TC_ROWS : 6 };
-
-#define TAPS_TILE(R, V)                                                                                               \
-    static __attribute__((noinline)) void taps_##R##_##V(int64_t count, const float *const *row, const int64_t *src,  \
-                                                         const float *b, int add, float *c) {                         \
-        taps_tile(R, V, count, row, src, b, add, c);                                                                  \
-    }
-typedef void taps_function(int64_t, const float *const *, const int64_t *, const float *, int, float *);
-#define TAPS_NAME(R, V) [R - 1] = taps_##R##_##V,
-TC_TAPS_HEIGHTS(TAPS_TILE, 1)
-TC_TAPS_HEIGHTS(TAPS_TILE, 2)
-#if TC_VECTORS == 2
-static taps_function *const taps_table[TC_VECTORS][TC_TAPS_ROWS] = {{TC_TAPS_HEIGHTS(TAPS_NAME, 1)},
-                                                                    {TC_TAPS_HEIGHTS(TAPS_NAME, 2)}};
-#else
-TC_TAPS_HEIGHTS(TAPS_TILE, 3)
-TC_TAPS_HEIGHTS(TAPS_TILE, 4)
-static taps_function *const taps_table[TC_VECTORS][TC_TAPS_ROWS] = {
-    {TC_TAPS_HEIGHTS(TAPS_NAME, 1)}, {TC_TAPS_HEIGHTS(TAPS_NAME, 2)},
-    {TC_TAPS_HEIGHTS(TAPS_NAME, 3)}, {TC_TAPS_HEIGHTS(TAPS_NAME, 4)}};
-#endif
-
-static void gemm_taps(int64_t m, int64_t n, int64_t count, const float *const *row, const int64_t *src, const float *b,
-                      int add, float *c) {
-    const int64_t tiles = (m + TC_TAPS_ROWS - 1) / TC_TAPS_ROWS;
-    for (int64_t t = 0; t < tiles; t++) { /* of about one height */
-        const int64_t r = m * t / tiles, rows = m * (t + 1) / tiles - r;
-        taps_table[(n - 1) / TC_WIDTH][rows - 1](count, row, src + r, b, add, c + r * TC_PANEL);
-    }
-}
-
-/* ------------------------------------------------------------------ wide: few rows, B as it stands */
-/* K rows of B added to m rows of C: K times a panel's vectors of B in registers serve all of them. */
-TC_INLINE void wide_rows(const int K, int64_t m, int64_t n, const float *a, int64_t lda, const float *b, int64_t ldb,
-                         int add, float *c, int64_t ldc) {
-    int64_t j = 0;
-    for (; j + TC_PANEL <= n; j += TC_PANEL) {
-        tc_vec columns[4][TC_VECTORS];
-#pragma GCC unroll 4
-        for (int i = 0; i < K; i++)
-#pragma GCC unroll 4
-            for (int v = 0; v < TC_VECTORS; v++)
-                columns[i][v] = tc_load(b + i * ldb + j + v * TC_WIDTH);
-        for (int64_t r = 0; r < m; r++) {
-            float *to = c + r * ldc + j;
-            tc_vec sum[TC_VECTORS];
-#pragma GCC unroll 4
-            for (int v = 0; v < TC_VECTORS; v++)
-                sum[v] = add ? tc_load(to + v * TC_WIDTH) : (tc_vec){0};
-#pragma GCC unroll 4
-            for (int i = 0; i < K; i++) {
-                const tc_vec x = tc_splat(a[r * lda + i]);
-#pragma GCC unroll 4
-                for (int v = 0; v < TC_VECTORS; v++)
-                    sum[v] += x * columns[i][v];
-            }
-#pragma GCC unroll 4
-            for (int v = 0; v < TC_VECTORS; v++)
-                tc_store(to + v * TC_WIDTH, sum[v]);
-        }
-    }
-    for (; j < n; j++)
-        for (int64_t r = 0; r < m; r++) {
-            float sum = add ? c[r * ldc + j] : 0;
-            for (int i = 0; i < K; i++)
-                sum += a[r * lda + i] * b[i * ldb + j];
-            c[r * ldc + j] = sum;
-        }
-}
-
-static void gemm_wide(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb,
-                      float *c, int64_t ldc) {
-    int64_t i = 0;
-    for (; i + 4 <= k; i += 4)
-        wide_rows(4, m, n, a + i, lda, b + i * ldb, ldb, i > 0, c, ldc);
-    for (; i < k; i++)
-        wide_rows(1, m, n, a + i, lda, b + i * ldb, ldb, i > 0, c, ldc);
-}
-
+/* ------------------------------------------------------------------ panels gathered from rows */
 TC_INLINE void gather_panel(const float *from, float *to) {
     tc_vec panel[TC_VECTORS];
 #pragma GCC unroll 4
@@ -515,6 +332,9 @@ static void gemm_gather(int64_t count, const float *const *row, int64_t pieces, 
                 memcpy(packed + j, from, 32);
         }
 }
+
+#include "gemm_few_body.h"
+#include "gemm_taps_body.h"
 
 /* ------------------------------------------------------------------ the peak: FMAs that touch no memory */
 static double gemm_peak(int64_t loops, float *sink) {

@@ -52,10 +52,10 @@ static inline void tc_range(int64_t n, int64_t grain, int64_t parts, int64_t par
 
 /* Tasks of a team, one contiguous stretch a thread: it takes its own from the front, then others' from their ends. So
  * the same thread comes back to the same part of a map, layer after layer, whose lines are in its own caches, and a
- * thread that is held up keeps nobody waiting. Where two cores share no L3, a task on the wrong one costs up to twice
- * the time: 64 channels to 256 at 56x56, 0.49 ms and 0.87 ms by schedule(dynamic) on Zen 4. */
+ * thread that is held up keeps nobody waiting. For where cores share no L3: by schedule(dynamic) ResNet-50 took 1.06
+ * times as long at batch 1, ResNet-20 at batch 64 1.2 times, on two cores of Zen 4 with 80 to 180 ns between them. */
 typedef struct {
-    _Alignas(64) uint64_t left; /* from the low half's task to before the high half's */
+    _Alignas(64) uint64_t left; /* from the low half's task to before the high half's: fewer than 2^32 */
 } tc_stretch;
 
 static inline void tc_share(int64_t tasks, int team, tc_stretch *stretch) {

@@ -16,7 +16,7 @@ from .ops import conv_size
 from .runtime import threads
 from .runtime.array import conv as _conv_array, conv_dw as _dw_array, conv_dx as _dx_array
 from .runtime.backend import compiled
-from .runtime.host import ALIGN, aligned
+from .runtime.host import aligned, empty
 
 if compiled():
     from .runtime import _cpu
@@ -47,8 +47,8 @@ def conv(x, w, stride=1, padding=0, dilation=1, groups=1, algorithm=None) -> np.
 
     stride, padding, dilation: a number or one an axis; output = floor((n + 2p - d(k-1) - 1)/s) + 1.
     algorithm: None takes the one that `algorithm_of` names; else "winograd4x4" or "winograd2x2" (3x3 kernels of stride
-    and dilation 1), "unpacked" (weights read as they stand: 1x1 of stride 1, or any data gradient that is not "dwconv"),
-    or the direct one: "igemm", "gemm" (1x1), "dwconv" (a channel a group).
+    and dilation 1), "unpacked" (weights read as they stand: 1x1 of stride 1, or any data gradient but "dwconv"), or the
+    direct one: "igemm", "gemm" (1x1), "dwconv" (a channel a group).
     """
     x, w = _float32(x, "x"), _float32(w, "w")
     a = _geometry(w.shape[1:-1], x.ndim - 2, stride, padding, dilation, groups)
@@ -148,16 +148,13 @@ def _call(which, a, x_shape, y_shape, w_shape, operands, out, algorithm):
 
 
 def _empty(shape) -> np.ndarray:
-    """As host.empty, by quicker calls, for they are most of a small product's time; small arrays wherever they lie."""
-    if prod(shape) <= SMALL:
-        return np.empty(shape, FLOAT)
-    raw = np.empty(4 * prod(shape) + ALIGN, np.uint8)
-    return np.ndarray(shape, FLOAT, raw, -address(raw) % ALIGN)
+    values = prod(shape)
+    return np.empty(shape, FLOAT) if values <= SMALL else empty(4 * values).view(FLOAT).reshape(shape)
 
 
 def _float32(x, name: str) -> np.ndarray:
     x = np.asarray(x)
-    if x.dtype is not FLOAT and x.dtype != FLOAT:
+    if x.dtype != FLOAT:
         raise TypeError(f"{name} holds {x.dtype}: use {name}.astype('float32')")
     return np.ascontiguousarray(x)
 

@@ -18,7 +18,7 @@ from .runtime.plan import Request, prediction
 from .runtime.session import Sessions
 from .runtime.store import Store
 from .runtime.trainer import Trainer, mean_loss
-from .sections import SECTIONS, check_seed, plain
+from .sections import SECTIONS, checked_seed
 
 
 def load(source, *, seed: int = 0, device: str | None = None, input: str | None = None, set: dict | None = None,
@@ -89,9 +89,8 @@ class Net:
         self._start(seed, device)
 
     def _start(self, seed, device) -> None:
-        self.seed, self.backend = plain(seed), backend(device)
-        check_seed(self.seed)
-        self.store = Store(self.graph, seed, self.backend.device)
+        self.seed, self.backend = checked_seed(seed), backend(device)
+        self.store = Store(self.graph, self.seed, self.backend.device)
         self.sessions = Sessions(self.graph, self.store, self.backend)
         self._unmeasured = {n for n, w in self.store.specs.items()
                             if n.startswith("input") and n.endswith((".mean", ".std")) and not w.fixed}

@@ -130,11 +130,13 @@ def check_value(param: Param, value: object, name: str) -> None:
         raise NetError(f"{name} is {shown}; it must be {param.range.words}")
 
 
-def check_seed(seed: object) -> None:
-    """NetError for what is no seed."""
+def checked_seed(seed) -> int:
+    """The seed as Python's number; NetError for what is none."""
+    seed = as_python(seed)
     check_value(TRAIN["seed"].params[0], seed, "`seed`")
+    return seed
 
 
-def plain(value):
+def as_python(value):
     """NumPy's numbers as Python's, anything else as it is."""
     return value.item() if hasattr(value, "item") else value

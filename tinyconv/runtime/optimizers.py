@@ -17,7 +17,7 @@ from collections.abc import Container, Mapping
 
 from ..layers import Weight
 from ..ops import OPS
-from ..sections import OPTIMIZERS, check_choice, check_values, plain
+from ..sections import OPTIMIZERS, as_python, check_choice, check_values
 from .tape import Buffer, Tape
 
 SLOTS = {"sgd": ("velocity",), "adam": ("mean", "square"), "adamw": ("mean", "square"),
@@ -34,7 +34,7 @@ def optimizer(name: str, options: Mapping[str, object]) -> tuple[float, Optimize
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise TypeError(f"{name} takes {', '.join(known)}, not {', '.join(unknown)}")
-    filled = {**known, **{key: plain(value) for key, value in options.items()}}
+    filled = {**known, **{key: as_python(value) for key, value in options.items()}}
     check_values(OPTIMIZERS[name], filled)
     return float(filled.pop("lr")), (name, tuple(sorted(filled.items())))
 

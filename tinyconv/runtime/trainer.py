@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..errors import NetError, NonFiniteError
-from ..sections import check_seed, plain
+from ..sections import checked_seed
 from . import budget
 from .optimizers import AVERAGE, optimizer as make_optimizer, state_specs
 from .plan import Plan, Request
@@ -53,8 +53,7 @@ class Trainer:
         self.memory = None if memory is None else budget.parse(memory)
         self._within: dict[Request, Request] = {}  # requests by those without a limit
         self.lr, self.optimizer = make_optimizer(optimizer, options)
-        self.seed, self.steps = plain(seed), 0
-        check_seed(self.seed)
+        self.seed, self.steps = checked_seed(seed), 0
         self.averages = bool(dict(self.optimizer[1])[AVERAGE])
         self.moments = Block(state_specs(sessions.store.specs, self.optimizer, net.frozen), sessions.store.device)
 

@@ -8,7 +8,7 @@ from typing import Any, Mapping
 
 from ..errors import NetError
 from ..lang.signature import Signature
-from ..sections import LOSSES, OPTIMIZERS, SCHEDULES, TRAIN, check_choice, check_value, check_values, plain
+from ..sections import LOSSES, OPTIMIZERS, SCHEDULES, TRAIN, as_python, check_choice, check_value, check_values
 
 __all__ = ["Choice", "LOSSES", "OPTIMIZERS", "SCHEDULES", "Settings", "TRAIN"]
 
@@ -47,7 +47,7 @@ class Settings:
             values["loss"] = tuple(values["loss"])
         if "freeze" in values:
             _, values["freeze"], _ = values["freeze"]
-        values |= {name: plain(value) for name, value in given.items() if value is not None}
+        values |= {name: as_python(value) for name, value in given.items() if value is not None}
         return cls(**values)
 
     def with_optimizer(self, optimizer: str | None = None, /, **options: Any) -> Settings:
@@ -60,7 +60,7 @@ class Settings:
         for option in options:
             if option not in kept:
                 raise TypeError(f"`{option}` is no parameter of {name}; it has {', '.join(kept)}")
-        given = {option: plain(value) for option, value in options.items()}
+        given = {option: as_python(value) for option, value in options.items()}
         return dataclasses.replace(self, optimizer=(name, {**kept, **given}))
 
     @classmethod
