@@ -90,7 +90,7 @@ def train(net, data, epochs, seed, device, memory, out, resume, init, freeze, fi
         return 130
     except (NetError, BadInput):
         if world is not None and not world.leads:
-            time.sleep(2)  # a mistake that all ranks see is told by rank 0, which then ends all
+            time.sleep(5)  # a mistake that all ranks see is told by rank 0, which then ends all
         raise
     if run.leads and not as_json:
         click.echo(result(done))

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 import zlib
 from collections.abc import Callable
 from math import prod
@@ -220,4 +221,5 @@ def end(code: int) -> None:
     if _world is not None:
         sys.stdout.flush()
         sys.stderr.flush()
+        time.sleep(1)  # at an abort MPICH's process manager drops what it hasn't read by then, a message too
         _world.comm.Abort(code)
