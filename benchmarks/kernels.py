@@ -1,13 +1,16 @@
-"""Single layers and products against PyTorch (oneDNN) in both layouts and NumPy (OpenBLAS), all three passes.
+"""Single layers against PyTorch (oneDNN) and ncnn, matrix products against NumPy (OpenBLAS).
 
-    python benchmarks/kernels.py --peer-python PYTHON-WITH-TORCH [--only 'resnet'] [--rounds 7] [--threads 2]
-                                 [--scaling] [--plot FILE] [--json]
+    python benchmarks/kernels.py --peer-python PYTHON-WITH-THE-PEERS [--only 'resnet'] [--rounds 7] [--threads 2]
+                                 [--avx2] [--scaling] [--plot FILE] [--json]
 
-All passes of ours run as a net's steps do, made ready once. Forward passes have their weights packed beforehand;
-gradients pack theirs, for in training they are new in every step, and PyTorch reorders them in every call. The bound
-is the roofline of Williams, Waterman and Patterson (2009): operations over the peak of the FMA units, or operands read
-and written once over the bandwidth of memory, whichever is more, both measured in turns with the layers. A layer can
-be faster than its bound: Winograd's algorithm multiplies less, and small operands stay in the caches.
+All three passes; ncnn's are forward ones of a single image, which it gets in the blocks of channels that its layers
+exchange. All passes of ours run as a net's steps do, made ready once. Forward passes have their weights packed
+beforehand; gradients pack theirs, for in training they are new in every step, and PyTorch reorders them in every call.
+--avx2 holds all but ncnn to that instruction set.
+
+The bound is the roofline of Williams, Waterman and Patterson (2009): operations over the peak of the FMA units, or
+operands read and written once over the bandwidth of memory, whichever is more, both measured in turns with the layers.
+A layer can be faster than its bound: Winograd's algorithm multiplies less, and small operands stay in the caches.
 """
 
 from __future__ import annotations
@@ -16,7 +19,9 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 from math import prod
+from pathlib import Path
 from statistics import geometric_mean
 
 import pairs
@@ -219,8 +224,47 @@ def linear(torch, x, w, y, which: str):
     return {"forward": lambda: torch.nn.functional.linear(x, w), "dx": lambda: y @ w, "dw": lambda: y.t() @ x}[which]
 
 
+def ncnn(case: dict):
+    """A net of this layer alone."""
+    import ncnn
+    import numpy as np
+    import peers
+
+    (_, *size, c), (k, *kernel, _) = case["x"], case["w"]
+    flat = prod(size) == 1
+    x, w, _ = arrays(case)
+    # its parameters by number: channels, bias, weights; kernel, dilation, stride, padding in x, from 11 on in y; groups
+    values = {0: k, 1: 0, 2: w.size} if flat else {0: k, 5: 0, 6: w.size, 7: case["groups"]}
+    for number, pair in enumerate(() if flat else (kernel, case["dilation"], case["stride"], case["padding"]), 1):
+        values |= {number + 10: pair[0], number: pair[1]}
+    kind = "InnerProduct" if flat else "Convolution" if case["groups"] == 1 else "ConvolutionDepthWise"
+    text = " ".join(f"{number}={value}" for number, value in values.items())
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "net.ncnn.param").write_text(f"7767517\n3 3\nInput in0 0 1 in0\nDropout x 1 1 in0 x\n"
+                                                  f"{kind} y 1 1 x y {text}\n")
+        Path(folder, "net.ncnn.bin").write_bytes(bytes(4) + np.moveaxis(w, -1, 1).tobytes())  # 4 bytes: float32
+        net = peers.ncnn_net(Path(folder), int(os.environ["OMP_NUM_THREADS"]))
+    image = x.reshape(c) if flat else np.moveaxis(x[0], -1, 0).copy()
+    before = net.create_extractor()
+    before.input("in0", ncnn.Mat(image).clone())  # a Mat does not own its array
+    packed = before.extract("x", 1)[1]
+
+    def call():
+        extractor = net.create_extractor()
+        extractor.input("x", packed)
+        return extractor.extract("y", 1)  # 1: in blocks of channels, as its next layer would take it
+
+    return call
+
+
+def takes(side: str, case: dict) -> bool:
+    """ncnn is for inference on one image; its layers of one and three axes, and transposed ones, are left out."""
+    one = case["x"][0] == 1 and (len(case["x"]) == 4 or prod(case["x"][1:-1]) == 1)
+    return side != "ncnn" or (one and case["which"] == "forward" and not case["transposed"])
+
+
 SETUPS = {OURS: ours, ONE: one_thread, "numpy": numpy, "torch": torch("contiguous_format"),
-          "torch NHWC": torch("channels_last")}
+          "torch NHWC": torch("channels_last"), "ncnn": ncnn}
 
 
 # -- the driver
@@ -230,12 +274,12 @@ def measure(options, names: list[str], cases: list) -> tuple[list[pairs.Result],
     from tinyconv.runtime import _cpu
 
     sides = [pairs.Side(name, sys.executable if name in (OURS, ONE, "numpy") else options.peer_python, [],
-                        options.threads) for name in names]
+                        options.threads, pairs.AVX2 if options.avx2 else None) for name in names]
     results, reads = [], []
     try:
         for case in cases:
             reads.append(_cpu.measure_read(options.threads, 0.01))
-            results += pairs.compare(sides, [case], options.rounds)
+            results += pairs.compare([s for s in sides if takes(s.name, case[1])], [case], options.rounds)
     finally:
         for side in sides:
             side.close()
@@ -269,10 +313,11 @@ def roofline(results: list[pairs.Result], bytes_of: dict[str, int], peak: float,
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--peer-python", default=sys.executable, help="the Python that has PyTorch installed")
+    parser.add_argument("--peer-python", default=sys.executable, help="the Python that has the peers installed")
     parser.add_argument("--only", default="", help="cases whose name contains this")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--avx2", action="store_true", help="all but ncnn without wider vectors than AVX2's")
     parser.add_argument("--scaling", action="store_true", help="all threads against one, without peers")
     parser.add_argument("--plot", metavar="FILE", help="draws the roofline (needs matplotlib)")
     parser.add_argument("--json", action="store_true")
@@ -282,7 +327,7 @@ def main() -> None:
         pairs.serve(SETUPS[options.worker], pairs.tinyconv_peak if options.worker == OURS else None)
         return
     results, reads, bytes_of, tables = [], [], {}, []
-    for cases, peers in ((product_cases(), ["numpy"]), (layer_cases(), ["torch", "torch NHWC"])):
+    for cases, peers in ((product_cases(), ["numpy"]), (layer_cases(), ["torch", "torch NHWC", "ncnn"])):
         chosen = [case for case in cases if options.only in case[0]]
         if not chosen:
             continue

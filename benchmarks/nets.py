@@ -38,8 +38,6 @@ PREDICTIONS = {"VGG-16": ("vgg16", 1), "ResNet-18": ("resnet18", 1), "ResNet-50"
 TOLERANCE = 1e-3    # of the largest value
 TRAIN_TOLERANCE = 5e-3      # PyTorch's own layouts differ by 3e-3 in ResNet-50's second loss
 OURS = "tinyconv"
-AVX2 = {"TINYCONV_ISA": "avx2", "ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2",
-        "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
 
 
 def made(source: str, train: bool):
@@ -207,7 +205,7 @@ def main(description: str, train: bool = False) -> None:
         pairs.serve(ours if mine else peer(options.worker), pairs.tinyconv_peak if mine else None)
     else:
         if options.avx2:
-            os.environ.update(AVX2)  # of the bound, too
+            os.environ.update(pairs.AVX2)  # of the bound, too
         all_cases = training.CASES if options.train else PREDICTIONS
         chosen = {name: case for name, case in all_cases.items() if contains(name, options.only)}
         if not chosen:
@@ -227,7 +225,7 @@ def measure(cases: list, there: list[str], options) -> None:
     facts, results, extras = machine(options.threads) | {"held": options.avx2}, [], {}
     for name, case, work in cases:
         sides = [pairs.Side(side, sys.executable if side == OURS else options.peer_python, [], options.threads,
-                            AVX2 if options.avx2 else None)
+                            pairs.AVX2 if options.avx2 else None)
                  for side in (OURS, *there)]
         try:
             found = pairs.compare(sides, [(name, case, work)], options.rounds)

@@ -24,6 +24,9 @@ from pathlib import Path
 from statistics import median
 
 TURN = 0.05  # seconds a turn lasts at least
+# what holds tinyconv, PyTorch with the oneDNN and MKL inside, and OpenBLAS to that instruction set
+AVX2 = {"TINYCONV_ISA": "avx2", "ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "MKL_ENABLE_INSTRUCTIONS": "AVX2", "OPENBLAS_CORETYPE": "Haswell"}
 WARMUP = 2  # calls before the first turn
 TUNING = ("OPENBLAS_", "NVPL_", "MKL_", "OMP_", "GOMP_")  # variables that would tie a peer's hands
 PEAK_SECONDS = 0.02
@@ -180,10 +183,10 @@ def started(sides: list[Side], name: str, case: dict) -> dict[str, int]:
 
 
 def table(results: list[Result], sides: list[str]) -> str:
-    """ms of every side, the ratio to the fastest peer, and where known GFLOP/s and the share of the peak."""
+    """ms of every side that ran the case, the ratio to the fastest peer, and where known GFLOP/s and the share of the peak."""
     lines = [["", *(f"{side} ms" for side in sides), "ratio", "GFLOP/s", "of peak"]]
     for r in results:
-        lines.append([r.case, *(f"{r.ms[side]:.3f}" for side in sides), f"{r.ratio:.2f}",
+        lines.append([r.case, *(f"{r.ms[side]:.3f}" if side in r.ms else "" for side in sides), f"{r.ratio:.2f}",
                       "" if r.gflops is None else f"{r.gflops:.1f}",
                       "" if r.peak_fraction is None else f"{100 * r.peak_fraction:.0f} %"])
     widths = [max(map(len, column)) for column in zip(*lines)]

@@ -171,15 +171,23 @@ def _openvino(folder: Path, threads: int):
     return lambda: request.infer({0: x}, share_inputs=True)[0]
 
 
-def _ncnn(folder: Path, threads: int):
+def ncnn_net(folder: Path, threads: int):
+    """ncnn's net of the folder's net.ncnn.param and net.ncnn.bin, in float32 as all sides."""
     import ncnn
 
     net = ncnn.Net()
     net.opt.num_threads = threads
-    net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False    # float32, as all sides
+    net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
     net.opt.use_bf16_packed = net.opt.use_bf16_storage = False
     if net.load_param(str(folder / "net.ncnn.param")) or net.load_model(str(folder / "net.ncnn.bin")):
         raise FileNotFoundError("net.ncnn.param or .bin: pnnx makes them, for batches of one")
+    return net
+
+
+def _ncnn(folder: Path, threads: int):
+    import ncnn
+
+    net = ncnn_net(folder, threads)
     image = np.ascontiguousarray(image_input(folder)[0])
     x = ncnn.Mat(image).clone()    # a Mat does not own its array
 
