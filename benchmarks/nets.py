@@ -1,7 +1,7 @@
 """Whole nets against every peer that is installed: inference, or with --train one step of training.
 
     python benchmarks/nets.py --peer-python PYTHON-WITH-THE-PEERS [--train] [--only ResNet] [--rounds 11]
-                              [--avx2] [--markdown FILE] [--plot FILE] [--json]
+                              [--avx2] [--scaling] [--markdown FILE] [--plot FILE] [--json]
 
 Peers: PyTorch in both layouts, compiled, for inference through torch.jit, too; ONNX Runtime, OpenVINO and ncnn. All
 sides have the same graph and weights (benchmarks/peers.py), and the case ends where they do not give the same output:
@@ -12,7 +12,8 @@ here, or weights read once from memory, whichever is more. `Winograd` is the sam
 multiplications in 3x3 convolutions of stride 1, as F(4x4, 3x3) needs, its transforms for nothing.
 
 --avx2 shows on a machine with wider vectors what one without them does: tinyconv's AVX2 kernels, and PyTorch, with the
-oneDNN and MKL inside, held to that instruction set. The other peers have no such switch.
+oneDNN and MKL inside, held to that instruction set. The other peers have no such switch. --scaling compares tinyconv
+with itself on one thread.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ PREDICTIONS = {"VGG-16": ("vgg16", 1), "ResNet-18": ("resnet18", 1), "ResNet-50"
                "ResNet-20": (training.RESNET20, 64), "LeNet": (training.LENET, 1)}
 TOLERANCE = 1e-3    # of the largest value
 TRAIN_TOLERANCE = 5e-3      # PyTorch's own layouts differ by 3e-3 in ResNet-50's second loss
-OURS = "tinyconv"
+OURS, ONE = "tinyconv", "one thread"
 
 
 def made(source: str, train: bool):
@@ -109,11 +110,12 @@ def prepared(chosen: dict, options, folder: Path) -> list[tuple[str, dict, None]
             net = made(source, options.train)
             x, labels = training.batch(net, batch)
             peers.write(net, own, x, labels if options.train else None)
-            if not options.train:
+            if not options.train and not options.scaling:
                 done = subprocess.run([options.peer_python, __file__, "--export", own], capture_output=True, text=True)
                 if done.returncode:
                     print(f"{name}: no ONNX or ncnn: {done.stderr.strip().splitlines()[-1]}", file=sys.stderr)
-            (own / "ready").touch()
+            if not options.scaling:
+                (own / "ready").touch()
         results = own / "results"
         results.mkdir(exist_ok=True)
         for old in results.iterdir():
@@ -180,6 +182,7 @@ def parsed(description: str, train: bool):
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--avx2", action="store_true", help="tinyconv and PyTorch without wider vectors than AVX2's")
+    parser.add_argument("--scaling", action="store_true", help="all threads against one, without peers")
     parser.add_argument("--folder", help="keeps the nets as exported for the peers here, for the next run")
     parser.add_argument("--markdown", metavar="FILE", help="writes the table, too")
     parser.add_argument("--plot", metavar="FILE", help="draws the ratios (needs matplotlib)")
@@ -201,7 +204,7 @@ def main(description: str, train: bool = False) -> None:
     elif options.export:
         peers.export(Path(options.export))
     elif options.worker:
-        mine = options.worker == OURS
+        mine = options.worker in (OURS, ONE)
         pairs.serve(ours if mine else peer(options.worker), pairs.tinyconv_peak if mine else None)
     else:
         if options.avx2:
@@ -210,22 +213,27 @@ def main(description: str, train: bool = False) -> None:
         chosen = {name: case for name, case in all_cases.items() if contains(name, options.only)}
         if not chosen:
             parser.error(f"no net contains {options.only!r}")
-        there = json.loads(subprocess.run([options.peer_python, __file__, "--list"], check=True, stdout=subprocess.PIPE,
-                                          text=True).stdout)
-        asked = options.peers.split(",") if options.peers else there
-        there = [name for name in there if name in asked and (name in peers.TRAIN or not options.train)]
+        there = [ONE] if options.scaling else present(options)
         if not there:
             parser.error(f"{options.peer_python} has none of the peers: pip install -e '.[bench]' there")
         with tempfile.TemporaryDirectory() as temporary:
             measure(prepared(chosen, options, Path(options.folder or temporary)), there, options)
 
 
+def present(options) -> list[str]:
+    """The peers that their Python has, of those asked for."""
+    there = json.loads(subprocess.run([options.peer_python, __file__, "--list"], check=True, stdout=subprocess.PIPE,
+                                      text=True).stdout)
+    asked = options.peers.split(",") if options.peers else there
+    return [name for name in there if name in asked and (name in peers.TRAIN or not options.train)]
+
+
 def measure(cases: list, there: list[str], options) -> None:
     """Every case with processes of its own, whose peak memory is then the case's."""
     facts, results, extras = machine(options.threads) | {"held": options.avx2}, [], {}
     for name, case, work in cases:
-        sides = [pairs.Side(side, sys.executable if side == OURS else options.peer_python, [], options.threads,
-                            pairs.AVX2 if options.avx2 else None)
+        sides = [pairs.Side(side, sys.executable if side in (OURS, ONE) else options.peer_python, [],
+                            1 if side == ONE else options.threads, pairs.AVX2 if options.avx2 else None)
                  for side in (OURS, *there)]
         try:
             found = pairs.compare(sides, [(name, case, work)], options.rounds)

@@ -183,7 +183,7 @@ def started(sides: list[Side], name: str, case: dict) -> dict[str, int]:
 
 
 def table(results: list[Result], sides: list[str]) -> str:
-    """ms of every side that ran the case, the ratio to the fastest peer, and where known GFLOP/s and the share of the peak."""
+    """ms of every side that ran the case, the ratio to the fastest peer; where known GFLOP/s and the peak's share."""
     lines = [["", *(f"{side} ms" for side in sides), "ratio", "GFLOP/s", "of peak"]]
     for r in results:
         lines.append([r.case, *(f"{r.ms[side]:.3f}" if side in r.ms else "" for side in sides), f"{r.ratio:.2f}",
