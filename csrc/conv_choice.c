@@ -10,7 +10,7 @@
 static const struct {
     double direct[2];          /* a step of a direct convolution */
     double product;            /* the same in Winograd's products */
-    double transform[2][2][2]; /* half a panel of channels of a tile: [2] as above, twice; inputs, outputs */
+    double transform[2][2][2]; /* half a panel of channels of a square tile: [2] as above, twice; inputs, outputs */
     double weights[2][2];      /* half a panel of weights, packing; their gradient, transformed back */
     double small;              /* the share of steps on padding that weight gradients leave out costs so much else */
     double cache, memory;      /* a byte of weights, and a byte of those beyond `cached` bytes */
@@ -73,14 +73,16 @@ static void winograd_terms(const tc_igemm *g, int pass, int64_t m, double *terms
 static double winograd_cost(const tc_igemm *g, int pass, int64_t m) {
     const int grad = pass == TC_WEIGHT_GRAD;
     const double *transform = COST.transform[grad][m == 4];
+    const double square = g->taps[2] == 3 ? 1 : 1.0 / (double)(m + 2); /* of a square tile's columns, those there are */
     double terms[TC_TERMS];
     winograd_terms(g, pass, m, terms);
-    const double transforms = terms[TC_INPUTS] * transform[0] + terms[TC_OUTPUTS] * transform[1];
+    const double transforms = square * (terms[TC_INPUTS] * transform[0] + terms[TC_OUTPUTS] * transform[1]);
     const double products = COST.product * terms[TC_STEPS];
-    const double transformed = terms[TC_WEIGHTS] * COST.weights[grad][m == 4];
+    const double transformed = square * terms[TC_WEIGHTS] * COST.weights[grad][m == 4];
     if (grad)
         return transforms + products + transformed;
-    const double weights = weights_cost((double)((m + 2) * (m + 2) * g->taps[0] * g->cg * g->k));
+    const double weights = weights_cost((double)(m + 2) * (double)(m + 2) * square *
+                                        (double)(g->taps[0] * g->cg * g->k));
     const double packing = pass == TC_DATA_GRAD ? 2 * weights + transformed : 0;
     return transforms + packing + larger(weights, products);
 }
@@ -88,17 +90,19 @@ static double winograd_cost(const tc_igemm *g, int pass, int64_t m) {
 double tc_conv_terms(const tc_conv_shape *s, int pass, double *terms) {
     const int64_t m = tc_winograd_chosen(s, pass);
     tc_igemm g;
-    tc_igemm_get(s, pass, 0, &g);
     memset(terms, 0, TC_TERMS * sizeof *terms);
-    if (m)
+    if (m) {
+        tc_winograd_igemm(s, pass, &g);
         winograd_terms(&g, pass, m, terms);
-    else
+    } else {
+        tc_igemm_get(s, pass, 0, &g);
         direct_terms(&g, pass, terms);
+    }
     return 2.0 * tc_isa_now()->gemm.panel;
 }
 
 int64_t tc_winograd_chosen(const tc_conv_shape *s, int pass) {
-    if (s->algorithm == TC_DIRECT || !tc_winograd_fits(s) || (s->groups > 1 && s->groups == s->c && s->groups == s->k))
+    if (s->algorithm == TC_DIRECT || !tc_winograd_fits(s, NULL) || (s->groups > 1 && s->groups == s->c && s->groups == s->k))
         return 0;
     if (s->algorithm == TC_WINOGRAD_2X2 || s->algorithm == TC_WINOGRAD_4X4)
         return s->algorithm == TC_WINOGRAD_4X4 ? 4 : 2;
@@ -107,6 +111,7 @@ int64_t tc_winograd_chosen(const tc_conv_shape *s, int pass) {
     tc_igemm g;
     tc_igemm_get(s, pass, 0, &g);
     const double direct = COST.gain * direct_cost(&g, pass);
+    tc_winograd_igemm(s, pass, &g);
     const double small = winograd_cost(&g, pass, 2), large = winograd_cost(&g, pass, 4);
     return large < direct && large <= small ? 4 : small < direct ? 2 : 0;
 }
@@ -122,10 +127,11 @@ int tc_is_unpacked(const tc_conv_shape *s, int pass) {
 const char *tc_conv_algorithm(const tc_conv_shape *s, int pass) {
     if (tc_is_unpacked(s, pass))
         return "unpacked";
-    switch (tc_winograd_chosen(s, pass)) {
-    case 2: return "winograd2x2";
-    case 4: return "winograd4x4";
-    default: break;
+    const int64_t m = tc_winograd_chosen(s, pass);
+    if (m) {
+        tc_igemm g;
+        tc_winograd_igemm(s, pass, &g);
+        return g.taps[2] == 3 ? m == 4 ? "winograd4x4" : "winograd2x2" : m == 4 ? "winograd4x1" : "winograd2x1";
     }
     if (tc_is_depthwise(s))
         return s->c == s->groups && s->k == s->groups ? "dwconv" : "groupconv";

@@ -17,22 +17,59 @@ enum {
 };
 
 /* ------------------------------------------------------------------ tiles */
-int tc_winograd_fits(const tc_conv_shape *s) {
-    return s->kh == 3 && s->kw == 3 && s->sd * s->sh * s->sw == 1 && s->dh * s->dw == 1 &&
-           s->n * s->id * s->ih * s->iw * s->c > 0 && s->kd * s->od * s->oh * s->ow * s->k > 0;
+/* The axis along which alone the kernel has more than one tap or there is padding; -1: along several or none. */
+static int only_axis(const tc_conv_shape *s) {
+    const int along[3] = {s->kd > 1 || s->pd || s->id != s->od, s->kh > 1 || s->ph || s->ih != s->oh,
+                          s->kw > 1 || s->pw || s->iw != s->ow};
+    return along[0] + along[1] + along[2] == 1 ? along[1] + 2 * along[2] : -1;
+}
+
+/* Along one axis the axes before it are images and those behind it columns. Positions of a dilated kernel that meet are
+ * d apart: where d divides the axis and its padding, they are a column each in a map of d times as many. */
+static int one_axis(const tc_conv_shape *s, tc_conv_shape *as) {
+    const int64_t in[3] = {s->id, s->ih, s->iw}, out[3] = {s->od, s->oh, s->ow}, taps[3] = {s->kd, s->kh, s->kw};
+    const int64_t p[3] = {s->pd, s->ph, s->pw}, dilation[3] = {s->dd, s->dh, s->dw};
+    const int a = only_axis(s);
+    if (a < 0 || taps[a] != 3 || in[a] % dilation[a] || out[a] % dilation[a] || p[a] % dilation[a])
+        return 0;
+    const int64_t d = dilation[a], before = a > 0 ? in[0] * (a > 1 ? in[1] : 1) : 1;
+    const int64_t columns = d * (a < 2 ? in[2] * (a < 1 ? in[1] : 1) : 1);
+    *as = (tc_conv_shape){.n = s->n * before, .id = 1, .ih = in[a] / d, .iw = columns, .c = s->c, .od = 1,
+                          .oh = out[a] / d, .ow = columns, .k = s->k, .kd = 1, .kh = 3, .kw = 1, .sd = 1, .sh = 1,
+                          .sw = 1, .ph = p[a] / d, .dd = 1, .dh = 1, .dw = 1, .groups = s->groups,
+                          .algorithm = s->algorithm};
+    return 1;
+}
+
+int tc_winograd_fits(const tc_conv_shape *s, tc_conv_shape *as) {
+    tc_conv_shape own;
+    as = as ? as : &own;
+    *as = *s;
+    return s->sd * s->sh * s->sw == 1 && s->n * s->id * s->ih * s->iw * s->c > 0 &&
+           s->kd * s->od * s->oh * s->ow * s->k > 0 &&
+           ((s->kh == 3 && s->kw == 3 && s->dh * s->dw == 1) || one_axis(s, as));
+}
+
+void tc_winograd_igemm(const tc_conv_shape *s, int pass, tc_igemm *g) {
+    tc_conv_shape as;
+    tc_winograd_fits(s, &as);
+    tc_igemm_get(&as, pass, 0, g);
 }
 
 void tc_tiling_get(const tc_igemm *g, int64_t m, tc_tiling *t) {
-    t->isa = &tc_isa_now()->winograd[m == 4];
+    const int square = g->taps[2] == 3;
+    t->isa = &tc_isa_now()->winograd[square][m == 4];
     t->m = m;
     t->n = m + 2;
-    t->points = t->n * t->n;
+    t->across = square ? m : 1;
+    t->points = t->n * (square ? t->n : 1);
+    t->taps = g->taps[1] * g->taps[2];
     memcpy(t->in, g->in, sizeof t->in);
     memcpy(t->out, g->out, sizeof t->out);
     memcpy(t->p, g->p, sizeof t->p);
     t->depths = g->taps[0];
     t->dilation = g->d[0];
-    t->wide = tc_ceil_div(t->out[2], m);
+    t->wide = tc_ceil_div(t->out[2], t->across);
     t->tiles = g->n * t->out[0] * tc_ceil_div(t->out[1], m) * t->wide;
     t->c = g->c;
     t->k = g->k;
@@ -40,11 +77,11 @@ void tc_tiling_get(const tc_igemm *g, int64_t m, tc_tiling *t) {
 
 tc_tile tc_tile_at(const tc_tiling *t, int64_t index) {
     const int64_t high = tc_ceil_div(t->out[1], t->m), map = index / (t->wide * high);
-    return (tc_tile){map / t->out[0], map % t->out[0], index / t->wide % high * t->m, index % t->wide * t->m};
+    return (tc_tile){map / t->out[0], map % t->out[0], index / t->wide % high * t->m, index % t->wide * t->across};
 }
 
 void tc_tile_next(const tc_tiling *t, tc_tile *at) {
-    if ((at->x += t->m) < t->out[2])
+    if ((at->x += t->across) < t->out[2])
         return;
     at->x = 0;
     if ((at->y += t->m) < t->out[1])
@@ -81,7 +118,7 @@ void tc_tile_outputs(const tc_tiling *t, tc_tile at, float *y, float *outside, f
     float *row = y + (((at.image * t->out[0] + at.z) * t->out[1] + at.y) * t->out[2] + at.x) * t->k;
     const int64_t rows = t->out[1] - at.y, columns = t->out[2] - at.x;
     for (int64_t i = 0; i < t->m; i++, row += t->out[2] * t->k)
-        for (int64_t j = 0; j < t->m; j++)
+        for (int64_t j = 0; j < t->across; j++)
             *pixel++ = i < rows && j < columns ? row + j * t->k : outside;
 }
 
@@ -109,12 +146,13 @@ static void fetch_step(const tc_tiling *t, tc_fetch *f) {
 }
 
 void tc_fetch_inputs(const tc_tiling *t, tc_fetch *f, int64_t slot, int64_t slots, const float *x) {
-    const int64_t seen = t->n - t->m;
+    const int64_t seen = t->n - t->m, seen_across = t->across > 1 ? seen : 0;
     for (int64_t i = f->rows / (slots - slot); i > 0; i--, fetch_step(t, f)) {
         const int64_t z = f->at.z - t->p[0] + (t->depths - 1) * t->dilation;
         if (z >= 0 && z < t->in[0])
             fetch_row(x + (f->at.image * t->in[0] + z) * t->in[1] * t->in[2] * t->c, t->in + 1, t->c,
-                      f->at.y - t->p[1] + seen + f->row, f->at.x - t->p[2] + seen, t->m, 0, t->c);
+                      f->at.y - t->p[1] + seen + f->row, f->at.x - t->p[2] + seen_across, t->across, 0,
+                      t->c);
     }
 }
 
@@ -122,7 +160,7 @@ void tc_fetch_outputs(const tc_tiling *t, tc_fetch *f, int64_t slot, int64_t slo
                       int64_t count) {
     for (int64_t i = f->rows / (slots - slot); i > 0; i--, fetch_step(t, f))
         fetch_row(y + (f->at.image * t->out[0] + f->at.z) * t->out[1] * t->out[2] * t->k, t->out + 1, t->k,
-                  f->at.y + f->row, f->at.x, t->m, first, count);
+                  f->at.y + f->row, f->at.x, t->across, first, count);
 }
 
 /* ------------------------------------------------------------------ weights: U[e][panel][depth][c][NR] */
@@ -133,30 +171,33 @@ static int64_t weights_step(const tc_igemm *g) {
 
 int64_t tc_winograd_packed(const tc_conv_shape *s, int pass, int64_t m) {
     tc_igemm g;
-    tc_igemm_get(s, pass, 0, &g);
-    return (m + 2) * (m + 2) * weights_step(&g);
+    tc_tiling t;
+    tc_winograd_igemm(s, pass, &g);
+    tc_tiling_get(&g, m, &t);
+    return t.points * weights_step(&g);
 }
 
 void tc_winograd_pack(const tc_conv_shape *s, int pass, int64_t m, const float *w, float *packed, int threads) {
     tc_igemm g;
-    tc_igemm_get(s, pass, 0, &g);
+    tc_tiling t;
+    tc_winograd_igemm(s, pass, &g);
+    tc_tiling_get(&g, m, &t);
     const int64_t nr = tc_isa_now()->gemm.panel, panels = tc_ceil_div(g.kg, nr), step = weights_step(&g);
-    const int64_t size = g.taps[0] * g.cg * nr; /* of a panel */
-    const tc_winograd_isa *isa = &tc_isa_now()->winograd[m == 4];
+    const int64_t size = g.taps[0] * g.cg * nr, taps = t.taps * t.depths; /* of a panel; all */
 #pragma omp parallel num_threads(threads)
     {
         unsigned ftz = tc_ftz_set();
 #pragma omp for schedule(static)
         for (int64_t q = 0; q < g.groups * panels; q++) {
             float *to = packed + q * size;
-            for (int64_t j = 0; j < 9 * g.taps[0]; j++) { /* where the first points will be */
-                const int64_t depth = j / 9, row = g.tap_first[1] + j % 9 / 3 * g.tap_step[1];
-                const int64_t column = g.tap_first[2] + j % 3 * g.tap_step[2];
-                const int64_t tap = (g.tap_first[0] + depth * g.tap_step[0]) * 9 + row * 3 + column;
-                tc_pack_tap(&g, pass == TC_DATA_GRAD, nr, q / panels, q % panels * nr, tap, 9 * g.taps[0], w,
-                            to + depth * g.cg * nr + j % 9 * step);
+            for (int64_t j = 0; j < taps; j++) { /* where the first points will be */
+                const int64_t depth = j / t.taps, row = g.tap_first[1] + j % t.taps / g.taps[2] * g.tap_step[1];
+                const int64_t column = g.tap_first[2] + j % g.taps[2] * g.tap_step[2];
+                const int64_t tap = (g.tap_first[0] + depth * g.tap_step[0]) * t.taps + row * g.taps[2] + column;
+                tc_pack_tap(&g, pass == TC_DATA_GRAD, nr, q / panels, q % panels * nr, tap, taps, w,
+                            to + depth * g.cg * nr + j % t.taps * step);
             }
-            isa->weights(to, step, size);
+            t.isa->weights(to, step, size);
         }
         tc_ftz_restore(ftz);
     }
@@ -178,7 +219,7 @@ static void make_plan(const tc_conv_shape *s, int pass, int64_t m, int threads, 
     const tc_gemm_isa *isa = &tc_isa_now()->gemm;
     const int64_t f = sizeof(float);
     const tc_igemm *g = &p->g;
-    tc_igemm_get(s, pass, 0, &p->g);
+    tc_winograd_igemm(s, pass, &p->g);
     tc_tiling_get(g, m, &p->t);
     p->panels = tc_ceil_div(g->kg, isa->panel);
     p->reduction = g->taps[0] * g->cg;
@@ -281,7 +322,7 @@ static void transform_outputs(const work *w, int64_t q0, int64_t q1) {
                          add ? add_pixel : NULL, clip);
         if (after && !clip) {
             int64_t inside = 0;
-            for (int64_t j = 0; j < p->t.m * p->t.m; j++)
+            for (int64_t j = 0; j < p->t.m * p->t.across; j++)
                 if (pixel[j] != dump)
                     pixel[inside++] = pixel[j];
             tc_isa_now()->gemm.finish(after, inside, channels, pixel, column);

@@ -7,10 +7,12 @@
 
 /* The outputs of a convolution in tiles of m x m, in order of image, depth, row, column; those at the far edges may
  * stand out over the map. A tile reads n x n inputs, n = m + 2, from its outputs' place less the padding, at each of
- * the kernel's depths: a 3-D convolution is the sum of its depths' 2-D ones, so their channels are one reduction. */
+ * the kernel's depths: a 3-D convolution is the sum of its depths' 2-D ones, so their channels are one reduction.
+ * Kernels of three taps along one axis only take tiles of one column, m x 1 outputs of n x 1 inputs. */
 typedef struct {
     const tc_winograd_isa *isa;
-    int64_t m, n, points;            /* points: n x n */
+    int64_t m, n, across;            /* across: the columns of a tile's outputs, m or 1 */
+    int64_t points, taps;            /* of a tile: products; the kernel's at one depth, 9 or 3 */
     int64_t wide, tiles;             /* tiles of a map's row; of all images */
     int64_t in[3], out[3], p[3];     /* depth, height, width */
     int64_t depths, dilation;        /* of the kernel */
@@ -20,8 +22,10 @@ typedef struct {
 /* Room for `floats`, an odd number of cache lines: so far apart, things fall on different cache sets. */
 static inline int64_t tc_winograd_step(int64_t floats) { return tc_round_up(floats, 32) + 16; }
 
-/* Not empty, 3 x 3 of stride and dilation 1 along h and w, stride 1 along d. */
-int tc_winograd_fits(const tc_conv_shape *s);
+/* Not empty, stride 1, 3 x 3 taps without dilation along h and w, or 3 along one axis alone; *as, unless NULL: the same
+ * convolution with that axis as its height. */
+int tc_winograd_fits(const tc_conv_shape *s, tc_conv_shape *as);
+void tc_winograd_igemm(const tc_conv_shape *s, int pass, tc_igemm *g); /* of that */
 void tc_tiling_get(const tc_igemm *g, int64_t m, tc_tiling *t);
 /* A tile: its image and where its outputs begin. */
 typedef struct {

@@ -45,7 +45,7 @@ static void make_plan(const tc_conv_shape *s, int64_t m, int threads, plan *p) {
     const tc_gemm_isa *isa = &tc_isa_now()->gemm;
     const tc_igemm *g = &p->g;
     const int64_t f = sizeof(float);
-    tc_igemm_get(s, TC_FORWARD, 0, &p->g);
+    tc_winograd_igemm(s, TC_FORWARD, &p->g);
     tc_tiling_get(g, m, &p->t);
     p->per_depth = tc_ceil_div(g->cg, isa->panel);
     p->panels = g->taps[0] * p->per_depth;
@@ -72,7 +72,7 @@ static void make_plan(const tc_conv_shape *s, int64_t m, int threads, plan *p) {
     p->u_pitch = tc_min(p->panels, PANELS) * isa->panel;
     p->u_step = tc_winograd_step(p->rows * p->u_pitch);
     p->u_floats = p->t.points * p->u_step; /* whole cache lines */
-    p->dw_floats = p->parts > 1 ? 9 * g->taps[0] * g->cg * g->k : 0;
+    p->dw_floats = p->parts > 1 ? p->t.taps * p->t.depths * g->cg * g->k : 0;
     p->z_at = tc_round_up(p->t.points * p->v_step * f, TC_ALIGN);
     p->batch_bytes = p->z_at + tc_round_up(p->t.points * p->z_step * f, TC_ALIGN);
     p->u_at = (p->parts > 1 ? threads : 1) * p->batch_bytes;
@@ -182,8 +182,8 @@ static void transform_back(const plan *p, const block *b, int64_t k, const float
         const int64_t depth = q / p->per_depth, first = q - depth * p->per_depth;
         next = tc_min((depth + 1) * p->per_depth, b->q1);
         float *tap[9];
-        for (int64_t j = 0; j < 9; j++)
-            tap[j] = dw + (((b->group * g->kg + k) * g->taps[0] + depth) * 9 + j) * g->cg + first * nr;
+        for (int64_t j = 0; j < p->t.taps; j++)
+            tap[j] = dw + (((b->group * g->kg + k) * p->t.depths + depth) * p->t.taps + j) * g->cg + first * nr;
         const int64_t channels = tc_min((first + next - q) * nr, g->cg) - first * nr;
         p->t.isa->weights_grad(du + (q - b->q0) * nr, p->u_step, channels, tap);
     }

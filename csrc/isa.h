@@ -15,7 +15,7 @@
 struct tc_isa {
     const char *name;
     tc_gemm_isa gemm;
-    tc_winograd_isa winograd[2]; /* F(2, 3), F(4, 3) */
+    tc_winograd_isa winograd[2][2]; /* along one axis, two; F(2, 3), F(4, 3) */
     tc_depthwise_isa depthwise;
     tc_map_isa map;
 };

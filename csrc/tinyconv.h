@@ -46,7 +46,7 @@ enum { TC_CHOOSE = 0, TC_DIRECT = 1, TC_WINOGRAD_2X2 = 2, TC_WINOGRAD_4X4 = 3, T
 enum { TC_FORWARD = 0, TC_DATA_GRAD = 1, TC_WEIGHT_GRAD = 2 };
 int64_t tc_conv_packed(const tc_conv_shape *s, int pass);                /* floats; FORWARD, DATA_GRAD */
 int64_t tc_conv_scratch(const tc_conv_shape *s, int pass, int threads);  /* bytes */
-/* "gemm", "igemm", "dwconv", "groupconv", "winograd2x2" or 4x4, "unpacked" */
+/* "gemm", "igemm", "dwconv", "groupconv", "winograd2x2" or 4x4, along one axis 2x1 or 4x1, "unpacked" */
 const char *tc_conv_algorithm(const tc_conv_shape *s, int pass);
 /* Whether weights that would be packed for one call alone are better read as they stand: by TC_UNPACKED, to which they
  * are given in the place of packed ones. */

@@ -118,7 +118,7 @@ TC_INLINE void weights_grad_2(const tc_vec *u, tc_vec *g) {
     g[2] = u[3] + sum;
 }
 
-/* ------------------------------------------------------------------ two dimensions */
+/* ------------------------------------------------------------------ one or two dimensions */
 /* Where the values of a transform stand, in whole vectors: value i at base + i * step, at at[i], or in a patch. Vectors
  * of channels follow each other, or in pairs, `panel` floats from one pair to the next. */
 typedef struct {
@@ -147,8 +147,21 @@ TC_INLINE tc_vec wino_finished(wino_side to, int i, int64_t t, tc_vec v) {
     return v;
 }
 
-/* One vector of channels, `f` floats behind where they stand and `t` behind where they go: columns, then rows. */
-TC_INLINE void wino_vector(wino_1d *transform, const int in, const int out, wino_side from, int64_t f, wino_side to,
+/* One vector of channels, `f` floats behind where they stand and `t` behind where they go: a column. */
+TC_INLINE void wino_column(wino_1d *transform, const int in, const int out, wino_side from, int64_t f, wino_side to,
+                           int64_t t) {
+    tc_vec a[6], b[6];
+#pragma GCC unroll 6
+    for (int y = 0; y < in; y++)
+        a[y] = tc_load(wino_pixel(from, y, 0, 1) + f);
+    transform(a, b);
+#pragma GCC unroll 6
+    for (int y = 0; y < out; y++)
+        tc_store(wino_place(to, y) + t, wino_finished(to, y, t, b[y]));
+}
+
+/* A square: columns, then rows. */
+TC_INLINE void wino_square(wino_1d *transform, const int in, const int out, wino_side from, int64_t f, wino_side to,
                            int64_t t) {
     tc_vec between[6][6], a[6], b[6];
 #pragma GCC unroll 1 /* the tile has more vectors than there are registers: less code is all there is to gain */
@@ -181,21 +194,30 @@ TC_INLINE int64_t wino_channel(wino_side s, int64_t j) {
     return s.panel ? j / TC_PANEL * s.panel + j % TC_PANEL : j;
 }
 
+TC_INLINE void wino_vector(wino_1d *transform, const int square, const int in, const int out, wino_side from,
+                           int64_t f, wino_side to, int64_t t) {
+    if (square)
+        wino_square(transform, in, out, from, f, to, t);
+    else
+        wino_column(transform, in, out, from, f, to, t);
+}
+
 /* All vectors; what is left of less than one is copied into one and out of it. */
-TC_INLINE void wino_channels(wino_1d *transform, const int in, const int out, wino_side from, int64_t f, wino_side to,
-                             int64_t t, int64_t count) {
+TC_INLINE void wino_channels(wino_1d *transform, const int square, const int in, const int out, wino_side from,
+                             int64_t f, wino_side to, int64_t t, int64_t count) {
+    const int across = square ? in : 1;
     int64_t j = 0;
     for (; j + TC_WIDTH <= count; j += TC_WIDTH)
-        wino_vector(transform, in, out, from, f + j, to, t + wino_channel(to, j));
+        wino_vector(transform, square, in, out, from, f + j, to, t + wino_channel(to, j));
     if (j == count)
         return;
     float x[36 * TC_WIDTH] __attribute__((aligned(64))) = {0}, y[36 * TC_WIDTH] __attribute__((aligned(64)));
-    for (int i = 0; i < in * in; i++)
-        if (!wino_outside(from, i % in))
-            tc_copy_part(x + i * TC_WIDTH, wino_pixel(from, i / in, i % in, in) + f + j, count - j);
-    wino_vector(transform, in, out, (wino_side){.base = x, .step = TC_WIDTH}, 0,
+    for (int i = 0; i < in * across; i++)
+        if (!wino_outside(from, i % across))
+            tc_copy_part(x + i * TC_WIDTH, wino_pixel(from, i / across, i % across, across) + f + j, count - j);
+    wino_vector(transform, square, in, out, (wino_side){.base = x, .step = TC_WIDTH}, 0,
                 (wino_side){.base = y, .step = TC_WIDTH}, 0);
-    for (int i = 0; i < out * out; i++) {
+    for (int i = 0; i < out * (square ? out : 1); i++) {
         float *at = wino_place(to, i) + t + wino_channel(to, j);
         for (int64_t l = 0; l < count - j; l++) {
             float *v = y + i * TC_WIDTH + l;
@@ -213,39 +235,44 @@ TC_INLINE void wino_channels(wino_1d *transform, const int in, const int out, wi
     }
 }
 
-#define WINO_TRANSFORMS(M)                                                                                            \
-    static void wino_input_##M(const tc_patch *d, int64_t first, int64_t count, float *v, int64_t panel,              \
-                               int64_t step) {                                                                        \
+#define WINO_TRANSFORMS(M, SQUARE)                                                                                    \
+    static void wino_input_##M##_##SQUARE(const tc_patch *d, int64_t first, int64_t count, float *v, int64_t panel,   \
+                                          int64_t step) {                                                             \
         const wino_side to = {.base = v, .step = step, .panel = panel};                                               \
-        wino_channels(input_##M, M + 2, M + 2, (wino_side){.patch = d}, first, to, 0, count);                         \
+        wino_channels(input_##M, SQUARE, M + 2, M + 2, (wino_side){.patch = d}, first, to, 0, count);                 \
     }                                                                                                                 \
-    static void wino_output_##M(const float *m, int64_t step, const float *bias, int64_t first, int64_t count,        \
-                                float *const *y, const float *const *add, const tc_finish *clip) {                    \
-        const wino_side from = {.base = (float *)m, .step = step};                                                    \
+    static void wino_output_##M##_##SQUARE(const float *m, int64_t step, const float *bias, int64_t first,            \
+                                           int64_t count, float *const *y, const float *const *add,                   \
+                                           const tc_finish *clip) {                                                   \
+        const wino_side from = {.base = (float *)m, .step = step}, plain = {.at = y, .bias = bias};                   \
+        const wino_side clipped = {.at = y, .bias = bias, .add = add, .clip = clip};                                  \
         if (clip)                                                                                                     \
-            wino_channels(output_##M, M + 2, M, from, 0, (wino_side){.at = y, .bias = bias, .add = add, .clip = clip},\
-                          first, count);                                                                              \
+            wino_channels(output_##M, SQUARE, M + 2, M, from, 0, clipped, first, count);                              \
         else                                                                                                          \
-            wino_channels(output_##M, M + 2, M, from, 0, (wino_side){.at = y, .bias = bias}, first, count);           \
+            wino_channels(output_##M, SQUARE, M + 2, M, from, 0, plain, first, count);                                \
     }                                                                                                                 \
-    static void wino_weights_##M(float *u, int64_t step, int64_t count) {                                             \
+    static void wino_weights_##M##_##SQUARE(float *u, int64_t step, int64_t count) {                                  \
         const wino_side side = {.base = u, .step = step};                                                             \
-        wino_channels(weights_##M, 3, M + 2, side, 0, side, 0, count);                                                \
+        wino_channels(weights_##M, SQUARE, 3, M + 2, side, 0, side, 0, count);                                        \
     }                                                                                                                 \
-    static void wino_output_grad_##M(const tc_patch *dy, int64_t first, int64_t count, float *z, int64_t step) {      \
+    static void wino_output_grad_##M##_##SQUARE(const tc_patch *dy, int64_t first, int64_t count, float *z,           \
+                                                int64_t step) {                                                       \
         const wino_side to = {.base = z, .step = step};                                                               \
-        wino_channels(output_grad_##M, M, M + 2, (wino_side){.patch = dy}, first, to, 0, count);                      \
+        wino_channels(output_grad_##M, SQUARE, M, M + 2, (wino_side){.patch = dy}, first, to, 0, count);              \
     }                                                                                                                 \
-    static void wino_weights_grad_##M(const float *du, int64_t step, int64_t count, float *const *dg) {               \
+    static void wino_weights_grad_##M##_##SQUARE(const float *du, int64_t step, int64_t count, float *const *dg) {    \
         const wino_side from = {.base = (float *)du, .step = step};                                                   \
-        wino_channels(weights_grad_##M, M + 2, 3, from, 0, (wino_side){.at = dg}, 0, count);                          \
+        wino_channels(weights_grad_##M, SQUARE, M + 2, 3, from, 0, (wino_side){.at = dg}, 0, count);                  \
     }
-WINO_TRANSFORMS(4)
-WINO_TRANSFORMS(2)
+WINO_TRANSFORMS(4, 1)
+WINO_TRANSFORMS(2, 1)
+WINO_TRANSFORMS(4, 0)
+WINO_TRANSFORMS(2, 0)
 
-#define WINO_ENTRY(M)                                                                                                 \
-    {.input = wino_input_##M, .output = wino_output_##M, .weights = wino_weights_##M,                                 \
-     .output_grad = wino_output_grad_##M, .weights_grad = wino_weights_grad_##M}
-#define TC_WINOGRAD_TABLE {WINO_ENTRY(2), WINO_ENTRY(4)}
+#define WINO_ENTRY(M, SQUARE)                                                                                         \
+    {.input = wino_input_##M##_##SQUARE, .output = wino_output_##M##_##SQUARE,                                        \
+     .weights = wino_weights_##M##_##SQUARE, .output_grad = wino_output_grad_##M##_##SQUARE,                          \
+     .weights_grad = wino_weights_grad_##M##_##SQUARE}
+#define TC_WINOGRAD_TABLE {{WINO_ENTRY(2, 0), WINO_ENTRY(4, 0)}, {WINO_ENTRY(2, 1), WINO_ENTRY(4, 1)}}
 
 #endif

@@ -90,12 +90,14 @@ def test_conv(case, threads):
 
 
 @pytest.mark.skipif(not compiled(), reason="NumPy has one algorithm")
-@pytest.mark.parametrize("algorithm", ["igemm", "winograd2x2", "winograd4x4"])
+@pytest.mark.parametrize("algorithm, kernel", [("igemm", (3, 3)), ("winograd2x2", (3, 3)), ("winograd4x4", (3, 3)),
+                                               ("winograd2x1", (1, 3)), ("winograd4x1", (3, 1))])
 @pytest.mark.parametrize("size, padding", [((9, 14), 1), ((4, 3), 2), ((7, 30), 0)])
-def test_algorithms(algorithm, size, padding):
+def test_algorithms(algorithm, kernel, size, padding):
     rng = np.random.default_rng(0)
-    x, w = rng.normal(size=(2, *size, 17)).astype(np.float32), rng.normal(size=(24, 3, 3, 17)).astype(np.float32)
-    expected, terms = naive(x, w, (1, 1), (padding,) * 2, (1, 1), 1)
+    x, w = rng.normal(size=(2, *size, 17)).astype(np.float32), rng.normal(size=(24, *kernel, 17)).astype(np.float32)
+    padding = tuple(padding * (taps == 3) for taps in kernel)
+    expected, terms = naive(x, w, (1, 1), padding, (1, 1), 1)
     y = kernels.conv(x, w, padding=padding, algorithm=algorithm)
     assert (abs(y - expected) <= bound(terms, w[0].size, algorithm)).all()
     dx = kernels.conv_dx(y, w, padding=padding, algorithm=algorithm)

@@ -47,8 +47,9 @@ def conv(x, w, stride=1, padding=0, dilation=1, groups=1, algorithm=None) -> np.
 
     stride, padding, dilation: a number or one an axis; output = floor((n + 2p - d(k-1) - 1)/s) + 1.
     algorithm: None takes the one that `algorithm_of` names; else "winograd4x4" or "winograd2x2" (3x3 kernels of stride
-    and dilation 1), "unpacked" (weights read as they stand: 1x1 of stride 1, or any data gradient but "dwconv"), or the
-    direct one: "igemm", "gemm" (1x1), "dwconv" (a channel a group).
+    and dilation 1), "winograd4x1" or "winograd2x1" (3 taps along one axis, stride 1), "unpacked" (weights read as they
+    stand: 1x1 of stride 1, or any data gradient but "dwconv"), or the direct one: "igemm", "gemm" (1x1), "dwconv" (a
+    channel a group).
     """
     x, w = _float32(x, "x"), _float32(w, "w")
     a = _geometry(w.shape[1:-1], x.ndim - 2, stride, padding, dilation, groups)

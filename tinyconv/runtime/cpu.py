@@ -21,7 +21,7 @@ address = _cpu.address
 ARENA, WEIGHTS, X, LABELS, MOMENTS, CONSTANTS = range(6)  # bases; packed weights follow
 # the numbers of tinyconv.h; a shape has one direct algorithm
 ALGORITHMS = {None: 0, "igemm": 1, "gemm": 1, "dwconv": 1, "groupconv": 1, "winograd2x2": 2, "winograd4x4": 3,
-              "unpacked": 4}
+              "winograd2x1": 2, "winograd4x1": 3, "unpacked": 4}
 PASSES = {"conv": _cpu.FORWARD, "conv_post": _cpu.FORWARD, "conv_dx": _cpu.DATA_GRAD, "conv_dw": _cpu.WEIGHT_GRAD}
 
 
