@@ -54,6 +54,22 @@ void tc_valid_taps(const tc_igemm *g, int a, int64_t o, int64_t *first, int64_t 
 double tc_valid_share(const tc_igemm *g); /* of the products of positions and taps, those that are not with padding */
 int64_t tc_run_length(const tc_igemm *g); /* floats that are contiguous in the input and in a weight's row */
 
+/* What a weight gradient's next box reads, on its way into L2 while this one is summed, some in every turn: dy, and x
+ * position by position where the kernel is one tap and its inputs lie in place. */
+typedef struct {
+    const float *dy, *const *x;
+    int64_t dy_lines, x_left, x_lines, line; /* cache lines; positions, lines of each, the next of the first one */
+    int64_t share;                           /* lines of a turn */
+} tc_ahead;
+
+/* Begins with box `index`, whose first output's gradients stand at dy; unless it is below `end`, there is none.
+ * `row`: room for its positions. Within `turns` turns all is asked for. */
+void tc_ahead_begin(const tc_igemm *g, const tc_boxes *b, int64_t index, int64_t end, const float *x, const float *dy,
+                    int64_t turns, const float **row, tc_ahead *a);
+void tc_ahead_turn(tc_ahead *a);
+/* Positions of boxes, at most `most`: so many of one tap's that two boxes stay in L2, if they are not too few. */
+int64_t tc_ahead_pixels(const tc_igemm *g, int64_t most);
+
 /* Where the panels of weights come from that an implicit GEMM reads. */
 typedef struct {
     const tc_conv_shape *s;

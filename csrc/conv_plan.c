@@ -179,6 +179,51 @@ void tc_box_rows(const tc_igemm *g, const tc_boxes *b, const tc_box *box, const 
             }
 }
 
+enum {
+    AHEAD_FLOATS = 72 * 1024, /* of x and dy, of a box that is to stay in L2 beside the next */
+    AHEAD_LEAST = 96          /* positions, or sums would be stored too often */
+};
+
+static int one_tap(const tc_igemm *g) { return g->reduction == g->cg; }
+
+int64_t tc_ahead_pixels(const tc_igemm *g, int64_t most) {
+    const int64_t pixels = AHEAD_FLOATS / tc_max(g->c + g->k, 1);
+    return one_tap(g) && pixels >= AHEAD_LEAST ? tc_min(pixels, most) : most;
+}
+
+void tc_ahead_begin(const tc_igemm *g, const tc_boxes *b, int64_t index, int64_t end, const float *x, const float *dy,
+                    int64_t turns, const float **row, tc_ahead *a) {
+    const int in_place = one_tap(g) && !b->banded;
+    tc_box box;
+    *a = (tc_ahead){.dy = dy, .x = row, .x_lines = tc_ceil_div(g->c, 16)};
+    if (index >= end)
+        return;
+    tc_box_get(g, b, b->count, index, &box);
+    if (box.pixels * (g->k + (in_place ? g->c : 0)) > 2 * AHEAD_FLOATS)
+        return; /* it would not stay there */
+    a->dy_lines = tc_ceil_div(box.pixels * g->k, 16);
+    if (in_place) {
+        tc_box_rows(g, b, &box, x, NULL, row);
+        a->x_left = box.pixels;
+    }
+    a->share = tc_ceil_div(a->dy_lines + a->x_left * a->x_lines, tc_max(turns, 1));
+}
+
+void tc_ahead_turn(tc_ahead *a) {
+    int64_t lines = a->share;
+    for (; lines && a->dy_lines; lines--, a->dy_lines--, a->dy += 16)
+        __builtin_prefetch(a->dy, 0, 2);
+    for (; lines && a->x_left; lines--) {
+        __builtin_prefetch(*a->x + a->line * 16, 0, 2);
+        if (++a->line == a->x_lines) {
+            a->line = 0;
+            a->x++;
+            a->x_left--;
+        }
+    }
+    __asm__ volatile("" ::: "memory"); /* or it has no effect, and is left out */
+}
+
 int64_t tc_tap_offset(const tc_igemm *g, const tc_boxes *b, const tc_box *box, int64_t jd, int64_t jh, int64_t jw) {
     const int64_t rows = b->banded ? extent(g, 1, box->size[2]) : g->in[1];
     const int64_t columns = b->banded ? extent(g, 2, box->size[3]) : g->in[2];

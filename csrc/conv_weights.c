@@ -16,7 +16,8 @@ enum {
     GATHER = -1,             /* in the place of a panel's offset: it was gathered */
     GATHERED = 32 * 1024,    /* floats of panels gathered at once: rows of dw are then written in long stretches */
     BLOCK_TILES = 4,         /* tiles of dw's rows that a panel is used for before the next one is read from L2 */
-    DIRECT_PANELS = 3        /* up to so many panels dy is read in place */
+    DIRECT_PANELS = 8,       /* up to so many panels dy is read in place, */
+    DIRECT_PITCH = 1024      /* unless its rows are so many floats apart: all in one set of L1 */
 };
 
 typedef struct {
@@ -52,7 +53,8 @@ static void make_plan(const tc_conv_shape *s, int threads, plan *p) {
     tc_igemm *g = &p->g;
     tc_igemm_get(s, TC_FORWARD, 0, g);
     const int64_t positions = g->n * g->out[0] * g->out[1] * g->out[2];
-    const int64_t pixels = tc_ceil_div(positions, tc_max(tc_ceil_div(positions, BOX_PIXELS), 1));
+    const int64_t most = tc_ahead_pixels(g, BOX_PIXELS);
+    const int64_t pixels = tc_ceil_div(positions, tc_max(tc_ceil_div(positions, most), 1));
     /* By taps dy is packed for each anew: about a quarter of a step for each of its channels, besides the pointers. */
     const double packing = (0.25 * (double)g->kg + 3) * (double)isa->panel / (double)(g->cg * g->kg);
     p->by_tap = g->padded && g->cg % isa->panel == 0 && tc_valid_share(g) * (1 + packing) < 0.95;
@@ -64,9 +66,9 @@ static void make_plan(const tc_conv_shape *s, int threads, plan *p) {
         tc_boxes_choose(g, pixels, TC_BAND_FLOATS, 1, &p->boxes);
     p->panels = tc_ceil_div(g->reduction, isa->panel);
     p->weights = g->k * g->reduction;
-    const int one_tap = g->reduction == g->cg; /* then gathering reads each value of x once */
+    const int64_t reads = g->reduction == g->cg ? 1 : 2; /* of one tap gathering reads each value of x once */
     p->few = p->weights <= PARTS_MOST && !p->by_tap &&
-             (tc_run_length(g) % isa->panel || (g->reduction >= 2 * g->kg && !one_tap));
+             (tc_run_length(g) % isa->panel || g->reduction >= reads * g->kg);
     p->parts = p->weights <= PARTS_MOST ? tc_max(tc_min(TC_GRAD_PARTS, p->boxes.boxes), 1) : 1;
     set_splits(p, threads);
     const int64_t f = sizeof(float), n = p->boxes.pixels;
@@ -74,7 +76,7 @@ static void make_plan(const tc_conv_shape *s, int threads, plan *p) {
     p->together = tc_max(tc_min(p->together, p->panels * g->groups), 1);
     p->rows_at = 0;
     p->inside_at = tc_round_up(n * (int64_t)sizeof(float *), TC_ALIGN);
-    p->dy_at = 3 * p->inside_at; /* rows of x; of those a tap reads, rows of x and of dy */
+    p->dy_at = 3 * p->inside_at; /* rows of x; of those a tap reads, or of the next box, rows of x; rows of dy */
     p->panel_at = p->dy_at + tc_round_up(n * tc_round_up(g->kg, isa->rows) * f, TC_ALIGN);
     p->band_at = p->panel_at + tc_round_up((p->together * n * isa->panel + TC_SLACK) * f, TC_ALIGN);
     p->bytes = p->band_at + tc_round_up(p->boxes.band * f, TC_ALIGN);
@@ -165,7 +167,7 @@ static int64_t inside(const plan *p, const tc_box *box, int64_t tap, const float
 
 /* Adds one box to panels [q0, q1) and rows [k0, k1) of dw (or writes them, if it is the first). */
 static void add_box(const plan *p, const tc_box *box, const float *dy, int64_t q0, int64_t q1, int64_t k0, int64_t k1,
-                    int add, float *dw, char *scratch) {
+                    int add, float *dw, char *scratch, tc_ahead *ahead) {
     const tc_gemm_isa *isa = &tc_isa_now()->gemm;
     const tc_igemm *g = &p->g;
     const float **row = (const float **)(scratch + p->rows_at);
@@ -185,7 +187,7 @@ static void add_box(const plan *p, const tc_box *box, const float *dy, int64_t q
         next = tc_min(q1, tc_round_up(q + 1, per_tap));
         if (p->by_tap)
             count = inside(p, box, q % p->panels / per_tap, row, dy, x_rows, dy_rows);
-        const int in_place = !p->by_tap && next - q <= DIRECT_PANELS;
+        const int in_place = !p->by_tap && next - q <= DIRECT_PANELS && g->k % DIRECT_PITCH;
         if (!in_place)
             pack_dy(count, dy_rows, group * g->kg + k0, group * g->kg + kg, tiles);
         for (int64_t first = q; first < next; first += p->together) {
@@ -204,6 +206,7 @@ static void add_box(const plan *p, const tc_box *box, const float *dy, int64_t q
                     for (int64_t k = block; k < tc_min(block + BLOCK_TILES * isa->rows, kg); k += isa->rows) {
                         const int64_t rows = tc_min(isa->rows, kg - k), j = i % p->panels * isa->panel;
                         const float *a = in_place ? dy + group * g->kg + k : tiles + (k - k0) * count;
+                        tc_ahead_turn(ahead);
                         isa->cols_form(rows, tc_min(isa->panel, g->reduction - j), count, a, in_place ? g->k : rows,
                                        gathered + (i - first) * count * isa->panel,
                                        offset[i - first] == GATHER ? NULL : x_rows, offset[i - first], add,
@@ -265,8 +268,13 @@ void tc_conv_weight_grad(const tc_conv_shape *s, const float *x, const float *dy
             tc_box_rows(g, &p.boxes, &box, x, (float *)(own + p.band_at), (const float **)(own + p.rows_at));
             const int64_t at = ((box.first[0] * g->out[0] + box.first[1]) * g->out[1] + box.first[2]) * g->out[2];
             const float *from = dy + (at + box.first[3]) * g->k;
-            add_box(&p, &box, from, all * split / p.splits, all * (split + 1) / p.splits,
-                    tiles * rows / p.row_splits * mr, tiles * (rows + 1) / p.row_splits * mr, i > first, to, own);
+            const int64_t q0 = all * split / p.splits, q1 = all * (split + 1) / p.splits;
+            const int64_t r0 = tiles * rows / p.row_splits, r1 = tiles * (rows + 1) / p.row_splits;
+            tc_ahead ahead = {0};
+            if (!p.by_tap)
+                tc_ahead_begin(g, &p.boxes, i + 1, last, x, from + box.pixels * g->k, (q1 - q0) * (r1 - r0),
+                               (const float **)(own + p.inside_at), &ahead);
+            add_box(&p, &box, from, q0, q1, r0 * mr, r1 * mr, i > first, to, own, &ahead);
         }
     });
     if (in_parts)
