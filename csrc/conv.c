@@ -54,6 +54,17 @@ void tc_pack_tap(const tc_igemm *g, int back, int64_t nr, int64_t group, int64_t
             }
 }
 
+/* Tap (row, column) of the weights (k, taps, c), and those to the right of it, for the blocks' neighbours. */
+static void pack_block(const tc_conv_shape *s, const tc_igemm *g, int64_t row, int64_t column, const float *w,
+                       float *to) {
+    const int64_t nr = tc_isa_now()->gemm.panel, all = s->kd * s->kh * s->kw;
+    memset(to, 0, (size_t)(g->cg * nr) * sizeof(float));
+    for (int64_t f = tc_max(0, -column); f < tc_min(g->block, s->kw - column); f++)
+        for (int64_t ci = 0; ci < g->cg; ci++)
+            memcpy(to + ci * nr + f * s->c, w + (ci * all + row * s->kw + column + f) * s->c,
+                   (size_t)s->c * sizeof(float));
+}
+
 /* Tap j of panel q, from weights w as they stand. */
 static void pack_panel(const tc_conv_shape *s, const tc_igemm *g, int back, int64_t q, int64_t j, const float *w,
                        float *to) {
@@ -62,7 +73,10 @@ static void pack_panel(const tc_conv_shape *s, const tc_igemm *g, int back, int6
     const int64_t jh = g->tap_first[1] + j / g->taps[2] % g->taps[1] * g->tap_step[1];
     const int64_t jw = g->tap_first[2] + j % g->taps[2] * g->tap_step[2];
     const int64_t tap = (jd * s->kh + jh) * s->kw + jw;
-    tc_pack_tap(g, back, nr, q / panels, q % panels * nr, tap, all, w, to + j * g->cg * nr);
+    if (g->block > 1)
+        pack_block(s, g, jd * s->kh + jh, jw, w, to + j * g->cg * nr);
+    else
+        tc_pack_tap(g, back, nr, q / panels, q % panels * nr, tap, all, w, to + j * g->cg * nr);
 }
 
 int64_t tc_panel_floats(const tc_igemm *g) { return g->reduction * tc_isa_now()->gemm.panel; }

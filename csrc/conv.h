@@ -18,6 +18,8 @@ typedef struct {
     int64_t in[3], out[3], taps[3], s[3], p[3], d[3];
     int64_t full[3], step[3], first[3];   /* output o stands at first + o*step of `full` positions */
     int64_t tap_first[3], tap_step[3];    /* tap j is the weight's tap_first + j*tap_step */
+    int64_t block;                        /* neighbours along w that are one output of so many times the channels: */
+                                          /* f's tap j along w is f behind that, if there is one */
     int64_t reduction;                    /* taps times cg */
     int padded;                           /* some position reads outside `in` */
 } tc_igemm;
@@ -38,6 +40,7 @@ enum { TC_SLACK = 32 };                   /* floats behind a band that whole vec
 
 int64_t tc_igemm_count(const tc_conv_shape *s, int pass);
 void tc_igemm_get(const tc_conv_shape *s, int pass, int64_t index, tc_igemm *g);
+void tc_igemm_plain(const tc_conv_shape *s, int pass, int64_t index, tc_igemm *g); /* of stride 1, block 1 */
 int64_t tc_igemm_packed(const tc_igemm *g);                        /* floats */
 
 void tc_boxes_choose(const tc_igemm *g, int64_t pixels, int64_t band, int always_banded, tc_boxes *b);

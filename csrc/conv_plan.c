@@ -13,8 +13,55 @@ static int64_t gcd(int64_t a, int64_t b) {
     return a;
 }
 
+/* ------------------------------------------------------------------ blocks of neighbours */
+/* Time of a step of a tile of n columns: vectors of fewer than eight lanes are no faster, and each step loads, too. */
+static double step_cost(int64_t n) {
+    return 3 + (double)(n <= 8 ? 8 : tc_round_up(n, tc_isa_now()->gemm.width));
+}
+
+/* Positions b*u + f, f < b, of dx along w take w[t] * dy[o], o = (b*u + f + p - t) / s. With b a multiple of s that is
+ * o = u * b/s + j for all taps t = f + p - j*s that there are; these are the first and the last j. */
+static int64_t first_offset(const tc_conv_shape *s) {
+    const int64_t least = s->pw - s->kw + 1;
+    return least < 0 ? -(-least / s->sw) : tc_ceil_div(least, s->sw);
+}
+static int64_t last_offset(const tc_conv_shape *s, int64_t b) { return (b - 1 + s->pw) / s->sw; }
+
+/* A data gradient of few channels fills a small part of a panel's columns: with blocks of neighbours along w a larger
+ * one, though some of a block's weights are zeros. The block that takes least, or 1. */
+static int64_t block_of(const tc_conv_shape *s, int pass) {
+    int64_t best = 1;
+    if (pass != TC_DATA_GRAD || s->groups > 1 || s->dw > 1)
+        return best;
+    double least = 0.9 * (double)s->kw / (double)s->sw * step_cost(s->c); /* a position's */
+    for (int64_t b = s->sw; b * s->c <= tc_isa_now()->gemm.panel && b <= s->iw; b += s->sw) {
+        const int64_t taps = last_offset(s, b) - first_offset(s) + 1;
+        const double cost = (double)taps * step_cost(b * s->c) / (double)b;
+        if (s->iw % b == 0 && b > 1 && cost < least) {
+            least = cost;
+            best = b;
+        }
+    }
+    return best;
+}
+
+static void block(tc_igemm *g, const tc_conv_shape *s, int64_t b) {
+    g->block = b;
+    g->k = g->kg = s->c * b;
+    g->full[2] = g->out[2] = s->iw / b;
+    g->first[2] = 0;
+    g->step[2] = g->d[2] = 1;
+    g->s[2] = b / s->sw;
+    g->p[2] = -first_offset(s);
+    g->taps[2] = last_offset(s, b) - first_offset(s) + 1;
+    g->tap_first[2] = s->pw - first_offset(s) * s->sw;
+    g->tap_step[2] = -s->sw;
+}
+
 /* ------------------------------------------------------------------ phases */
-int64_t tc_igemm_count(const tc_conv_shape *s, int pass) { return pass == TC_DATA_GRAD ? s->sd * s->sh * s->sw : 1; }
+int64_t tc_igemm_count(const tc_conv_shape *s, int pass) {
+    return pass == TC_DATA_GRAD ? s->sd * s->sh * (block_of(s, pass) > 1 ? 1 : s->sw) : 1;
+}
 
 /* Along one axis of the data gradient, positions i = f + s*u of dx. dx[i] takes w[t] * dy[o] where i = o*s - p + t*d,
  * that is o = (i + p - t*d) / s where it divides: for every step-th t only, and o falls by step * d / s from one to the
@@ -37,7 +84,7 @@ static void phase(tc_igemm *g, int a, int64_t f, int64_t s, int64_t p, int64_t d
         }
 }
 
-void tc_igemm_get(const tc_conv_shape *s, int pass, int64_t index, tc_igemm *g) {
+static void get(const tc_conv_shape *s, int pass, int64_t index, int64_t b, tc_igemm *g) {
     const int64_t in[3] = {s->id, s->ih, s->iw}, out[3] = {s->od, s->oh, s->ow}, taps[3] = {s->kd, s->kh, s->kw};
     const int64_t st[3] = {s->sd, s->sh, s->sw}, p[3] = {s->pd, s->ph, s->pw}, d[3] = {s->dd, s->dh, s->dw};
     const int back = pass == TC_DATA_GRAD;
@@ -47,13 +94,18 @@ void tc_igemm_get(const tc_conv_shape *s, int pass, int64_t index, tc_igemm *g) 
     g->k = back ? s->c : s->k;
     g->cg = g->c / g->groups;
     g->kg = g->k / g->groups;
-    const int64_t f[3] = {index / (st[1] * st[2]), index / st[2] % st[1], index % st[2]};
+    const int64_t columns = b > 1 ? 1 : st[2];
+    const int64_t f[3] = {index / (st[1] * columns), index / columns % st[1], index % columns};
+    g->block = 1;
     g->reduction = g->cg;
     g->padded = 0;
     for (int a = 0; a < 3; a++) {
         if (back) {
             g->in[a] = out[a];
-            phase(g, a, f[a], st[a], p[a], d[a], taps[a], in[a]);
+            if (a == 2 && b > 1)
+                block(g, s, b);
+            else
+                phase(g, a, f[a], st[a], p[a], d[a], taps[a], in[a]);
         } else {
             g->in[a] = in[a];
             g->out[a] = g->full[a] = out[a];
@@ -70,6 +122,12 @@ void tc_igemm_get(const tc_conv_shape *s, int pass, int64_t index, tc_igemm *g) 
     if (!g->reduction)
         g->padded = 0;
 }
+
+void tc_igemm_get(const tc_conv_shape *s, int pass, int64_t index, tc_igemm *g) {
+    get(s, pass, index, block_of(s, pass), g);
+}
+
+void tc_igemm_plain(const tc_conv_shape *s, int pass, int64_t index, tc_igemm *g) { get(s, pass, index, 1, g); }
 
 int64_t tc_igemm_packed(const tc_igemm *g) {
     const int64_t nr = tc_isa_now()->gemm.panel;

@@ -53,7 +53,7 @@ int tc_winograd_fits(const tc_conv_shape *s, tc_conv_shape *as) {
 void tc_winograd_igemm(const tc_conv_shape *s, int pass, tc_igemm *g) {
     tc_conv_shape as;
     tc_winograd_fits(s, &as);
-    tc_igemm_get(&as, pass, 0, g);
+    tc_igemm_plain(&as, pass, 0, g);
 }
 
 void tc_tiling_get(const tc_igemm *g, int64_t m, tc_tiling *t) {

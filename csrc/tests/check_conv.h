@@ -30,7 +30,7 @@ static void run_post(const tc_conv_shape *s, int pass, const float *a, const flo
         return;
     }
     const float *packed = b;
-    if (s->algorithm != TC_UNPACKED) {
+    if (tc_conv_packed(s, pass)) {
         float *to = check_output(tc_conv_packed(s, pass));
         tc_conv_pack(s, pass, b, to, threads);
         packed = to;

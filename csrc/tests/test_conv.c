@@ -67,6 +67,28 @@ static void test_unpacked(void) {
                        !tc_conv_unpacked(&kernel, pass), "chosen in pass %d", pass);
 }
 
+/* Data gradients of few channels, where neighbours along w go together. */
+static void test_blocks(int cases, uint64_t seed) {
+    static const int64_t WIDTHS[] = {4, 6, 12, 16, 24, 28};
+    for (int i = 0; i < cases;) {
+        check_seed(seed++);
+        tc_conv_shape s = SQUARE(check_integer(1, 2), check_integer(3, 9), check_integer(1, 6), 0,
+                                 check_integer(1, 40), 3, check_integer(1, 2), 1);
+        s.algorithm = check_integer(0, 3) ? TC_DIRECT : TC_UNPACKED;
+        s.iw = PICK(WIDTHS);
+        s.kw = PICK(KERNELS);
+        s.sw = check_integer(1, 4);
+        s.pw = check_integer(0, s.kw + 1);
+        s.oh = outputs(s.ih, s.kh, s.sh, s.ph, s.ph, 1);
+        s.ow = outputs(s.iw, s.kw, s.sw, s.pw, check_integer(0, s.kw), 1);
+        if (s.oh < 1 || s.ow < 1)
+            continue;
+        i++;
+        if (check_pick())
+            test_shape(&s, 0, 0);
+    }
+}
+
 static void test_gemm(int64_t m, int64_t n, int64_t k, int64_t more) {
     char name[120];
     const int64_t lda = k + more, ldb = n + 2 * more, ldc = n + more;
@@ -112,5 +134,6 @@ int main(void) {
     sweep(2, 40, 40000, 1);
     test_large();
     test_unpacked();
+    test_blocks(80, 50000);
     return check_end();
 }
