@@ -48,13 +48,13 @@ def _isas():
     return _cpu.isas()
 
 
-def test_the_widest_vectors_come_first_but_on_zen_4():
+def test_the_widest_vectors_come_first_but_on_zen_4_for_depthwise_alone():
     path = "/proc/cpuinfo"
     facts = dict(re.findall(r"(\S[^\t:]*)\t*: (.*)", open(path).read())) if os.path.exists(path) else {}
     if "avx512" not in _isas() or "vendor_id" not in facts:
         pytest.skip("no choice, or no facts about the processor")
     halves = (facts["vendor_id"], facts["cpu family"]) == ("AuthenticAMD", "25")  # 19h
-    assert _isas()[0] == ("avx2" if halves else "avx512")
+    assert _isas()[0] == ("zen4" if halves else "avx512")
 
 
 @pytest.mark.parametrize("isa", _isas())

@@ -320,7 +320,8 @@ class CpuSession:
 
     def _make(self, b: Buffer, count: int) -> np.ndarray:
         steps = self._chain(b)
-        arrays = {out.id: aligned(out.bytes) for step in steps for out in step.outputs}
+        arrays = {out.id: aligned(out.bytes) for step in steps for out in step.outputs if out.id != b.id}
+        arrays[b.id] = self.store.piece_for_packed(b.bytes)
         bases = {key: 1 + i for i, key in enumerate(arrays)}
 
         def operand(b):

@@ -11,12 +11,15 @@ from ..errors import NetError
 from . import budget
 
 ALIGN = 64
+HUGE = 1 << 21  # bytes of a huge page: NumPy asks the system for them in arrays of 4 MB and more
 
 
 def empty(nbytes: int) -> np.ndarray:
-    """A uint8 array whose data begins at a multiple of 64 bytes: stores across cache lines cost twice."""
-    raw = np.empty(nbytes + ALIGN, np.uint8)
-    begin = -raw.__array_interface__["data"][0] % ALIGN
+    """A uint8 array whose data begins at a multiple of 64 bytes: stores across cache lines cost twice. A large one
+    begins with a huge page."""
+    align = HUGE if nbytes >= 2 * HUGE else ALIGN
+    raw = np.empty(nbytes + align, np.uint8)
+    begin = -raw.__array_interface__["data"][0] % align
     return raw[begin:begin + nbytes]
 
 

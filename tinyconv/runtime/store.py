@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import NetError
 from ..graph import Graph
 from ..layers import Weight
-from .host import ALIGN, HOST, aligned  # noqa: F401
+from .host import ALIGN, HOST, aligned, empty  # noqa: F401
 from .tape import Buffer
 
 def layout(specs: dict[str, Weight]) -> tuple[dict[str, int], int]:
@@ -59,6 +59,7 @@ class Store(Block):
         self.version = 0
         self.lock = threading.Lock()
         self._packed: dict[tuple, tuple[int, np.ndarray]] = {}
+        self._room = empty(0)  # for the next packed weights
         for name, weight in self.specs.items():
             self.put(name, initial_value(name, weight, seed))
 
@@ -99,6 +100,16 @@ class Store(Block):
                 have = version, pack()
                 self._packed[key] = have
             return have[1]
+
+    def piece_for_packed(self, nbytes: int) -> np.ndarray:
+        """Zeroed memory for packed weights; `pack` above asks for it. They lie one behind the other in arrays as large
+        as all weights, for only large arrays get huge pages: with a layer's weights in an array of its own, MobileNetV1
+        takes 1.03 times as long, for the processor's table of pages is short."""
+        if nbytes > self._room.nbytes:
+            self._room = empty(max(nbytes, self.memory.nbytes))
+        out, self._room = self._room[:nbytes], self._room[-(-nbytes // ALIGN) * ALIGN:]
+        out.fill(0)
+        return out
 
 
 def initial_value(name: str, weight: Weight, seed: int) -> np.ndarray:
