@@ -72,6 +72,7 @@ def test_1_a_layer_on_the_line_after_an_equals_sign_is_no_value():
     found = error("let n  # as in n = 3\n  =\ninput 8 x1\nfc n", "E110", "same line")
     assert (found.line, found.column) == (2, 3)
     assert ops("let m = 4\nlet n  # = 2\n  = m\ninput 8 x1\nfc n") == ["input", "fc"]
+    error("block f n\n= m\n= m { relu }\nrelu", "E112")    # and read again without its second line
 
 
 # 2. Layers and their arguments

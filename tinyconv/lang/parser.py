@@ -31,13 +31,15 @@ def number_value(text: str) -> int | Fraction | None:
 
 
 class AstBuilder:
-    """The callbacks of the grammar's rules. `source` and `problems` are set for each parse."""
+    """The callbacks of the grammar's rules. `source`, `read` and `problems` are set for each parse."""
 
     source: Source
+    read: str
     problems: list[Diagnostic]
 
-    def begin(self, source: Source) -> None:
-        self.source = source
+    def begin(self, source: Source, read: str) -> None:
+        """read: the source's text as it is parsed, where lines with errors are blanked."""
+        self.source, self.read = source, read
         self.problems = []
 
     def problem(self, code: str, message: str, start: int, end: int, help: str = "") -> None:
@@ -96,7 +98,7 @@ class AstBuilder:
 
     def pipe(self, c):
         for arrow, stage in zip(c[1::2], c[2::2]):
-            between = self.source.text[arrow.end_pos:stage.start]
+            between = self.read[arrow.end_pos:stage.start]
             if "\n" in between or ";" in between:
                 self.problem("E111", "a line ends with `->`", arrow.start_pos, arrow.end_pos,
                              "put the `->` at the start of the next line, or remove it")
@@ -132,8 +134,8 @@ class AstBuilder:
         """A name on the line after `=` is no value: a layer starts there, and the value is missing."""
         if not isinstance(value, ast.Name):
             return
-        at = EQUALS.match(self.source.text, name.end_pos).end() - 1
-        between = self.source.text[at:value.start]
+        at = EQUALS.match(self.read, name.end_pos).end() - 1
+        between = self.read[at:value.start]
         if "\n" in between or ";" in between:
             self.problem("E110", "a value is missing after `=`", at, at + 1, "write it after the `=`, on the same line")
 
@@ -250,7 +252,7 @@ class _Parser:
             if not self.started:
                 self.started, self.automaton = True, load_automaton(GRAMMAR, self.builder)
             if self.automaton is not None:
-                self.builder.begin(source)
+                self.builder.begin(source, text)
                 items = self.automaton.parse(text)
                 if items is not None:
                     return items, self.builder.problems
@@ -263,7 +265,7 @@ class _Parser:
 
         if self.lark is None:
             self.lark = load_lark(GRAMMAR, self.builder)
-        self.builder.begin(source)
+        self.builder.begin(source, text)
         try:
             return self.lark.parse(text), self.builder.problems
         except UnexpectedInput as error:
