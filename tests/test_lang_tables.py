@@ -48,9 +48,9 @@ def test_every_text_is_read_as_lark_reads_it_and_refused_where_lark_refuses(tabl
             at = rng.randrange(len(text) + 1)
             text = text[:at] + rng.choice(PIECES) + text[at + rng.choice((0, 0, 1, 5)):]
         source = Source("f.net", text)
-        builder.begin(source)
+        builder.begin(source, text)
         items, problems = automaton.parse(text), builder.problems
-        builder.begin(source)
+        builder.begin(source, text)
         try:
             expected = lark.parse(text)
         except Exception as error:      # whichever of Lark's: it refuses
