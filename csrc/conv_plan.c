@@ -251,7 +251,7 @@ int64_t tc_ahead_pixels(const tc_igemm *g, int64_t most) {
 
 void tc_ahead_begin(const tc_igemm *g, const tc_boxes *b, int64_t index, int64_t end, const float *x, const float *dy,
                     int64_t turns, const float **row, tc_ahead *a) {
-    const int in_place = one_tap(g) && !b->banded;
+    const int in_place = one_tap(g) && !b->banded && !g->padded;
     tc_box box;
     *a = (tc_ahead){.dy = dy, .x = row, .x_lines = tc_ceil_div(g->c, 16)};
     if (index >= end)

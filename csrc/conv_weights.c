@@ -26,9 +26,10 @@ typedef struct {
     int64_t panels, parts, weights;  /* panels of a group's columns; floats of dw */
     int64_t splits, row_splits;      /* of the panels of all groups and of the rows of dw, among threads */
     int by_tap;                      /* a panel is of one tap, and too much of it is padding to be summed */
+    int zeros;                       /* a panel is of one tap, and gathered from zeros where that is on padding */
     int few;                         /* conv_weights_few.c does it */
     int64_t together;                /* panels gathered before they are used */
-    int64_t rows_at, inside_at, dy_at, panel_at, band_at, bytes, parts_at;
+    int64_t rows_at, inside_at, dy_at, panel_at, band_at, zeros_at, bytes, parts_at;
 } plan;
 
 /* Cuts dw into tasks, of panels or of rows, some for each thread: each part of the panels packs dy anew (by taps only
@@ -58,8 +59,10 @@ static void make_plan(const tc_conv_shape *s, int threads, plan *p) {
     /* By taps dy is packed for each anew: about a quarter of a step for each of its channels, besides the pointers. */
     const double packing = (0.25 * (double)g->kg + 3) * (double)isa->panel / (double)(g->cg * g->kg);
     p->by_tap = g->padded && g->cg % isa->panel == 0 && tc_valid_share(g) * (1 + packing) < 0.95;
-    tc_boxes_choose(g, pixels, g->padded && !p->by_tap ? TC_BAND_FLOATS : INT64_MAX, 0, &p->boxes);
-    if (p->by_tap) { /* nothing outside the input is read */
+    p->zeros = g->padded && g->cg % isa->panel == 0 && !p->by_tap && g->kg > DIRECT_ROWS;
+    const int inside = p->by_tap || p->zeros; /* nothing outside the input is read */
+    tc_boxes_choose(g, pixels, g->padded && !inside ? TC_BAND_FLOATS : INT64_MAX, 0, &p->boxes);
+    if (inside) {
         p->boxes.banded = 0;
         p->boxes.band = 0;
     } else if (tc_run_length(g) % isa->panel) /* vectors read past rows' ends */
@@ -79,7 +82,8 @@ static void make_plan(const tc_conv_shape *s, int threads, plan *p) {
     p->dy_at = 3 * p->inside_at; /* rows of x; of those a tap reads, or of the next box, rows of x; rows of dy */
     p->panel_at = p->dy_at + tc_round_up(n * tc_round_up(g->kg, isa->rows) * f, TC_ALIGN);
     p->band_at = p->panel_at + tc_round_up((p->together * n * isa->panel + TC_SLACK) * f, TC_ALIGN);
-    p->bytes = p->band_at + tc_round_up(p->boxes.band * f, TC_ALIGN);
+    p->zeros_at = p->band_at + tc_round_up(p->boxes.band * f, TC_ALIGN);
+    p->bytes = p->zeros_at + (p->zeros ? tc_round_up(g->c * f, TC_ALIGN) : 0);
     p->parts_at = p->bytes * threads;
 }
 
@@ -141,17 +145,22 @@ static int64_t make_pieces(const plan *p, const tc_box *box, int64_t group, int6
     return count;
 }
 
-/* The rows of x and dy of those positions of the box for which the tap is inside the input. */
-static int64_t inside(const plan *p, const tc_box *box, int64_t tap, const float *const *row, const float *dy,
-                      const float **x_rows, const float **dy_rows) {
-    const tc_igemm *g = &p->g;
+/* Outputs o of each axis of the box with 0 <= o*s - p + j*d < in: the tap is inside the input. */
+static void inside_of(const tc_igemm *g, const tc_box *box, int64_t tap, int64_t *first, int64_t *end) {
     const int64_t j[3] = {tap / g->taps[2] / g->taps[1], tap / g->taps[2] % g->taps[1], tap % g->taps[2]};
-    int64_t first[3], end[3], count = 0; /* outputs o of each axis with 0 <= o*s - p + j*d < in */
     for (int a = 0; a < 3; a++) {
         const int64_t at = g->p[a] - j[a] * g->d[a], last = g->in[a] - 1 + at;
         first[a] = tc_max(at > 0 ? tc_ceil_div(at, g->s[a]) : 0, box->first[a + 1]);
         end[a] = tc_min(last < 0 ? 0 : last / g->s[a] + 1, box->first[a + 1] + box->size[a + 1]);
     }
+}
+
+/* The rows of x and dy of those positions of the box for which the tap is inside the input. */
+static int64_t inside(const plan *p, const tc_box *box, int64_t tap, const float *const *row, const float *dy,
+                      const float **x_rows, const float **dy_rows) {
+    const tc_igemm *g = &p->g;
+    int64_t first[3], end[3], count = 0;
+    inside_of(g, box, tap, first, end);
     for (int64_t n = 0; n < box->size[0]; n++)
         for (int64_t z = first[0]; z < end[0]; z++)
             for (int64_t y = first[1]; y < end[1]; y++) {
@@ -163,6 +172,54 @@ static int64_t inside(const plan *p, const tc_box *box, int64_t tap, const float
                 }
             }
     return count;
+}
+
+/* Panels [first, last); where one is read in place, its offset is told instead. */
+static void gather_panels(const plan *p, const tc_box *box, int64_t first, int64_t last, int64_t rows, int64_t count,
+                          const float *const *x_rows, float *to, int64_t *offset) {
+    const tc_gemm_isa *isa = &tc_isa_now()->gemm;
+    tc_piece piece[64];
+    for (int64_t i = first; i < last; i++, to += count * isa->panel) {
+        const int64_t j = i % p->panels * isa->panel, width = tc_min(isa->panel, p->g.reduction - j);
+        const int64_t pieces = make_pieces(p, box, i / p->panels, j, j + width, piece);
+        const int direct = pieces == 1 && width == isa->panel && rows <= DIRECT_ROWS;
+        *offset++ = direct ? piece[0].src : GATHER;
+        if (!direct)
+            isa->gather(count, x_rows, pieces, piece, to);
+    }
+}
+
+/* The rows of x that the tap reads; zeros for those positions of the box for which it is outside the input. */
+static void or_zeros(const plan *p, const tc_box *box, int64_t tap, const float *const *row, const float *zeros,
+                     const float **x_rows) {
+    const tc_igemm *g = &p->g;
+    const int64_t jd = tap / g->taps[2] / g->taps[1], jh = tap / g->taps[2] % g->taps[1], jw = tap % g->taps[2];
+    const int64_t offset = tc_tap_offset(g, &p->boxes, box, jd, jh, jw);
+    int64_t first[3], end[3];
+    inside_of(g, box, tap, first, end);
+    for (int64_t n = 0; n < box->size[0]; n++)
+        for (int64_t z = box->first[1]; z < box->first[1] + box->size[1]; z++)
+            for (int64_t y = box->first[2]; y < box->first[2] + box->size[2]; y++) {
+                const int in = z >= first[0] && z < end[0] && y >= first[1] && y < end[1];
+                for (int64_t x = box->first[3]; x < box->first[3] + box->size[3]; x++, row++)
+                    *x_rows++ = in && x >= first[2] && x < end[2] ? *row + offset : zeros;
+            }
+}
+
+/* Panels [first, last), each of one tap. */
+static void gather_or_zeros(const plan *p, const tc_box *box, int64_t first, int64_t last, char *scratch,
+                            int64_t *offset) {
+    const tc_gemm_isa *isa = &tc_isa_now()->gemm;
+    const float *const *row = (const float **)(scratch + p->rows_at), *zeros = (const float *)(scratch + p->zeros_at);
+    const float **x_rows = (const float **)(scratch + p->inside_at);
+    float *to = (float *)(scratch + p->panel_at);
+    for (int64_t i = first; i < last; i++, to += box->pixels * isa->panel) {
+        const int64_t j = i % p->panels * isa->panel, c = j % p->g.cg;
+        if (i == first || c == 0)
+            or_zeros(p, box, j / p->g.cg, row, zeros, x_rows);
+        *offset++ = GATHER;
+        isa->gather(box->pixels, x_rows, 1, &(tc_piece){i / p->panels * p->g.cg + c, 0}, to);
+    }
 }
 
 /* Adds one box to panels [q0, q1) and rows [k0, k1) of dw (or writes them, if it is the first). */
@@ -181,7 +238,6 @@ static void add_box(const plan *p, const tc_box *box, const float *dy, int64_t q
         for (int64_t i = 0; i < count; i++)
             dy_rows[i] = dy + i * g->k;
     }
-    tc_piece piece[64];
     for (int64_t q = q0, next; q < q1; q = next) { /* panels of one group, or of one tap of it */
         const int64_t group = q / p->panels;
         next = tc_min(q1, tc_round_up(q + 1, per_tap));
@@ -193,14 +249,10 @@ static void add_box(const plan *p, const tc_box *box, const float *dy, int64_t q
         for (int64_t first = q; first < next; first += p->together) {
             const int64_t last = tc_min(first + p->together, next);
             int64_t offset[TOGETHER];
-            for (int64_t i = first; i < last; i++) {
-                const int64_t j = i % p->panels * isa->panel, width = tc_min(isa->panel, g->reduction - j);
-                const int64_t pieces = make_pieces(p, box, group, j, j + width, piece);
-                const int direct = pieces == 1 && width == isa->panel && kg - k0 <= DIRECT_ROWS;
-                offset[i - first] = direct ? piece[0].src : GATHER;
-                if (!direct)
-                    isa->gather(count, x_rows, pieces, piece, gathered + (i - first) * count * isa->panel);
-            }
+            if (p->zeros)
+                gather_or_zeros(p, box, first, last, scratch, offset);
+            else
+                gather_panels(p, box, first, last, kg - k0, count, x_rows, gathered, offset);
             for (int64_t block = k0; block < kg; block += BLOCK_TILES * isa->rows)
                 for (int64_t i = first; i < last; i++)
                     for (int64_t k = block; k < tc_min(block + BLOCK_TILES * isa->rows, kg); k += isa->rows) {
@@ -261,6 +313,8 @@ void tc_conv_weight_grad(const tc_conv_shape *s, const float *x, const float *dy
         const int64_t part = t % p.parts, split = t / p.parts % p.splits, rows = t / p.parts / p.splits;
         const int64_t mr = tc_isa_now()->gemm.rows, tiles = tc_ceil_div(g->kg, mr);
         const int64_t first = p.boxes.boxes * part / p.parts, last = p.boxes.boxes * (part + 1) / p.parts;
+        if (p.zeros)
+            memset(own + p.zeros_at, 0, (size_t)g->c * sizeof(float));
         float *to = in_parts ? parts + part * p.weights : dw;
         for (int64_t i = first; i < last; i++) {
             tc_box box;
