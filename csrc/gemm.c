@@ -8,6 +8,9 @@
 
 enum {
     CHUNK = 264,             /* rows of A a task takes, whole tiles: CHUNK x TC_REDUCTION floats stay in L2 */
+    FEW_PANELS = 8,          /* of B, up to which much of the time may go by waiting for A */
+    TURN = 24,               /* rows, whole tiles, between two looks ahead, of so many floats */
+    LONG = 128,              /* at least: shorter ones take less than the turns */
     SHARED = 4 * 1024 * 1024, /* floats of B packed at once for all threads: within L3 */
     COPIED = 64,             /* more rows of A and columns of B than this before rows of A are copied */
     WIDE = 8,                /* up to so many rows of C, B is read once as it stands: reading it is all the work */
@@ -55,7 +58,15 @@ static void one_row(const product *g, int64_t q0, int64_t q1) {
         isa->finish(after, 1, n, &(float *){g->c}, j);
 }
 
-/* Rows [m0, m1) of C, at most CHUNK, panels [q0, q1). */
+/* Rows [from, to) of a strip, `lines` cache lines each, on their way into L2 while another is worked on. */
+static void fetch_strip(const float *b, int64_t ldb, int64_t from, int64_t to, int64_t lines) {
+    for (int64_t i = from; i < to; i++)
+        for (int64_t line = 0; line < lines; line++)
+            __builtin_prefetch(b + i * ldb + line * 16, 0, 2);
+}
+
+/* Rows [m0, m1) of C, at most CHUNK, panels [q0, q1). What is read of A next, the rows' next part or those behind them,
+ * comes meanwhile, a share with every few tiles: the hardware does not foresee it. */
 static void chunk(const product *g, int64_t m0, int64_t m1, int64_t q0, int64_t q1, void *scratch) {
     const tc_gemm_isa *isa = &tc_isa_now()->gemm;
     const int64_t m = m1 - m0, pitch = pitch_for(g->k);
@@ -77,13 +88,23 @@ static void chunk(const product *g, int64_t m0, int64_t m1, int64_t q0, int64_t 
                 row[r] = own + r * pitch;
             }
         }
-        for (int64_t q = q0; q < q1; q++) {
+        const int last = i + part >= g->k;
+        const float *coming = last ? g->a + m1 * g->lda : g->a + m0 * g->lda + i + part;
+        const int fetch = !copy && q1 - q0 <= FEW_PANELS && part >= LONG;
+        const int64_t rows = !fetch ? 0 : last ? tc_min(m, g->m - m1) : m;
+        const int64_t step = fetch ? TURN : m, turns = (q1 - q0) * tc_ceil_div(m, step);
+        const int64_t lines = tc_ceil_div(last ? tc_min(part, g->k) : tc_min(part, g->k - i - part), 16);
+        for (int64_t q = q0, turn = 0; q < q1; q++) {
             const int64_t j = q * isa->panel;
             const float *next = q + 1 < q1 ? g->panels + (q + 1) * g->panel_step + i * isa->panel
                                            : g->panels + q0 * g->panel_step + (i + part) * isa->panel;
-            isa->rows_form(m, tc_min(isa->panel, g->n - j), row, 1, &run, g->panels + q * g->panel_step,
-                           bias && i == 0 ? bias + j : NULL, g->add || i > 0, out, j, next,
-                           g->finish ? tc_finish_after(g->finish, i + part >= g->k) : NULL);
+            for (int64_t r = 0; r < m; r += step, turn++) {
+                fetch_strip(coming, g->lda, rows * turn / turns, rows * (turn + 1) / turns, lines);
+                isa->rows_form(tc_min(step, m - r), tc_min(isa->panel, g->n - j), row + r, 1, &run,
+                               g->panels + q * g->panel_step, bias && i == 0 ? bias + j : NULL, g->add || i > 0,
+                               out + r, j, r + step < m ? NULL : next,
+                               g->finish ? tc_finish_after(g->finish, last) : NULL);
+            }
         }
     }
 }
@@ -165,13 +186,6 @@ int64_t tc_gemm_scratch(int64_t m, int64_t n, int64_t k, int threads) {
     const int64_t shared = tc_round_up(rows * columns * (int64_t)sizeof(float), TC_ALIGN) +
                            tc_gemm_packed_scratch(m, rows, threads);
     return m <= FEW ? tc_max(shared, few_bytes(m, k, nr) * tc_max(threads, 1)) : shared; /* lda decides which */
-}
-
-/* Rows [from, to) of a strip of B, `lines` cache lines each, on their way into L2 while another strip is worked on. */
-static void fetch_strip(const float *b, int64_t ldb, int64_t from, int64_t to, int64_t lines) {
-    for (int64_t i = from; i < to; i++)
-        for (int64_t line = 0; line < lines; line++)
-            __builtin_prefetch(b + i * ldb + line * 16, 0, 2);
 }
 
 /* Panels [first, last) of B, in strips, for rows [m0, m1). */

@@ -128,6 +128,7 @@ int main(void) {
     check_seed(700);
     test_gemm(80, 700, 1024, 0); /* rows copied, for they share cache sets; many, of a block shared by all threads */
     test_gemm(610, 70, 40, 3);
+    test_gemm(610, 70, 200, 3); /* rows fetched ahead */
     sweep(1, 60, 10000, 0);
     sweep(2, 220, 20000, 0);
     sweep(3, 60, 30000, 0);
