@@ -111,7 +111,7 @@ def test_a_side_has_the_instruction_set_it_is_held_to(nets, monkeypatch):
     started = []
     monkeypatch.setenv("MKL_ENABLE_INSTRUCTIONS", "SSE4_2")
     monkeypatch.setattr(nets.pairs.subprocess, "Popen", lambda command, env, **_: started.append(env) or Mock())
-    for settings in (nets.AVX2, None):
+    for settings in (nets.pairs.AVX2, None):
         nets.pairs.Side("torch", sys.executable, [], 2, settings)
     held, free = started
     assert held["MKL_ENABLE_INSTRUCTIONS"] == "AVX2" and held["OMP_NUM_THREADS"] == "2"
