@@ -173,10 +173,10 @@ def plot(results: list[pairs.Result], path: str) -> None:
     pyplot.close(figure)
 
 
-def parsed(description: str, train: bool):
-    parser = argparse.ArgumentParser(description=description.partition("\n")[0])
+def parsed():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--peer-python", default=sys.executable, help="the Python that has the peers installed")
-    parser.add_argument("--train", action="store_true", default=train, help="a step of training instead of inference")
+    parser.add_argument("--train", action="store_true", help="a step of training instead of inference")
     parser.add_argument("--only", default="", help="nets whose name contains one of these, separated by commas")
     parser.add_argument("--peers", default="", help="only these, by name, separated by commas")
     parser.add_argument("--rounds", type=int, default=11)
@@ -197,8 +197,8 @@ def contains(name: str, words: str) -> bool:
     return any(word in name for word in words.split(","))
 
 
-def main(description: str, train: bool = False) -> None:
-    parser, options = parsed(description, train)
+def main() -> None:
+    parser, options = parsed()
     if options.list:
         print(json.dumps(peers.installed()))
     elif options.export:
@@ -261,4 +261,4 @@ def measure(cases: list, there: list[str], options) -> None:
 
 
 if __name__ == "__main__":
-    main(__doc__)
+    main()

@@ -14,8 +14,8 @@ import os
 from pathlib import Path
 
 import numpy as np
+from plain import described, weights_of
 
-ENDS = ("softmax", "sigmoid")   # the last layer when it is one of these belongs to the loss, and peers run without it
 RECIPE = dict(lr=0.001, momentum=0.9)
 DECAY = 5e-4
 
@@ -29,20 +29,6 @@ def write(net, folder: Path, x, labels=None) -> None:
     np.save(folder / "x.npy", x)
     if labels is not None:
         np.save(folder / "labels.npy", labels)
-
-
-def described(net) -> list[dict]:
-    """The layers of a tinyconv net as plain data, without heads and without a last softmax or sigmoid."""
-    nodes = net.graph.nodes[:net.graph.output_index + 1]
-    if nodes[-1].op in ENDS:
-        nodes = nodes[:-1]
-    return [{"name": n.name, "op": n.op, "args": n.args, "inputs": n.inputs, "owner": n.owner,
-             "shape": [*n.shape.spatial, n.shape.channels]} for n in nodes]
-
-
-def weights_of(net) -> dict[str, np.ndarray]:
-    """All weights of a tinyconv net, the fixed mean and deviation of its input too."""
-    return {name: np.array(net.store.view(name)) for name in net.store.specs}
 
 
 def installed() -> list[str]:

@@ -7,7 +7,7 @@ import operator
 import numpy as np
 import torch
 import torch.nn.functional as F
-from peers import described, weights_of
+from plain import described, weights_of
 from torch import fx, nn
 
 ACTIVATIONS = {"relu6": F.relu6, "tanh": torch.tanh, "sigmoid": torch.sigmoid, "silu": F.silu, "gelu": F.gelu,
@@ -46,7 +46,7 @@ class TorchNet:
 
 
 def build(nodes: list[dict], weights: dict[str, np.ndarray]) -> fx.GraphModule:
-    """The module of `peers.described` layers, its parts under tinyconv's names; takes and gives channels-first."""
+    """The module of `plain.described` layers, its parts under tinyconv's names; takes and gives channels-first."""
     readers = [sum(i in other["inputs"] for other in nodes) for i in range(len(nodes))]
     root, graph = nn.Module(), fx.Graph()
     values = []

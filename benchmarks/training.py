@@ -1,9 +1,4 @@
-"""One training step, forward, backward and SGD with momentum and decay, against PyTorch's modes.
-
-    python benchmarks/training.py --peer-python PYTHON-WITH-TORCH [--only LeNet] [--json]
-
-The same as benchmarks/nets.py --train, whose options it takes.
-"""
+"""The nets and batches that steps of training are measured on: forward, backward and SGD with momentum and decay."""
 
 from __future__ import annotations
 
@@ -54,9 +49,3 @@ def batch(net, count: int):
     if net.classes == 1:
         return x, (rng.random((count, *net.input_shape[:-1], 1)) < 0.5).astype(np.float32)
     return x, rng.integers(0, net.classes, count).astype(np.int32)
-
-
-if __name__ == "__main__":
-    import nets
-
-    nets.main(__doc__, train=True)

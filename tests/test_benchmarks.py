@@ -30,7 +30,7 @@ def test_a_pair_is_driven_in_turns():
     assert result["ratio"] > 0 and result["fastest"] == "numpy" and result["peak_fraction"] > 0
 
 
-@pytest.mark.parametrize("script", ["kernels", "training", "nets"])
+@pytest.mark.parametrize("script", ["kernels", "nets"])
 def test_options_are_explained(script):
     command = [sys.executable, FOLDER / f"{script}.py", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)

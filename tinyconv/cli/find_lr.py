@@ -5,19 +5,18 @@ from __future__ import annotations
 import click
 
 from .common import note, print_json
-from .train import Ready
 
 SHOWN = 24  # lines of the table
 
 
-def find_rate(ready: Ready, plot: str | None, as_json: bool) -> int:
+def find_rate(model, dataset, recipe, plot: str | None, as_json: bool) -> int:
     """Runs the test, prints its table or JSON and draws it where a file is given."""
     from ..train import rate_test
     from . import plots
 
     if plot:
         plots.check(plot)
-    found = rate_test(ready.model, ready.dataset, ready.recipe)
+    found = rate_test(model, dataset, recipe)
     if plot:
         plots.rates(plot, found)
         note(f"drawn into {plot}")
@@ -28,8 +27,8 @@ def find_rate(ready: Ready, plot: str | None, as_json: bool) -> int:
     rows = list(zip(found["rates"], found["losses"], found["smoothed"]))
     for rate, loss, mean in rows[::max(1, len(rows) // SHOWN)]:
         click.echo(f"{rate:9.3g}  {loss:8.4f}  {mean:12.4f}")
-    name, rate = ready.recipe.optimizer[0], f"lr={found['suggested']:.2g}"
-    written = "optimizer" in ready.model.sections.get("train", {})
+    name, rate = recipe.optimizer[0], f"lr={found['suggested']:.2g}"
+    written = "optimizer" in model.sections.get("train", {})
     option = f"train.optimizer.{rate}" if written else f"'train.optimizer={name} {rate}'"
     click.echo(f"suggested: {rate} for {name}, `--set {option}`")
     return 0

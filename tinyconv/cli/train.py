@@ -72,7 +72,7 @@ def train(net, data, epochs, seed, device, memory, out, resume, init, freeze, fi
             if find_lr:
                 from .find_lr import find_rate
 
-                return find_rate(ready, plot, as_json)
+                return find_rate(ready.model, ready.dataset, ready.recipe, plot, as_json)
             model, dataset, run = ready.model, ready.dataset, begin(ready, out, together)
         else:
             model, dataset, run = go_on(net, epochs, device, resume, define, settings, input_, together)
