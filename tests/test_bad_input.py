@@ -119,6 +119,11 @@ def test_weights_that_no_machine_holds(monkeypatch):
     monkeypatch.setattr(budget, "available", lambda: 1 << 20)
     with pytest.raises(NetError, match="the weights need 4 MB of memory, and the machine has 1 MB left"):
         tinyconv.compile("fc 1000 -> fc 3", input="x1000")
+    monkeypatch.undo()
+    net = tinyconv.compile("fc 1000 -> fc 3", input="x1000")
+    monkeypatch.setattr(budget, "available", lambda: 1 << 20)
+    with pytest.raises(NetError, match="the optimiser's values need 4 MB of memory"):
+        net.trainer()
 
 
 # -- files and folders

@@ -29,7 +29,7 @@ class CupyDevice:
         self.xp, self._cupyx = cupy, cupyx
         self.ops = CudaOps(cupy).ops
 
-    def zeros(self, nbytes: int):
+    def zeros(self, nbytes: int, what: str):
         return self.xp.zeros(nbytes, np.uint8)
 
     def write(self, array, values) -> None:

@@ -37,11 +37,11 @@ class Host:
     xp = np
     ops: dict = {}  # operations with code of their own for this device, by name
 
-    def zeros(self, nbytes: int) -> np.ndarray:
-        """A zeroed uint8 array, for weights or what an optimiser keeps of them; NetError where it cannot fit."""
+    def zeros(self, nbytes: int, what: str) -> np.ndarray:
+        """A zeroed uint8 array; NetError where it cannot fit. what: it is for, in the plural."""
         have = budget.available()
         if have is not None and nbytes > have:
-            raise NetError(f"the weights need {budget.shown(nbytes)} of memory, and the machine has "
+            raise NetError(f"{what} need {budget.shown(nbytes)} of memory, and the machine has "
                            f"{budget.shown(have)} left", help="tinyconv summary shows which layers have them")
         return aligned(nbytes)
 

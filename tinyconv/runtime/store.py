@@ -24,12 +24,13 @@ def layout(specs: dict[str, Weight]) -> tuple[dict[str, int], int]:
 
 
 class Block:
-    """Named float32 arrays in one piece of memory of a device, zero at first. `offsets` are in bytes."""
+    """Named float32 arrays in one piece of memory of a device, zero at first. `offsets` are in bytes. `what` they are,
+    in the plural, for the error where they do not fit."""
 
-    def __init__(self, specs: dict[str, Weight], device=HOST):
+    def __init__(self, specs: dict[str, Weight], device=HOST, what: str = "the weights"):
         self.specs, self.device = specs, device
         self.offsets, nbytes = layout(specs)
-        self.memory = device.zeros(nbytes)
+        self.memory = device.zeros(nbytes, what)
 
     def read(self, name: str) -> np.ndarray:
         """A copy of the array, in the host's memory."""

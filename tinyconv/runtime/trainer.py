@@ -55,7 +55,8 @@ class Trainer:
         self.lr, self.optimizer = make_optimizer(optimizer, options)
         self.seed, self.steps = checked_seed(seed), 0
         self.averages = bool(dict(self.optimizer[1])[AVERAGE])
-        self.moments = Block(state_specs(sessions.store.specs, self.optimizer, net.frozen), sessions.store.device)
+        self.moments = Block(state_specs(sessions.store.specs, self.optimizer, net.frozen), sessions.store.device,
+                             "the optimiser's values")
 
     def step(self, x, labels, layout: str = "NHWC", of: int | None = None) -> float:
         """Trains on one batch; the mean loss before the update (nats), heads counted by their weights, without decay.
