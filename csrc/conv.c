@@ -277,17 +277,6 @@ static void run_igemms(const tc_panels *panels, int64_t first, int64_t end, cons
 }
 
 /* ------------------------------------------------------------------ the passes */
-/* The length of x's rows where a pass is a plain product of them: with 1x1 kernels, and with those that are as large as
- * the map. Else 0. */
-static int64_t product_depth(const tc_conv_shape *s, int pass) {
-    tc_igemm g;
-    tc_igemm_get(s, pass, 0, &g);
-    int whole = pass == TC_FORWARD && g.groups == 1 && !g.padded;
-    for (int a = 0; a < 3; a++)
-        whole = whole && g.out[a] == 1 && g.taps[a] == g.in[a];
-    return whole ? g.reduction : tc_is_gemm(s, pass) ? g.c : 0;
-}
-
 /* Up to which phase those from i on go together: all, unless one is for conv_small.c. */
 static int64_t together(const tc_conv_shape *s, int pass, int64_t i) {
     for (int64_t j = 0; j < tc_igemm_count(s, pass); j++) {
@@ -312,7 +301,7 @@ int64_t tc_conv_scratch(const tc_conv_shape *s, int pass, int threads) {
         return tc_depthwise_scratch(s, pass, threads);
     if (pass == TC_WEIGHT_GRAD)
         return tc_weight_grad_scratch(s, threads);
-    const int64_t depth = product_depth(s, pass);
+    const int64_t depth = tc_product_depth(s, pass);
     if (depth)
         return tc_gemm_packed_scratch(s->n * s->od * s->oh * s->ow, depth, threads);
     for (int64_t i = 0, end; i < tc_igemm_count(s, pass); i = end) {
@@ -343,7 +332,7 @@ static void run_pass(const tc_conv_shape *s, int pass, const float *x, const flo
         tc_depthwise_run(s, pass, x, packed, finish, y, scratch, threads > 1 ? threads : 1);
         return;
     }
-    const int64_t depth = product_depth(s, pass);
+    const int64_t depth = tc_product_depth(s, pass);
     tc_igemm g;
     for (int64_t i = 0, end; i < tc_igemm_count(s, pass); i = end) {
         tc_igemm_get(s, pass, i, &g);

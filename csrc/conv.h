@@ -92,6 +92,9 @@ void tc_pack_tap(const tc_igemm *g, int back, int64_t nr, int64_t group, int64_t
 
 /* conv_choice.c */
 int tc_is_gemm(const tc_conv_shape *s, int pass); /* one tap of stride 1, nothing outside: a product of rows */
+/* The length of x's rows where a pass is a plain product of them: with 1x1 kernels, and with those that are as large as
+ * the map. Else 0. */
+int64_t tc_product_depth(const tc_conv_shape *s, int pass);
 int64_t tc_winograd_chosen(const tc_conv_shape *s, int pass); /* 2 or 4, the tiles' side; 0: direct */
 int tc_is_unpacked(const tc_conv_shape *s, int pass); /* its algorithm is TC_UNPACKED, and fits */
 int tc_unpacked_fits(const tc_conv_shape *s, int pass);

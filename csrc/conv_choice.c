@@ -27,6 +27,15 @@ int tc_is_gemm(const tc_conv_shape *s, int pass) {
     return !g.padded && !g.p[0] && !g.p[1] && !g.p[2] && !memcmp(g.in, g.out, sizeof g.in);
 }
 
+int64_t tc_product_depth(const tc_conv_shape *s, int pass) {
+    tc_igemm g;
+    tc_igemm_get(s, pass, 0, &g);
+    int whole = pass == TC_FORWARD && g.groups == 1 && !g.padded;
+    for (int a = 0; a < 3; a++)
+        whole = whole && g.out[a] == 1 && g.taps[a] == g.in[a];
+    return whole ? g.reduction : tc_is_gemm(s, pass) ? g.c : 0;
+}
+
 static double weights_cost(double floats) {
     return COST.cache * 4 * floats + (4 * floats > COST.cached ? COST.memory * (4 * floats - COST.cached) : 0);
 }
@@ -135,5 +144,5 @@ const char *tc_conv_algorithm(const tc_conv_shape *s, int pass) {
     }
     if (tc_is_depthwise(s))
         return s->c == s->groups && s->k == s->groups ? "dwconv" : "groupconv";
-    return tc_is_gemm(s, pass) ? "gemm" : "igemm";
+    return tc_product_depth(s, pass) ? "gemm" : "igemm";
 }

@@ -108,6 +108,14 @@ def test_algorithms(algorithm, kernel, size, padding):
 
 
 @pytest.mark.skipif(not compiled(), reason="NumPy has one algorithm")
+def test_what_runs_as_a_product_is_called_so():
+    """1x1 kernels, and those as large as the map, whose data gradient is none."""
+    names = [kernels.algorithm_of((4, 7, 7, 24), (32, k, k, 24), which=which) for k in (1, 7, 5)
+             for which in ("conv", "conv_dx")]
+    assert names == ["gemm", "gemm", "gemm", "igemm", "igemm", "igemm"]
+
+
+@pytest.mark.skipif(not compiled(), reason="NumPy has one algorithm")
 @pytest.mark.parametrize("rows", [1, 8, 17, 40])
 def test_weights_as_they_stand(rows):
     rng = np.random.default_rng(0)
