@@ -171,7 +171,7 @@ def step(which: str, case: dict, x, w, y):
     no_bias = [(-1, 0)] * (which == "conv")
     steps.append((which, [(0, 0), (3 if steps else 1, 0), *no_bias, (2, 0)], ints, []))
     program, at = _cpu.Program(steps), [address(array) for array in arrays]
-    scratch = aligned(max(program.scratch(threads.get()), 1))
+    scratch = aligned(max(*program.scratch(threads.get()), 1))
 
     def call(first: int = len(steps) - 1 if forward else 0):
         program.run(first, len(steps), at, address(scratch), threads.get())

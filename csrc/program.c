@@ -207,17 +207,14 @@ const tc_kernel *tc_kernel_named(const char *name) {
     return NULL;
 }
 
-int64_t tc_program_scratch(const tc_step *steps, int64_t count, int threads) {
-    int64_t most = 0;
-    for (int64_t i = 0; i < count; i++) {
-        int64_t bytes = steps[i].kernel->scratch ? steps[i].kernel->scratch(&steps[i], threads) : 0;
-        if (bytes > most)
-            most = bytes;
-    }
-    return most;
+int64_t tc_step_scratch(const tc_step *step, int threads) {
+    return step->kernel->scratch ? step->kernel->scratch(step, threads) : 0;
 }
 
 void tc_program_run(const tc_step *steps, int64_t first, int64_t last, const tc_context *run) {
-    for (int64_t i = first; i < last; i++)
-        steps[i].kernel->run(&steps[i], run);
+    tc_context own = *run;
+    for (int64_t i = first; i < last; i++) {
+        own.scratch = run->scratch + steps[i].scratch;
+        steps[i].kernel->run(&steps[i], &own);
+    }
 }

@@ -14,6 +14,7 @@ import pytest
 import tinyconv
 from tinyconv.errors import NetError
 from tinyconv.runtime import budget
+from tinyconv.runtime.memory import Span, place_scratch
 from tinyconv.runtime.recompute import cut
 
 RESIDUAL = """
@@ -61,6 +62,24 @@ def test_computing_again_changes_no_bit(text, least, device):
     assert plain == again
     for name in weights:
         np.testing.assert_array_equal(weights[name], others[name])
+
+
+def test_scratch_lies_where_nothing_else_is():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        steps, arena = int(rng.integers(1, 12)), 64 * int(rng.integers(1, 30))
+        spans = []
+        for _ in range(rng.integers(0, 8)):
+            first, at = int(rng.integers(steps)), 64 * int(rng.integers(arena // 64))
+            spans.append(Span(first, int(rng.integers(first, steps)), at, int(rng.integers(1, arena - at + 1))))
+        needs = rng.integers(0, 1000, steps).tolist()
+        offsets, nbytes = place_scratch(needs, spans, arena)
+        assert nbytes <= arena + -(-max(needs) // 64) * 64
+        for step, (at, need) in enumerate(zip(offsets, needs)):
+            assert at % 64 == 0 and at + need <= nbytes
+            assert not need or all(at + need <= s.offset or s.offset + s.bytes <= at
+                                   for s in spans if s.first <= step <= s.last)
+    assert place_scratch([100, 700, 200], [Span(0, 0, 0, 1000), Span(2, 2, 0, 900)], 1024) == ([1024, 0, 1024], 1280)
 
 
 @pytest.mark.parametrize("size", ["1x1 x3", "24x24 x3"])

@@ -48,8 +48,8 @@ def conv(x, w, stride=1, padding=0, dilation=1, groups=1, algorithm=None) -> np.
     stride, padding, dilation: a number or one an axis; output = floor((n + 2p - d(k-1) - 1)/s) + 1.
     algorithm: None takes the one that `algorithm_of` names; else "winograd4x4" or "winograd2x2" (3x3 kernels of stride
     and dilation 1), "winograd4x1" or "winograd2x1" (3 taps along one axis, stride 1), "unpacked" (weights read as they
-    stand: 1x1 of stride 1, or any data gradient but "dwconv"), or the direct one: "igemm", "gemm" (1x1), "dwconv" (a
-    channel a group).
+    stand: 1x1 of stride 1, or any data gradient but "dwconv"), or the direct one: "igemm", "gemm" (1x1, or as large as
+    the map), "dwconv" (a channel a group).
     """
     x, w = _float32(x, "x"), _float32(w, "w")
     a = _geometry(w.shape[1:-1], x.ndim - 2, stride, padding, dilation, groups)
@@ -139,7 +139,7 @@ def _call(which, a, x_shape, y_shape, w_shape, operands, out, algorithm):
     no_bias = [(-1, 0)] * (which == "conv")
     steps.append((which, [*inputs, *no_bias, (len(arrays), 0)], ints, []))
     program = _cpu.Program(steps)
-    scratch = address(_room("scratch", program.scratch(count)))
+    scratch = address(_room("scratch", max(program.scratch(count))))
     bases = [*map(address, arrays), address(out)]
 
     def call(first: int, last: int) -> None:

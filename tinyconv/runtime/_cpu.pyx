@@ -40,17 +40,18 @@ cdef extern from "program.h" nogil:
         int32_t operands
         int32_t *base
         int64_t *offset
+        int64_t scratch
         int64_t *i
         double *f
     ctypedef struct tc_context:
         char *const *base
-        void *scratch
+        char *scratch
         int threads
         float lr
         uint64_t seed
         uint64_t step
     const tc_kernel *tc_kernel_named(const char *name)
-    int64_t tc_program_scratch(const tc_step *steps, int64_t count, int threads)
+    int64_t tc_step_scratch(const tc_step *step, int threads)
     void tc_program_run(const tc_step *steps, int64_t first, int64_t last, const tc_context *run)
 
 FORWARD, DATA_GRAD, WEIGHT_GRAD = 0, 1, 2
@@ -96,8 +97,13 @@ cdef class Program:
         free(self.addresses)
 
     def scratch(self, int threads):
-        """Bytes of scratch memory a run with that many threads needs."""
-        return tc_program_scratch(self.steps, self.count, threads)
+        """Bytes of scratch memory that each step needs with that many threads."""
+        return [tc_step_scratch(&self.steps[i], threads) for i in range(self.count)]
+
+    def place_scratch(self, list offsets):
+        """Where each step's begins, in bytes behind the address that `run` is given. Before: all at that address."""
+        for i, offset in enumerate(offsets):
+            self.steps[i].scratch = offset
 
     def run(self, Py_ssize_t first, Py_ssize_t last, list bases, uintptr_t scratch, int threads,
             float lr=0, uint64_t seed=0, uint64_t step=0):
@@ -110,7 +116,7 @@ cdef class Program:
         cdef tc_context how
         for j in range(self.bases):
             self.addresses[j] = <char *> <uintptr_t> bases[j]
-        how.base, how.scratch, how.threads = self.addresses, <void *> scratch, threads
+        how.base, how.scratch, how.threads = self.addresses, <char *> scratch, threads
         how.lr, how.seed, how.step = lr, seed, step
         with nogil:
             tc_program_run(self.steps, first, last, &how)

@@ -13,6 +13,7 @@ from . import _cpu, threads
 from .optimizers import state_specs
 from .plan import Plan
 from .host import HOST
+from .memory import place_scratch
 from .store import Block, Store, aligned, layout
 from .tape import Buffer, Step
 
@@ -256,15 +257,15 @@ class CpuSession:
         self.keys = [(b, self._key(b)) for b in self.packed.values()]
         self.block: np.ndarray | None = None
         self.count = 0
-        self._bytes: dict[int, int] = {}  # by number of threads
+        self._scratch: dict[int, tuple[list[int], int]] = {}  # by number of threads: each step's offset, bytes in all
         self._views: dict[int, np.ndarray] = {}  # by number of the buffer
         self._version: int | None = None  # of the weights that the addresses are for
 
     def bytes(self, count: int) -> int:
         """Of a block, with so many threads."""
-        if count not in self._bytes:
-            self._bytes[count] = self.plan.arena_bytes + self.program.scratch(count)
-        return self._bytes[count]
+        if count not in self._scratch:
+            self._scratch[count] = place_scratch(self.program.scratch(count), self.plan.spans, self.plan.arena_bytes)
+        return self._scratch[count][1]
 
     def other_bytes(self) -> int:
         """That packed weights will take which the store has not yet."""
@@ -273,6 +274,8 @@ class CpuSession:
     def use(self, block: np.ndarray | None, count: int) -> None:
         """Runs in this memory, with so many threads, until told otherwise; None: it holds none."""
         if block is not self.block or count != self.count:
+            if block is not None and count != self.count:
+                self.program.place_scratch(self._scratch[count][0])
             self.block, self.count, self._version = block, count, None
             self._views.clear()
 
@@ -346,8 +349,7 @@ class CpuSession:
         bases[X] = address(x)
         bases[LABELS] = 0 if labels is None else address(labels)
         bases[MOMENTS] = 0 if moments is None else address(moments.memory)
-        scratch = bases[ARENA] + self.plan.arena_bytes
-        self.program.run(first, last, bases, scratch, self.count, lr, seed, step)
+        self.program.run(first, last, bases, bases[ARENA], self.count, lr, seed, step)
 
     def _addresses(self) -> list[int]:
         """Of all bases but the caller's, with the weights packed as they are now."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 
 from ..ops import OPS
@@ -10,8 +13,25 @@ from .tape import Step
 ALIGN = 64
 
 
-def arrange(steps: list[Step], keep: set[int]) -> tuple[list[Step], dict[int, int], int]:
-    """(steps, byte offset of each temporary buffer, size of the arena).
+class Span(NamedTuple):
+    """Bytes of the arena that are taken from one step to another, that one included."""
+
+    first: int
+    last: int
+    offset: int
+    bytes: int
+
+
+def arrange(steps: list[Step], keep: set[int]) -> tuple[dict[int, int], tuple[Span, ...], int]:
+    """(byte offset of each temporary buffer, what is taken when, size of the arena)."""
+    pieces, home = lifetimes(steps, keep)
+    offsets, total = place(pieces)
+    spans = tuple(Span(first, last, offsets[b], nbytes) for first, last, nbytes, b in pieces)
+    return {b: offsets[root] for b, root in home.items()}, spans, total
+
+
+def lifetimes(steps: list[Step], keep: set[int]) -> tuple[list[tuple[int, int, int, int]], dict[int, int]]:
+    """([(first step, last step, bytes, number) of each piece of memory], {buffer: the piece that it is in}).
 
     A buffer lives from the step that writes it to the last that reads it; those in `keep` to the end. An output takes
     over an input's memory where its operation allows that and the input dies there.
@@ -47,8 +67,7 @@ def arrange(steps: list[Step], keep: set[int]) -> tuple[list[Step], dict[int, in
                     break
             if home[out.id] == out.id:
                 start[out.id], end[out.id], size[out.id] = t, last[out.id], out.bytes
-    offsets, total = place([(start[b], end[b], size[b], b) for b in start])
-    return steps, {b: offsets[home[b]] for b in temps}, total
+    return [(start[b], end[b], size[b], b) for b in start], home
 
 
 def place(spans: list[tuple[int, int, int, int]]) -> tuple[dict[int, int], int]:
@@ -71,3 +90,23 @@ def place(spans: list[tuple[int, int, int, int]]) -> tuple[dict[int, int], int]:
         offsets[key] = at
         total = max(total, at + size)
     return offsets, total
+
+
+def place_scratch(needs: Sequence[int], spans: Sequence[Span], arena: int) -> tuple[list[int], int]:
+    """(offset of each step's scratch memory, bytes of the arena with it). needs: bytes by step.
+
+    It lies behind the arena, where it stays in the caches from one step to the next; but the largest, which would make
+    that place large, lie where nothing else is in the arena while their step runs.
+    """
+    offsets, tail = [arena] * len(needs), 0
+    for step in sorted(range(len(needs)), key=lambda i: -needs[i]):
+        tail = -(-needs[step] // ALIGN) * ALIGN
+        at = 0
+        for span in sorted((s for s in spans if s.first <= step <= s.last), key=lambda s: s.offset):
+            if span.offset - at >= tail:
+                break
+            at = max(at, -(-(span.offset + span.bytes) // ALIGN) * ALIGN)
+        if at + tail > arena:
+            break
+        offsets[step], tail = at, 0
+    return offsets, arena + tail

@@ -14,7 +14,7 @@ from ..layers.base import Shape
 from ..ops import OPS, TOGETHER
 from .fuse import FUSIONS, Rewrite, fuse
 from .fuse_training import slice_updates, update_early
-from .memory import arrange
+from .memory import Span, arrange
 from .losses import Term, default_loss, terms
 from .optimizers import record_norm, record_update
 from .ranks import record_sums
@@ -72,6 +72,7 @@ class Plan:
     squares: Buffer | None  # the sum of all gradients' squares, where they are clipped
     first_update: int  # steps from here on may change weights; the losses are known before
     offsets: dict[int, int]  # buffer id -> byte offset in the arena
+    spans: tuple[Span, ...]  # when which bytes of it are taken
     arena_bytes: int
     repeated: float = 0.0  # share of the forward pass that is computed twice, to need less memory
 
@@ -100,10 +101,11 @@ def make_plan(graph: Graph, request: Request, lower: Callable[[list[Step], Tape,
         # What ranks made together is not computed again: one of them may do so, and another not.
         shared = {b.id for s in steps if s.op in TOGETHER for b in s.inputs}
         steps, repeated = shrink(steps, keep | shared, tape, lambda some: arrange(order(some), keep)[2], request.arena)
-    steps, offsets, size = arrange(order(steps), keep)
+    steps = order(steps)
+    offsets, spans, size = arrange(steps, keep)
     first_update = next((i for i, s in enumerate(steps) if s.pass_ == "update"), len(steps))
     return Plan(request, tuple(steps), derived, recording.x, recording.labels, recording.output, tuple(recording.found),
-                dict(tape.gradients), tape.constants, recording.squares, first_update, offsets, size, repeated)
+                dict(tape.gradients), tape.constants, recording.squares, first_update, offsets, spans, size, repeated)
 
 
 def _may_update_early(recording: "_Recording") -> bool:
