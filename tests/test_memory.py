@@ -13,7 +13,7 @@ import pytest
 
 import tinyconv
 from tinyconv.errors import NetError
-from tinyconv.runtime import budget
+from tinyconv.runtime import budget, recompute
 from tinyconv.runtime.memory import Span, place_scratch
 from tinyconv.runtime.recompute import cut
 
@@ -60,6 +60,32 @@ def test_computing_again_changes_no_bit(text, least, device):
         results.append((losses, dict(net.weights)))
     (plain, weights), (again, others) = results
     assert plain == again
+    for name in weights:
+        np.testing.assert_array_equal(weights[name], others[name])
+
+
+CHEAP = """
+block cbr x { conv 3x3 x bias=off -> bn -> relu }
+cbr x16 -> cbr x16 -> conv 3x3 x16 -> silu -> conv 3x3 x16 -> relu as a -> conv 3x3 x16 -> relu -> concat @a
+cbr x16 -> cbr x16 -> pool global avg -> fc 10 -> softmax
+"""
+
+
+@pytest.mark.parametrize("arena", [0, 1])
+def test_cheap_values_are_made_again_with_the_same_bits(monkeypatch, arena):
+    """What normalisations, activations and concat give is, where the backward pass reads what went in, too."""
+    results = []
+    for share in (0, 1):
+        monkeypatch.setattr(recompute, "SHARE", share)
+        net, x, labels = made(CHEAP, "64x64 x3", batch=5, device="cpu")
+        trainer = net.trainer(lr=0.1, seed=3)
+        plan = limited(trainer, x, labels, arena)[0] if arena else net.sessions.plan(trainer._request(x, labels))
+        results.append((plan, [trainer.step(x, labels) for _ in range(3)], dict(net.weights)))
+    (kept, losses, weights), (again, same, others) = results
+    twice = Counter(b for s in again.steps for b in [(s.node, s.op)] if s.op in ("input", "bn_act", "act", "concat"))
+    assert [name for name, count in twice.items() if count > 1] == [
+        ("bn1", "bn_act"), ("bn2", "bn_act"), ("silu1", "act"), ("concat1", "concat")]
+    assert again.arena_bytes < 0.75 * kept.arena_bytes and losses == same
     for name in weights:
         np.testing.assert_array_equal(weights[name], others[name])
 

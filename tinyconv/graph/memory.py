@@ -8,17 +8,19 @@ what is free in between cannot always be used, or less, where operations are fus
 from __future__ import annotations
 
 from collections import Counter
+from itertools import accumulate
 from math import prod
 
 from ..layers import LAYERS
 from ..ops import OPS
+from .again import FLOPS_A_BYTE, SHARE, made_again
 from .graph import Graph
 
 ITEM = {"float32": 4, "int32": 4, "uint8": 1}
 ON_LOGITS = ("softmax", "sigmoid")      # a loss is computed on what enters these
 PACKED = ("conv", "conv_dx")    # of these a step of training copies most weights, in the order of their reading
 SLICE = 8 << 20     # bytes of a larger matrix's gradient that stand in memory at once, in L3 until they are used up
-FEW_ROWS, SHARE = 600, 2    # ROWS_MOST and SHARE of csrc/conv_unpacked.c
+FEW_ROWS, FEW = 600, 2      # ROWS_MOST and SHARE of csrc/conv_unpacked.c
 
 
 class Buffer:
@@ -75,7 +77,7 @@ def inference_bytes(graph: Graph, batch: int) -> int | None:
         return None
     tape = Tape(training=False)
     values, _, _ = _forward(graph, tape, batch)
-    return _peak(tape, {values[graph.output_index].id: len(tape.steps)})
+    return max(_alive(tape, {values[graph.output_index].id: len(tape.steps)}))
 
 
 def training_bytes(graph: Graph, batch: int) -> int | None:
@@ -108,11 +110,16 @@ def training_bytes(graph: Graph, batch: int) -> int | None:
             if gradient is not None:
                 add(index, gradient)
     _take_slopes_at_maxima(tape.steps)
+    tape.steps = _with_activations(tape.steps)
     read = {b.id: t for t, (_, inputs, _) in enumerate(tape.steps) for b in inputs if b is not None}
     for b in tape.gradients.values():
         if _is_matrix(b) and b.bytes > 2 * SLICE:
             b.bytes = SLICE
-    return _peak(tape, {b.id: read[weight] for weight, b in tape.gradients.items()}, PACKED)
+    alive = _alive(tape, {b.id: read[weight] for weight, b in tape.gradients.items()}, PACKED)
+    flops = 6 * batch * sum(node.macs or 0 for node in graph.nodes)     # forward, and both gradients
+    moved = sum(b.bytes for _, inputs, outputs in tape.steps for b in (*inputs, *outputs) if b is not None)
+    made_again(tape.steps, alive, SHARE * (moved + flops / FLOPS_A_BYTE), ())
+    return max(alive)
 
 
 def _take_slopes_at_maxima(steps: list) -> None:
@@ -129,6 +136,16 @@ def _take_slopes_at_maxima(steps: list) -> None:
                 steps[t:t + 2] = [("act_grad", (pooled[saved.id], dy), (small,)), ("maxpool_grad", (small, index), dx)]
 
 
+def _with_activations(steps: list) -> list:
+    """As plans do: a normalisation with the activation behind it, where nothing else reads what is between them."""
+    readers = Counter(b.id for _, inputs, _ in steps for b in inputs if b is not None)
+    norms = {outputs[0].id: inputs for name, inputs, outputs in steps if name == "bn_apply"}
+    fused = {inputs[0].id for name, inputs, _ in steps
+             if name == "act" and inputs[0].id in norms and readers[inputs[0].id] == 1}
+    return [("bn_act", (*norms[inputs[0].id], None), outputs) if name == "act" and inputs[0].id in fused else
+            (name, inputs, outputs) for name, inputs, outputs in steps if not (outputs and outputs[0].id in fused)]
+
+
 def _is_matrix(weight: Buffer) -> bool:
     return prod(weight.shape[1:-1]) == 1
 
@@ -136,7 +153,7 @@ def _is_matrix(weight: Buffer) -> bool:
 def _copy_bytes(name: str, x: Buffer, weight: Buffer) -> int:
     """Of the copy of a weight for one step; a matrix that meets few rows is read in place."""
     outputs, inputs, rows = weight.shape[0], weight.shape[-1], prod(x.shape[:-1])
-    few = rows <= FEW_ROWS if name == "conv_dx" else SHARE * rows * (inputs + outputs) <= inputs * outputs
+    few = rows <= FEW_ROWS if name == "conv_dx" else FEW * rows * (inputs + outputs) <= inputs * outputs
     return 0 if _is_matrix(weight) and few else weight.bytes
 
 
@@ -166,8 +183,8 @@ def _forward(graph: Graph, tape: Tape, batch: int) -> tuple[list[Buffer], list, 
     return values, saved, params
 
 
-def _peak(tape: Tape, keep: dict[int, int], packed: tuple[str, ...] = ()) -> int:
-    """The largest sum of temporary buffers alive at one step; an output takes over an input's memory as in a plan.
+def _alive(tape: Tape, keep: dict[int, int], packed: tuple[str, ...] = ()) -> list[int]:
+    """Bytes of temporary buffers alive at each step; an output takes over an input's memory as in a plan.
 
     keep: {buffer: the step until which it lives at the least}. packed: operations that copy their second operand.
     """
@@ -197,8 +214,4 @@ def _peak(tape: Tape, keep: dict[int, int], packed: tuple[str, ...] = ()) -> int
             end[root] = max(end.get(root, t), last[out.id])
     for root, t in end.items():
         change[t + 1] -= size[root]
-    live = most = 0
-    for step, copy in zip(change, copies):
-        live += step
-        most = max(most, live + copy)
-    return most
+    return [live + copy for live, copy in zip(accumulate(change), copies)]

@@ -18,7 +18,7 @@ from .memory import Span, arrange
 from .losses import Term, default_loss, terms
 from .optimizers import record_norm, record_update
 from .ranks import record_sums
-from .recompute import shrink
+from .recompute import make_again, shrink
 from .tape import Buffer, Step, Tape
 
 
@@ -95,6 +95,8 @@ def make_plan(graph: Graph, request: Request, lower: Callable[[list[Step], Tape,
     steps = _drop_unread([s for s in steps if not _is_derived(s)], recording.keep)
 
     def order(steps: list[Step]) -> list[Step]:
+        if request.training:
+            steps = make_again(steps, keep, tape)
         return slice_updates(update_early(steps), tape) if _may_update_early(recording) else steps
 
     if request.arena:

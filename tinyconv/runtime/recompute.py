@@ -8,13 +8,15 @@ result of training has the same bits.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from ..graph.again import FLOPS_A_BYTE, SHARE, made_again
 from .cost import flops, traffic
+from .memory import lifetimes
 from .tape import Buffer, Step, Tape
 
-FLOPS_A_BYTE = 8        # floating-point operations in the time that moves a byte: at 200 GFLOP/s and 25 GB/s
 BLOCKS = (48, 20, 12, 9, 5, 3)    # into how many blocks of equal bytes the forward pass is cut, one after another
 
 
@@ -127,6 +129,27 @@ def recompute(steps: list[Step], dropped: frozenset[int], tape: Tape) -> list[St
             again |= needed
             step = renamed(step, {b: copies[b] for b in copies if b in maker})
         out.append(step)
+    return out
+
+
+def make_again(steps: list[Step], keep: set[int], tape: Tape) -> list[Step]:
+    """The steps of a training with cheap values made a second time instead of kept, see graph/again.py."""
+    alive = [0] * (len(steps) + 1)
+    for first, last, nbytes, _ in lifetimes(steps, keep)[0]:
+        for place in range(first, last + 1):
+            alive[place] += nbytes
+    again = made_again([(s.op, s.inputs, s.outputs) for s in steps], alive, SHARE * sum(map(cost, steps)), keep)
+    copies: dict[int, Buffer] = {}
+    before: dict[int, list[Step]] = defaultdict(list)
+    for step in steps:
+        for b in step.outputs:
+            if b is not None and b.id in again:
+                copies[b.id] = tape.buffer(b.shape, b.dtype)
+                before[again[b.id]].append(replace(renamed(step, {b.id: copies[b.id]}), pass_="backward"))
+    out: list[Step] = []
+    for place, step in enumerate(steps):
+        out += before[place]
+        out.append(renamed(step, {b: copies[b] for b in again if again[b] <= place}))
     return out
 
 
