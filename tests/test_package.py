@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import tinyconv
-from tinyconv import zoo
+from tinyconv import lang, zoo
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = Path(tinyconv.__file__).resolve().parent
@@ -130,3 +130,4 @@ def test_the_net_of_the_readme_is_a_resnet20():
     net = tinyconv.compile(example, device="numpy")
     assert sum(node.op == "conv" for node in net.graph.nodes) == 19 + 2  # with the two projections
     assert set(net.sections) == {"data", "train"}
+    assert lang.format(example) == example
