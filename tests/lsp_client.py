@@ -10,11 +10,16 @@ from queue import Empty, Queue
 
 
 class Client:
-    """Starts `python -m tinyconv lsp`. `request` waits for the answer; notifications are kept in `notifications`."""
+    """Starts `python -m tinyconv lsp`. `request` waits for the answer; notifications are kept in `notifications`.
+    pause: the server's, in seconds, other than it has."""
 
-    def __init__(self):
-        self.process = subprocess.Popen([sys.executable, "-m", "tinyconv", "lsp"], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    def __init__(self, pause: float | None = None):
+        command = ["-m", "tinyconv", "lsp"]
+        if pause is not None:
+            command = ["-c", f"import tinyconv.cli, tinyconv.lsp.server as s; s.PAUSE = {pause}; "
+                       "tinyconv.cli.main(['lsp'])"]
+        self.process = subprocess.Popen([sys.executable, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        stderr=subprocess.PIPE)
         self.messages: Queue = Queue()
         self.notifications: list[dict] = []
         self.number = 0
@@ -49,7 +54,7 @@ class Client:
     def notify(self, method: str, params: dict | None = None) -> None:
         self.send({"method": method, "params": params or {}})
 
-    def request(self, method: str, params: dict | None = None, timeout: float = 30) -> dict:
+    def request(self, method: str, params: dict | None = None, timeout: float = 120) -> dict:
         """The whole answer, with `result` or `error`."""
         self.number += 1
         self.send({"id": self.number, "method": method, "params": params or {}})
@@ -66,7 +71,7 @@ class Client:
 
     # Diagnostics
 
-    def diagnostics(self, uri: str, timeout: float = 30) -> list[dict]:
+    def diagnostics(self, uri: str, timeout: float = 120) -> list[dict]:
         """The next diagnostics that are published for a document."""
         while True:
             for message in self.notifications:
@@ -107,11 +112,11 @@ class Client:
     def stop(self) -> int:
         self.result("shutdown")
         self.notify("exit")
-        return self.process.wait(timeout=30)
+        return self.process.wait(timeout=120)
 
     def kill(self) -> None:
         if self.process.poll() is None:
             self.process.kill()
-        self.process.wait(timeout=30)
+        self.process.wait(timeout=120)
         for stream in (self.process.stdin, self.process.stdout):
             stream.close()

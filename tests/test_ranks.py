@@ -153,8 +153,9 @@ def test_the_runs_of_a_sweep_are_shared_out(place):
 
 
 def until_saved(folder):
-    limit = time.monotonic() + 60
-    while not (folder / "last.safetensors").exists() and time.monotonic() < limit:
+    limit = time.monotonic() + 300
+    while not (folder / "last.safetensors").exists():
+        assert time.monotonic() < limit, "nothing was saved"
         time.sleep(0.05)
 
 
@@ -180,7 +181,7 @@ def test_ctrl_c_saves_and_ends_all(place):
     try:
         until_saved(place / "run")
         os.killpg(process.pid, signal.SIGINT)
-        _, told = process.communicate(timeout=30)
+        _, told = process.communicate(timeout=120)
     finally:
         process.kill()
     assert process.returncode == 130 and told.count("tinyconv train --resume run") == 1
@@ -200,7 +201,7 @@ def test_a_rank_that_dies_ends_all_and_what_was_saved_goes_on(place):
         ranks = [p for p in children(process.pid) if b"tinyconv" in Path(f"/proc/{p}/cmdline").read_bytes()
                  and b"mpiexec" not in Path(f"/proc/{p}/cmdline").read_bytes()]
         os.kill(max(ranks), signal.SIGKILL)
-        assert process.wait(timeout=30) != 0
+        assert process.wait(timeout=120) != 0
     finally:
         process.kill()
     done = len(log(place / "run"))

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from train_fakes import whole  # noqa: F401 -- a fixture
 
 from tinyconv import train, weights
 from tinyconv.errors import NonFiniteError
+from tinyconv.train import signals
 
 
 def test_events_log_and_files(tmp_path):
@@ -200,6 +202,7 @@ from train_fakes import run_all, go_on
 from pathlib import Path
 step = train_fakes.FakeTrainer.step
 def slow(self, x, labels, of=None):
+    print("step", flush=True)
     time.sleep({pause})
     return step(self, x, labels, of)
 train_fakes.FakeTrainer.step = slow
@@ -242,20 +245,35 @@ def test_outside_the_main_thread_signals_are_left_alone(tmp_path, whole):
     assert not failures and contents(tmp_path / "run") == whole
 
 
-def test_a_second_signal_ends_the_process_at_once(tmp_path):
-    child = spawn(tmp_path / "run", 60)
-    child.stdout.readline()
-    while not (tmp_path / "run" / "config.json").exists():
+def test_a_later_signal_ends_the_process_at_once(tmp_path):
+    """In the middle of a step that takes an hour; a signal may be seen late, so it is sent until it is."""
+    child = spawn(tmp_path / "run", 3600)
+    while child.stdout.readline() != "step\n":
         assert child.poll() is None, "the child has ended"
-        time.sleep(0.01)
-    time.sleep(0.2)
-    child.send_signal(signal.SIGINT)
-    child.send_signal(signal.SIGTERM)  # together with the first, as `timeout` sends them: still one
-    time.sleep(0.4)
-    assert child.poll() is None
-    child.send_signal(signal.SIGTERM)
-    assert child.wait(5) == 130
+    for _ in range(100):
+        child.send_signal(signal.SIGTERM)
+        try:
+            child.wait(2 * signals.TOGETHER)
+            break
+        except subprocess.TimeoutExpired:
+            continue
+    assert child.returncode == 130
     child.stdout.close()
+
+
+@pytest.mark.parametrize("seconds, ended", [(0.2, []), (0.4, [130])])
+def test_signals_that_come_together_are_one(monkeypatch, seconds, ended):
+    """As `timeout` sends them, to a process and to its group."""
+    codes, times = [], iter([5.0, 5.0 + seconds])
+    monkeypatch.setattr(signals.os, "_exit", codes.append)
+    monkeypatch.setattr(signals, "time", SimpleNamespace(monotonic=lambda: next(times)))
+    interruption = signals.Interruption()
+    interruption._read, write = os.pipe()
+    os.write(write, bytes([signal.SIGINT, signal.SIGTERM, 0]))
+    interruption._watch()
+    os.close(interruption._read)
+    os.close(write)
+    assert codes == ended
 
 
 def test_measured_input_is_measured_once_and_kept(tmp_path):
