@@ -20,7 +20,6 @@ ITEM = {"float32": 4, "int32": 4, "uint8": 1}
 ON_LOGITS = ("softmax", "sigmoid")      # a loss is computed on what enters these
 PACKED = ("conv", "conv_dx")    # of these a step of training copies most weights, in the order of their reading
 SLICE = 8 << 20     # bytes of a larger matrix's gradient that stand in memory at once, in L3 until they are used up
-FEW_ROWS, FEW = 600, 2      # ROWS_MOST and SHARE of csrc/conv_unpacked.c
 
 
 class Buffer:
@@ -150,11 +149,10 @@ def _is_matrix(weight: Buffer) -> bool:
     return prod(weight.shape[1:-1]) == 1
 
 
-def _copy_bytes(name: str, x: Buffer, weight: Buffer) -> int:
-    """Of the copy of a weight for one step; a matrix that meets few rows is read in place."""
-    outputs, inputs, rows = weight.shape[0], weight.shape[-1], prod(x.shape[:-1])
-    few = rows <= FEW_ROWS if name == "conv_dx" else FEW * rows * (inputs + outputs) <= inputs * outputs
-    return 0 if _is_matrix(weight) and few else weight.bytes
+def _copy_bytes(weight: Buffer) -> int:
+    """Of the copy of a weight for one step. A large matrix is read in place, unless it meets so many rows that it is
+    little beside them."""
+    return 0 if _is_matrix(weight) else weight.bytes
 
 
 def _forward(graph: Graph, tape: Tape, batch: int) -> tuple[list[Buffer], list, list[dict[str, Buffer]]]:
@@ -195,7 +193,7 @@ def _alive(tape: Tape, keep: dict[int, int], packed: tuple[str, ...] = ()) -> li
     end: dict[int, int] = {}
     size: dict[int, int] = {}
     change = [0] * (len(tape.steps) + 2)
-    copies = [_copy_bytes(name, *inputs[:2]) if name in packed else 0 for name, inputs, _ in tape.steps] + [0, 0]
+    copies = [_copy_bytes(inputs[1]) if name in packed else 0 for name, inputs, _ in tape.steps] + [0, 0]
     for t, (name, inputs, outputs) in enumerate(tape.steps):
         op, taken = OPS[name], set()
         for i, out in enumerate(outputs):
