@@ -118,17 +118,19 @@ class Sessions:
     def within(self, request: Request, limit: int) -> Request:
         """The request of a plan with which the process stays below `limit` bytes; values are computed again in the
         backward pass where that must be. NetError that says which batch would fit."""
-        spare = limit - (budget.resident() or 0) - self.needs(request)
-        if spare >= 0:
+        spare = limit - (budget.resident() or 0)
+        over = self.needs(request) - spare
+        arena = self.plan(request).arena_bytes
+        for _ in range(3):  # how much scratch memory stands beside the arena is known of a plan only
+            if over <= 0:
+                return request
+            arena -= over
+            request = replace(request, arena=max(arena, 1))
+            over = self.needs(request) - spare
+        if over <= 0:
             return request
-        arena = self.plan(request).arena_bytes + spare
-        small = replace(request, arena=max(arena, 1))
-        over = self.plan(small).arena_bytes - arena
-        if over > 0:
-            raise NetError(f"training at batch {request.batch} needs at least {budget.shown(limit + over)}, more than "
-                           f"the limit of {budget.shown(limit)}",
-                           help=self._advice(small, sum(self._wanted(small)) - over))
-        return small
+        raise NetError(f"training at batch {request.batch} needs at least {budget.shown(limit + over)}, more than the "
+                       f"limit of {budget.shown(limit)}", help=self._advice(request, sum(self._wanted(request)) - over))
 
     def _advice(self, request: Request, nbytes: int) -> str:
         """Which batch would need no more than so much."""
