@@ -27,6 +27,8 @@ enum {
 /* Rows a multiple of 4 KB apart fall on the same cache sets: copied together, where they are used often enough. */
 static int copies(int64_t m, int64_t n, int64_t lda) { return m > COPIED && n > COPIED && lda % 1024 == 0; }
 
+static int64_t few_part(int64_t k) { return tc_ceil_div(k, tc_ceil_div(k, FEW_REDUCTION)); }
+
 static int64_t pitch_for(int64_t k) { return tc_round_up(tc_min(k, TC_REDUCTION), 16) + 16; }
 
 static int64_t task_bytes(int64_t m, int64_t k) {
@@ -70,7 +72,9 @@ static void fetch_strip(const float *b, int64_t ldb, int64_t from, int64_t to, i
 static void chunk(const product *g, int64_t m0, int64_t m1, int64_t q0, int64_t q1, void *scratch) {
     const tc_gemm_isa *isa = &tc_isa_now()->gemm;
     const int64_t m = m1 - m0, pitch = pitch_for(g->k);
-    const int64_t part = g->m <= WIDE ? g->k : tc_reduction_part(g->k); /* few rows read panels from end to end */
+    const int64_t part = g->m <= WIDE     ? g->k /* few rows read panels from end to end */
+                         : g->m <= COPIED ? few_part(g->k)
+                                          : tc_reduction_part(g->k);
     const int copy = copies(g->m, g->n, g->lda);
     const float **row = scratch, *bias = g->finish ? g->finish->bias : NULL;
     float **out = (float **)(row + tc_min(g->m, CHUNK));
@@ -169,8 +173,6 @@ static void shared_block(int64_t n, int64_t k, int64_t nr, int64_t *rows, int64_
     *columns = tc_min(tc_round_up(n, nr), tc_max(SHARED / *rows / nr, 1) * nr);
     *columns = tc_round_up(tc_ceil_div(n, tc_ceil_div(n, *columns)), nr);
 }
-
-static int64_t few_part(int64_t k) { return tc_ceil_div(k, tc_ceil_div(k, FEW_REDUCTION)); }
 
 static int64_t few_bytes(int64_t m, int64_t k, int64_t nr) {
     return tc_round_up(m * 2 * (int64_t)sizeof(float *), TC_ALIGN) +

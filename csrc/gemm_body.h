@@ -152,7 +152,7 @@ enum { TC_AHEAD = 64 };
  * its own, for R alone are too few under way; whatever R is, so that how rows are shared out changes no bit. */
 TC_INLINE void rows_tile(const int R, const int V, int64_t n, const float *const *row, int64_t runs, const tc_run *run,
                          const float *b, const float *init, int add, float *const *out, int64_t column,
-                         const tc_finish *clip) {
+                         const float *next, const tc_finish *clip) {
     tc_vec acc[TC_ROWS][TC_VECTORS];
     const int vectors = V ? V : 1, other = vectors == 1;
 #pragma GCC unroll 16
@@ -171,7 +171,10 @@ TC_INLINE void rows_tile(const int R, const int V, int64_t n, const float *const
         const float *p = b + run[t].b * TC_PANEL;
         const int64_t len = run[t].len;
         int64_t i = 0;
-        for (; i + 4 <= len; i += 4, p += 4 * TC_PANEL) {
+        for (; i + 4 <= len; i += 4, p += 4 * TC_PANEL, next += TC_PANEL) {
+#pragma GCC unroll 2
+            for (int line = 0; line < TC_PANEL; line += 16)
+                __builtin_prefetch(next + line, 0, 2);
             if (R < TC_ROWS && V > 1)
 #pragma GCC unroll 8
                 for (int line = 0; line < 4 * TC_PANEL; line += 16)
@@ -194,13 +197,13 @@ TC_INLINE void rows_tile(const int R, const int V, int64_t n, const float *const
     static __attribute__((noinline)) void rows_##R##_##V(int64_t n, const float *const *row, int64_t runs,            \
                                                          const tc_run *run, const float *b, const float *init,        \
                                                          int add, float *const *out, int64_t column,                  \
-                                                         const tc_finish *clip) {                                     \
-        rows_tile(R, V, n, row, runs, run, b, init, add, out, column, clip);                                          \
+                                                         const float *next, const tc_finish *clip) {                  \
+        rows_tile(R, V, n, row, runs, run, b, init, add, out, column, next, clip);                                    \
     }
 TC_TILES(ROWS_TILE)
 
 typedef void rows_function(int64_t, const float *const *, int64_t, const tc_run *, const float *, const float *, int,
-                           float *const *, int64_t, const tc_finish *);
+                           float *const *, int64_t, const float *, const tc_finish *);
 #define ROWS_NAME(R, V) [R - 1] = rows_##R##_##V,
 static rows_function *const rows_table[TC_VECTORS][TC_ROWS] = TC_TILE_TABLE(ROWS_NAME);
 #ifdef TC_FMA_HALF
@@ -223,14 +226,15 @@ static void gemm_rows(int64_t m, int64_t n, const float *const *row, int64_t run
 #endif
     const tc_finish *clip = n % TC_WIDTH ? NULL : tc_finish_clip(finish);
     const int64_t all = m;
-    /* As long a part of a panel as this one, from afar: a share with every tile, if there are enough of them. */
-    const int64_t lines = runs ? (run[runs - 1].b + run[runs - 1].len - run[0].b) * TC_PANEL / 16 : 0;
-    const int64_t share = next && m >= 4 * TC_ROWS ? lines / (m / TC_ROWS) + 1 : 0;
+    /* As long a part of a panel as this one, from afar: a quarter of it with every tile, a line now and then. In one go
+     * before a tile it kept the tile's own loads waiting: 24 rows of 1024 by 1024 ran at 75 % of the peak, now at 95. */
+    const int64_t steps = runs ? run[runs - 1].b + run[runs - 1].len - run[0].b : 0;
+    const float *end = next ? next + steps * TC_PANEL : NULL;
     for (int64_t rows; m; m -= rows, row += rows, out += rows) {
         rows = tc_tile_rows(m);
-        for (int64_t i = 0; i < share; i++, next += 16)
-            __builtin_prefetch(next, 0, 2);
-        table[rows - 1](n, row, runs, run, b, init, add, out, column, clip);
+        const float *fetch = end && next < end ? next : b; /* what is there already costs nothing */
+        table[rows - 1](n, row, runs, run, b, init, add, out, column, fetch, clip);
+        next = end ? next + steps / 4 * TC_PANEL : NULL;
     }
     if (finish && !clip)
         tc_finish_rows(finish, all, n, out - all, column);
