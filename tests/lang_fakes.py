@@ -81,10 +81,8 @@ class FakeBuilder:
         sizes = []
         for n, k, s, p in zip(shape.spatial, *each):
             if n is not None and n + 2 * p < k:
-                raise LayerError(
-    f"kernel {k} is larger than its padded input {n + 2 * p}",
-    "use a smaller kernel",
-     "E202")
+                raise LayerError(f"kernel {k} is larger than its padded input {n + 2 * p}", "use a smaller kernel",
+                                 "E202")
             sizes.append(None if n is None else (n + 2 * p - k) // max(1, s) + 1)
         return tuple(sizes)
 
@@ -101,8 +99,12 @@ class FakeBuilder:
         return Shape(self.window(args, shapes[0], extent, args["s"], half if p == "half" else p), x)
 
     def deconv(self, args, shapes):
-        s = args["s"]
-        return Shape(tuple(n * s for n in shapes[0].spatial), args["x"])
+        spatial = shapes[0].spatial
+        stride = args["s"] if isinstance(args["s"], tuple) else (args["s"],) * len(spatial)
+        if len(stride) != len(spatial) or None in stride:
+            raise LayerError(f"a size here must have {len(spatial)} numbers", "", "E201", "s")
+        sizes = tuple(None if n is None else n * s for n, s in zip(spatial, stride))
+        return Shape(sizes, shapes[0].channels if args["x"] is None else args["x"])
 
     def pool(self, args, shapes):
         if args["global"]:
