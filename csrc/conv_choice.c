@@ -111,7 +111,8 @@ double tc_conv_terms(const tc_conv_shape *s, int pass, double *terms) {
 }
 
 int64_t tc_winograd_chosen(const tc_conv_shape *s, int pass) {
-    if (s->algorithm == TC_DIRECT || !tc_winograd_fits(s, NULL) || (s->groups > 1 && s->groups == s->c && s->groups == s->k))
+    const int depthwise = s->groups > 1 && s->groups == s->c && s->groups == s->k;
+    if (s->algorithm == TC_DIRECT || depthwise || !tc_winograd_fits(s, NULL))
         return 0;
     if (s->algorithm == TC_WINOGRAD_2X2 || s->algorithm == TC_WINOGRAD_4X4)
         return s->algorithm == TC_WINOGRAD_4X4 ? 4 : 2;

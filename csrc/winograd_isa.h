@@ -4,8 +4,8 @@
 
 #include "finish_isa.h"
 
-/* A square of pixels, or a column: pixel x of row y stands at row[y] + x * pitch. Columns outside [first, end) are zeros
- * and not read; rows outside the map point to zeros. */
+/* A square of pixels, or a column: pixel x of row y stands at row[y] + x * pitch. Columns outside [first, end) are
+ * zeros and not read; rows outside the map point to zeros. */
 typedef struct {
     const float *row[6];
     int64_t pitch, first, end;
