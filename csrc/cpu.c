@@ -41,7 +41,7 @@ static void after_fork(void) { forked_child = 1; }
  * level, but for depthwise convolutions, whose tiles keep twice as many sums under way in wider registers: 3x3 reaches
  * 55 to 70 % of the peak instead of 44 to 52 (32 to 256 channels, one thread), 7x7 60 to 98 instead of 47 to 70.
  * Intel's servers and AMD's family 1Ah do them all whole, at twice AVX2's peak; neither was measured. */
-static struct tc_isa zen4;
+static struct tc_isa zen4; /* AVX2's kernels, AVX-512's for depthwise convolutions and groups of few channels */
 
 static int halves_avx512(void) {
     unsigned most, model, ebx, ecx, edx;

@@ -27,7 +27,7 @@ enum {
 /* Rows a multiple of 4 KB apart fall on the same cache sets: copied together, where they are used often enough. */
 static int copies(int64_t m, int64_t n, int64_t lda) { return m > COPIED && n > COPIED && lda % 1024 == 0; }
 
-static int64_t few_part(int64_t k) { return tc_ceil_div(k, tc_ceil_div(k, FEW_REDUCTION)); }
+static int64_t few_part(int64_t k) { return tc_ceil_div(k, tc_max(1, tc_ceil_div(k, FEW_REDUCTION))); }
 
 static int64_t pitch_for(int64_t k) { return tc_round_up(tc_min(k, TC_REDUCTION), 16) + 16; }
 

@@ -52,7 +52,7 @@ const char *tc_conv_algorithm(const tc_conv_shape *s, int pass);
  * are given in the place of packed ones. */
 int tc_conv_unpacked(const tc_conv_shape *s, int pass);
 /* What the algorithm does, in the units of the choice's cost model (conv_choice.c), terms[TC_TERMS]; returns the
- * floating-point operations of a step. For its calibration. */
+ * floating-point operations of a step. For its calibration, by tiles that are square. */
 enum { TC_STEPS, TC_INPUTS, TC_OUTPUTS, TC_WEIGHTS, TC_TERMS };
 double tc_conv_terms(const tc_conv_shape *s, int pass, double *terms);
 void tc_conv_pack(const tc_conv_shape *s, int pass, const float *w, float *packed, int threads);

@@ -20,6 +20,15 @@ def client():
     found.kill()
 
 
+@pytest.fixture
+def patient():
+    """Its pause is so long that a busy machine makes no diagnostics between two changes."""
+    pytest.importorskip("pygls")
+    found = Client(pause=2)
+    yield found
+    found.kill()
+
+
 def test_a_session(client, folder):
     capabilities = client.start()["capabilities"]
     assert capabilities["hoverProvider"] and capabilities["completionProvider"]
@@ -141,17 +150,14 @@ def test_what_makes_no_sense_is_answered_and_survived(client, tmp_path):
     assert client.stop() == 0
 
 
-def test_diagnostics_wait_for_a_pause(tmp_path):
-    pytest.importorskip("pygls")
-    client = Client(pause=2)    # so long that a busy machine makes none between two changes
+def test_diagnostics_wait_for_a_pause(patient, tmp_path):
+    client, uri = patient, (tmp_path / "x.net").as_uri()
     client.start()
-    uri = (tmp_path / "x.net").as_uri()
     client.open(uri, "input 8 x1")
     for i, text in enumerate(("input 8 x1\nf", "input 8 x1\nfc", "input 8 x1\nfc 1", "input 8 x1\nfcc 10")):
         client.change(uri, text, i + 2)
     assert [d["code"] for d in client.diagnostics(uri)] == ["E120"]
     assert client.silence(0.5)
-    client.kill()
 
 
 def test_leaving_without_a_word_is_code_1(client):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import weakref
 from collections import Counter
 from dataclasses import replace
 
@@ -88,6 +89,26 @@ def test_cheap_values_are_made_again_with_the_same_bits(monkeypatch, arena):
     assert again.arena_bytes < 0.75 * kept.arena_bytes and losses == same
     for name in weights:
         np.testing.assert_array_equal(weights[name], others[name])
+
+
+def test_what_is_made_again_before_the_loss_belongs_to_the_forward_pass():
+    """Of frozen layers the backward pass reads nothing; an update must not take the second making for its begin."""
+    net = tinyconv.compile("""
+conv 3x3 x16 as a -> relu as b -> pool 2 -> conv 3x3 x256 -> conv 3x3 x256 -> conv 1x1 x4 -> up 2 -> concat @a @b
+conv 3x3 x8 -> relu -> pool global avg -> fc 10 -> softmax
+train { freeze "conv1 conv2 conv3 conv4" }
+""", input="64x64 x3", device="cpu")
+    request = net.trainer()._request(np.zeros((8, 64, 64, 3), np.float32), np.zeros(8, np.int32))
+    assert [s.pass_ for s in net.sessions.plan(request).steps if s.node == "relu1"] == ["forward", "forward"]
+
+
+def test_packed_weights_go_when_they_are_out_of_date():
+    store = tinyconv.compile("fc 10 -> softmax", input="x100").store
+    out = [weakref.ref(store.packed("first", lambda: store.piece_for_packed(1000)).base)]
+    for _ in range(3):
+        store.changed()
+        out.append(weakref.ref(store.packed("first", lambda: store.piece_for_packed(1000)).base))
+    assert [ref() is None for ref in out] == [True, True, True, False]
 
 
 def test_scratch_lies_where_nothing_else_is():

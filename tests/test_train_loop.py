@@ -257,8 +257,11 @@ def test_a_later_signal_ends_the_process_at_once(tmp_path):
             break
         except subprocess.TimeoutExpired:
             continue
-    assert child.returncode == 130
+    code = child.poll()
+    child.kill()
+    child.wait()
     child.stdout.close()
+    assert code == 130
 
 
 @pytest.mark.parametrize("seconds, ended", [(0.2, []), (0.4, [130])])

@@ -70,6 +70,8 @@ static void test_unpacked(void) {
 /* Data gradients of few channels, where neighbours along w go together. */
 static void test_blocks(int cases, uint64_t seed) {
     static const int64_t WIDTHS[] = {4, 6, 12, 16, 24, 28};
+    const tc_conv_shape blocks = SQUARE(1, 16, 1, 8, 8, 4, 2, 1), plain = SQUARE(1, 17, 1, 8, 8, 4, 2, 1); /* odd */
+    check_true(tc_conv_packed(&blocks, TC_DATA_GRAD) != tc_conv_packed(&plain, TC_DATA_GRAD), "blocks are taken");
     for (int i = 0; i < cases;) {
         check_seed(seed++);
         tc_conv_shape s = SQUARE(check_integer(1, 2), check_integer(3, 9), check_integer(1, 6), 0,

@@ -1,6 +1,6 @@
 """Which values a training does not keep for its backward pass: those that cost little, of others that are kept anyway,
-as the output of a normalisation and activation whose input the backward pass reads, too. They are made again where it
-wants them. (What runtime/recompute.py does for a limit, by whole blocks, is done for these by every plan.)
+as the output of a normalisation and activation whose input the backward pass reads, too. They are made again before
+they are wanted next. (What runtime/recompute.py does for a limit, by whole blocks, is done for these by every plan.)
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 FLOPS_A_BYTE = 8        # floating-point operations in the time that moves a byte: at 200 GFLOP/s and 25 GB/s
-CHEAP = frozenset({"input", "bn_apply", "bn_act", "act", "add", "add_act", "mul", "scale", "prelu", "concat"})
+CHEAP = frozenset({"input", "bn_apply", "bn_act", "act", "mul", "scale", "prelu", "concat"})
 SHARE = 0.01            # of a training step's time, in bytes moved, that may go into making values again
-MOVED = 2.1             # bytes for one that is spared: one read, one written, and some a channel
+MOVED = 2.1             # bytes for one that is spared: one read, one written, some a channel; a sum reads two
 LEAST = 1 << 20         # bytes that are worth a step of their own
 
 

@@ -310,7 +310,9 @@ class CpuSession:
             return b and b.name
         step = self.makers[b.id]
         ints, floats = ATTRIBUTES[step.op](step)
-        if step.op == "pack":  # does not depend on batch or map size, but for the algorithm chosen by them
+        if step.op == "pack":
+            # Does not depend on batch or map size, but for the algorithm chosen by them, and a data gradient's blocks
+            # of neighbours, which the size of what is packed tells.
             ints = [_cpu.conv_algorithm(ints[:-1], ints[-1]), *b.shape, *ints[9:]]
         return step.op, step.outputs.index(b), tuple(map(self._key, step.inputs)), tuple(ints), tuple(floats)
 

@@ -42,7 +42,7 @@ class Host:
         have = budget.available()
         if have is not None and nbytes > have:
             raise NetError(f"{what} need {budget.shown(nbytes)} of memory, and the machine has "
-                           f"{budget.shown(have)} left", help="tinyconv summary shows which layers have them")
+                           f"{budget.shown(have)} left", help="tinyconv summary shows which layers have many weights")
         return aligned(nbytes)
 
     def write(self, array: np.ndarray, values) -> None:

@@ -145,7 +145,8 @@ def make_again(steps: list[Step], keep: set[int], tape: Tape) -> list[Step]:
         for b in step.outputs:
             if b is not None and b.id in again:
                 copies[b.id] = tape.buffer(b.shape, b.dtype)
-                before[again[b.id]].append(replace(renamed(step, {b.id: copies[b.id]}), pass_="backward"))
+                wanted = again[b.id]
+                before[wanted].append(replace(renamed(step, {b.id: copies[b.id]}), pass_=steps[wanted].pass_))
     out: list[Step] = []
     for place, step in enumerate(steps):
         out += before[place]

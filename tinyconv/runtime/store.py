@@ -60,7 +60,7 @@ class Store(Block):
         self.version = 0
         self.lock = threading.Lock()
         self._packed: dict[tuple, tuple[int, np.ndarray]] = {}
-        self._room = empty(0)  # for the next packed weights
+        self._room, self._room_version = empty(0), 0  # for the next packed weights, of that version
         for name, weight in self.specs.items():
             self.put(name, initial_value(name, weight, seed))
 
@@ -105,9 +105,11 @@ class Store(Block):
     def piece_for_packed(self, nbytes: int) -> np.ndarray:
         """Zeroed memory for packed weights; `pack` above asks for it. They lie one behind the other in arrays as large
         as all weights, for only large arrays get huge pages: with a layer's weights in an array of its own, MobileNetV1
-        takes 1.03 times as long, for the processor's table of pages is short."""
-        if nbytes > self._room.nbytes:
+        takes 1.03 times as long, for the processor's table of pages is short. Those of one version share an array, so
+        that it goes when they are out of date."""
+        if nbytes > self._room.nbytes or self._room_version != self.version:
             self._room = empty(max(nbytes, self.memory.nbytes))
+            self._room_version = self.version
         out, self._room = self._room[:nbytes], self._room[-(-nbytes // ALIGN) * ALIGN:]
         out.fill(0)
         return out
