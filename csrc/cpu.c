@@ -39,7 +39,7 @@ static void after_fork(void) { forked_child = 1; }
 #if defined(__x86_64__)
 /* AMD's family 19h (of it Zen 4 has AVX-512) does 512-bit operations in two halves: measured there, AVX2 wins or is
  * level, but for depthwise convolutions, whose tiles keep twice as many sums under way in wider registers: 3x3 reaches
- * 55 to 70 % of the peak instead of 44 to 52 (32 to 256 channels, one thread), 7x7 60 to 98 instead of 47 to 70.
+ * 55 to 70 % of the peak instead of 42 to 52 (32 to 256 channels, one thread), 7x7 82 to 91 instead of 55 to 63.
  * Intel's servers and AMD's family 1Ah do them all whole, at twice AVX2's peak; neither was measured. */
 static struct tc_isa zen4; /* AVX2's kernels, AVX-512's for depthwise convolutions and groups of few channels */
 

@@ -226,7 +226,7 @@ static void gemm_rows(int64_t m, int64_t n, const float *const *row, int64_t run
 #endif
     const tc_finish *clip = n % TC_WIDTH ? NULL : tc_finish_clip(finish);
     const int64_t all = m;
-    /* As long a part of a panel as this one, from afar: a quarter of it with every tile, a line now and then. In one go
+    /* As long a part of a panel as this one, from afar: a quarter of it with every tile, line by line. In one go
      * before a tile it kept that one's own loads waiting: 24 rows by 1024x1024 ran at 75 % of the peak, now at 95. */
     const int64_t steps = runs ? run[runs - 1].b + run[runs - 1].len - run[0].b : 0;
     const float *end = next ? next + steps * TC_PANEL : NULL;
