@@ -3,7 +3,8 @@
  * A task is a box of output positions and some channels. Its input rows are copied as they are needed into a ring of as
  * many as one output row reads, by 16 channels, zeros at their ends: there they stay in L1 however far apart pixels are
  * (in place, at 512 channels and more, the pixels of a row all fall on a few of L1's sets), and no tap is at an edge.
- * Rows outside the input are left out.
+ * Rows outside the input are left out. Of maps larger than the caches the next row is asked for in advance, and outputs
+ * are written past the caches: 16 images of 128 channels at 56x56 take 1.6 times as long without.
  * Narrow groups become depthwise by the copy: output channel k of a group reads the channels of its group in turn, the
  * slots: x'[slot][k] = x[group of k][slot], and slots are so many rows more.
  * A data gradient of stride s is s convolutions of stride 1 along each axis, the phases of conv_plan.c; all of a row's
@@ -44,6 +45,7 @@ typedef struct {
     int64_t groups, blocks;                  /* of TC_LANES channels; blocks of groups, the tasks of a box */
     int64_t box[3], count[3], boxes;         /* positions of a box; boxes in all */
     int64_t planes, rows, row, slot, group;  /* copied planes and rows, floats of a row, of a slot, of a group */
+    int large;                               /* x and y do not stay in the caches: y is written past them */
     int64_t reduction, parts;                /* taps times slots; parts of a weight gradient */
     int64_t own_at, parts_at, total;         /* bytes of the scratch: phases, threads' own, parts */
     int64_t w_at, expansions_at, edge_at, ring_at, own; /* of a thread's own: pointers to x and w, the rest */
@@ -96,7 +98,7 @@ static void set_ring(plan *p) {
 
 /* `threads`: those that share the boxes; 1: boxes by the shape alone. */
 static void choose_boxes(plan *p, int threads) {
-    cut(p, 0, 1);
+    cut(p, 0, 1); /* a plane each */
     for (int64_t columns = COLUMNS; columns > 8; columns /= 2) {
         cut(p, 2, columns);
         set_ring(p);
@@ -105,7 +107,8 @@ static void choose_boxes(plan *p, int threads) {
     }
     const int64_t reads = p->n * p->in[0] * p->in[1] * p->in[2] * p->c;
     const int64_t writes = p->n * p->size[0] * p->size[1] * p->size[2] * p->k;
-    const int64_t copies = (reads + writes > CACHED ? L2_FLOATS : L1_FLOATS) / tc_max(p->group, 1);
+    p->large = reads + writes > CACHED;
+    const int64_t copies = (p->large ? L2_FLOATS : L1_FLOATS) / tc_max(p->group, 1);
     p->blocks = tc_ceil_div(p->groups, tc_max(tc_min(copies, GROUPS), 1));
     const int64_t others = p->n * p->count[0] * p->count[2], multiple = others % threads ? threads : 1;
     cut(p, 1, VECTORS / tc_max(p->box[2] * tc_ceil_div(p->groups, p->blocks), 1));
@@ -201,7 +204,8 @@ void tc_depthwise_pack(const tc_conv_shape *s, int pass, const float *w, float *
 typedef struct {
     int64_t n, first[3], end[3];         /* output positions */
     int64_t group, groups;               /* of TC_LANES channels written */
-    int64_t plane, column, columns;      /* of the input: the first plane and column that are copied */
+    int64_t plane, planes, column;       /* of the input: the first plane and column that are copied */
+    int64_t low, high;                   /* pixels of a copied row that lie inside the input */
     int64_t copied;                      /* rows before this one have been copied, if needed */
     int64_t plain, expansions;           /* groups that are copied as they are; vectors of the others */
     const float **x_rows;
@@ -235,10 +239,12 @@ static void box_get(const plan *p, int64_t index, int64_t block, char *own, box 
     b->n = index;
     b->group = p->groups * block / p->blocks;
     b->groups = p->groups * (block + 1) / p->blocks - b->group;
-    int64_t high;
-    reach_inside(p, 0, b->first[0], b->end[0], &b->plane, &high);
-    reach(p, 2, b->first[2], b->end[2], &b->column, &high);
-    b->columns = high - b->column;
+    int64_t end;
+    reach_inside(p, 0, b->first[0], b->end[0], &b->plane, &end);
+    b->planes = end - b->plane;
+    reach(p, 2, b->first[2], b->end[2], &b->column, &end);
+    b->low = tc_min(tc_max(-b->column, 0), end - b->column);
+    b->high = tc_max(tc_min(p->in[2], end) - b->column, b->low);
     b->copied = 0;
     b->x_rows = (const float **)own;
     b->w_rows = (float **)(own + p->w_at);
@@ -247,33 +253,37 @@ static void box_get(const plan *p, int64_t index, int64_t block, char *own, box 
     b->expansion = (tc_expansion *)(own + p->expansions_at);
     b->plain = p->slots > 1 || p->kg > 1 ? 0 : tc_min(b->groups, p->k / TC_LANES - b->group);
     b->expansions = make_expansions(p, b, b->expansion);
+    for (int64_t i = 0; i < b->groups * p->slots * p->planes * p->rows; i++) {
+        float *row = b->ring + i * p->row;
+        memset(row, 0, (size_t)(b->low * TC_LANES) * sizeof(float));
+        memset(row + b->high * TC_LANES, 0, (size_t)(p->row - b->high * TC_LANES) * sizeof(float));
+    }
 }
 
-static void copy_row(const plan *p, const box *b, const float *x, float *to) {
-    const tc_depthwise_isa *isa = &tc_isa_now()->depthwise;
-    const int64_t before = tc_min(tc_max(-b->column, 0), b->columns);
-    const int64_t end = tc_max(tc_min(p->in[2] - b->column, b->columns), before);
-    for (int64_t i = 0; i < b->groups * p->slots; i++) {
-        float *slot = to + i * p->slot;
-        memset(slot, 0, (size_t)(before * TC_LANES) * sizeof(float));
-        memset(slot + end * TC_LANES, 0, (size_t)((b->columns - end) * TC_LANES) * sizeof(float));
-    }
-    x += (b->column + before) * p->c;
-    to += before * TC_LANES;
-    isa->copy(end - before, x + b->group * TC_LANES, p->c, b->plain, to, p->group);
-    isa->expand(end - before, x, p->c, b->expansions, b->expansion, to);
+/* Asks memory for a row of pixels that are `step` floats apart, some groups of TC_LANES channels of each. */
+static void fetch_row(const float *row, int64_t pixels, int64_t step, int64_t groups) {
+    for (int64_t i = 0; i < pixels; i++)
+        for (int64_t g = 0; g < groups; g++)
+            __builtin_prefetch(row + i * step + g * TC_LANES, 0, 2);
 }
 
 /* The rows that output row h reads, where they have not been copied. */
-static void copy_rows(const plan *p, box *b, int64_t z, int64_t h, const float *x) {
-    int64_t planes[2], rows[2];
-    reach_inside(p, 0, z, z + 1, &planes[0], &planes[1]);
-    reach_inside(p, 1, h, h + 1, &rows[0], &rows[1]);
-    for (int64_t y = tc_max(rows[0], b->copied); y < rows[1]; y++)
-        for (int64_t i = planes[0]; i < planes[1]; i++)
-            copy_row(p, b, x + ((b->n * p->in[0] + i) * p->in[1] + y) * p->in[2] * p->c,
-                     b->ring + ((i - b->plane) * p->rows + y % p->rows) * p->row);
-    b->copied = tc_max(b->copied, rows[1]);
+static void copy_rows(const plan *p, box *b, int64_t h, const float *x) {
+    const tc_depthwise_isa *isa = &tc_isa_now()->depthwise;
+    const int64_t line = p->in[2] * p->c, pixels = b->high - b->low;
+    int64_t first, end;
+    reach_inside(p, 1, h, h + 1, &first, &end);
+    for (int64_t y = tc_max(first, b->copied); y < end; y++)
+        for (int64_t i = 0; i < b->planes; i++) {
+            const int64_t above = (b->n * p->in[0] + b->plane + i) * p->in[1] + y;
+            const float *row = x + above * line + (b->column + b->low) * p->c;
+            float *to = b->ring + (i * p->rows + y % p->rows) * p->row + b->low * TC_LANES;
+            if (p->large && y + 1 < p->in[1])
+                fetch_row(row + line + b->group * TC_LANES, pixels, p->c, b->plain);
+            isa->copy(pixels, row + b->group * TC_LANES, p->c, b->plain, to, p->group);
+            isa->expand(pixels, row, p->c, b->expansions, b->expansion, to);
+        }
+    b->copied = tc_max(b->copied, end);
 }
 
 /* ------------------------------------------------------------------ rows */
@@ -333,27 +343,31 @@ static void run_box(const plan *p, const phase *phases, box *b, const float *x, 
     const tc_depthwise_isa *isa = &tc_isa_now()->depthwise;
     const tc_finish *after = tc_finish_after(finish, 1);
     const float *bias = finish->bias ? finish->bias + b->group * TC_LANES : NULL;
-    const int64_t ow = b->first[2] / p->step[2], whole = tc_min(b->groups, p->k / TC_LANES - b->group);
-    for (int64_t z = b->first[0]; z < b->end[0]; z++)
-        for (int64_t h = b->first[1]; h < b->end[1]; h++) {
-            const phase *f = phases + (z % p->step[0] * p->step[1] + h % p->step[1]) * p->step[2];
-            const int64_t line = ((b->n * p->size[0] + z) * p->size[1] + h) * p->size[2] + b->first[2];
-            copy_rows(p, b, z, h, x);
-            for (int64_t w = 0; w < tc_min(p->step[2], b->end[2] - b->first[2]); w++, f++) {
-                const int64_t count = tc_ceil_div(b->end[2] - w, p->step[2]) - ow, step = p->step[2] * p->k;
-                float *to = y + (line + w) * p->k + b->group * TC_LANES;
-                tc_depthwise_rows d;
-                rows_under(p, &f->g, b, z / p->step[0], h / p->step[1], ow, f->packed, &d);
-                d.groups = whole;
-                if (!sums)
-                    isa->forward(&d, count, bias, to, step, after);
-                else if (d.rows)
-                    isa->weight_grad(&d, count, to, step);
-                if (whole < b->groups)
-                    edge_row(p, b, &d, count, bias ? bias + whole * TC_LANES : NULL, to + whole * TC_LANES, step,
-                             after, sums);
-            }
+    const int past = p->large && p->k % TC_LANES == 0 && (uintptr_t)y % TC_ALIGN == 0 && after == tc_finish_clip(after);
+    const int64_t z = b->first[0], ow = b->first[2] / p->step[2], columns = b->end[2] - b->first[2];
+    const int64_t whole = tc_min(b->groups, p->k / TC_LANES - b->group), step = p->step[2] * p->k;
+    for (int64_t h = b->first[1]; h < b->end[1]; h++) {
+        const phase *f = phases + (z % p->step[0] * p->step[1] + h % p->step[1]) * p->step[2];
+        float *line = y + (((b->n * p->size[0] + z) * p->size[1] + h) * p->size[2] + b->first[2]) * p->k +
+                      b->group * TC_LANES;
+        copy_rows(p, b, h, x);
+        if (sums && p->large && h + 1 < p->size[1])
+            fetch_row(line + p->size[2] * p->k, columns, p->k, whole);
+        for (int64_t w = 0; w < tc_min(p->step[2], columns); w++, f++, line += p->k) {
+            const int64_t count = tc_ceil_div(b->end[2] - w, p->step[2]) - ow;
+            tc_depthwise_rows d;
+            rows_under(p, &f->g, b, z / p->step[0], h / p->step[1], ow, f->packed, &d);
+            d.groups = whole;
+            d.past = past;
+            if (!sums)
+                isa->forward(&d, count, bias, line, step, after);
+            else if (d.rows)
+                isa->weight_grad(&d, count, line, step);
+            if (whole < b->groups)
+                edge_row(p, b, &d, count, bias ? bias + whole * TC_LANES : NULL, line + whole * TC_LANES, step, after,
+                         sums);
         }
+    }
 }
 
 /* ------------------------------------------------------------------ the passes */

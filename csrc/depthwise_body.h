@@ -11,6 +11,11 @@
 
 enum { DW_COLUMNS = 8 };
 
+/* Past the caches: a line is not read before it is written. */
+#if defined(__AVX512F__) || (defined(__AVX2__) && TC_WIDTH == 8)
+#define DW_STORE_PAST(y, v) __asm__("vmovntps %1, %0" : "=m"(*(tc_vec *)(y)) : "v"(v))
+#endif
+
 /* How columns' taps stand to each other: as neighbours one or two pixels from those of the next column (the distances
  * that are compiled in), in any way one pixel from them, in any way at all. */
 #define DW_KINDS(MACRO) MACRO(1, 1) MACRO(2, 1) MACRO(1, 0) MACRO(0, 0)
@@ -67,9 +72,21 @@ TC_INLINE void dw_tile(const int P, const int S, const int DENSE, const tc_depth
             dw_tap(P, S, x, step, w, acc);
     }
     __asm__ volatile("" : "+r"(y_step)); /* addresses in y are not worth registers before */
+    if (clip)
+#pragma GCC unroll 8
+        for (int p = 0; p < P; p++)
+            acc[p] = finish_vector(*clip, y + p * y_step, acc[p]);
+#ifdef DW_STORE_PAST
+    if (d->past) {
+#pragma GCC unroll 8
+        for (int p = 0; p < P; p++, y += y_step)
+            DW_STORE_PAST(y, acc[p]);
+        return;
+    }
+#endif
 #pragma GCC unroll 8
     for (int p = 0; p < P; p++, y += y_step)
-        tc_store(y, clip ? finish_vector(*clip, y, acc[p]) : acc[p]);
+        tc_store(y, acc[p]);
 }
 
 typedef void dw_function(const tc_depthwise_rows *, int64_t, const float *, float *, int64_t, const tc_finish *);
@@ -109,6 +126,10 @@ static void depthwise_forward(const tc_depthwise_rows *d, int64_t count, const f
             tc_finish_rows(finish, size, d->groups * TC_LANES, out, 0);
         }
     }
+#if defined(__SSE__)
+    if (d->past)
+        __builtin_ia32_sfence(); /* before other threads read y */
+#endif
 }
 
 /* ------------------------------------------------------------------ weight gradient */
@@ -218,11 +239,11 @@ static void depthwise_weight_grad(const tc_depthwise_rows *d, int64_t count, con
 
 /* ------------------------------------------------------------------ copies of the input */
 static void depthwise_copy(int64_t count, const float *x, int64_t x_step, int64_t groups, float *to, int64_t to_group) {
-    for (int64_t g = 0; g < groups; g++, x += TC_LANES, to += to_group)
-        for (int64_t p = 0; p < count; p++)
+    for (int64_t p = 0; p < count; p++, x += x_step, to += TC_LANES)
+        for (int64_t g = 0; g < groups; g++)
 #pragma GCC unroll 4
             for (int l = 0; l < TC_LANES; l += TC_WIDTH)
-                tc_store(to + p * TC_LANES + l, tc_load(x + p * x_step + l));
+                tc_store(to + g * to_group + l, tc_load(x + g * TC_LANES + l));
 }
 
 typedef int32_t dw_lanes __attribute__((vector_size(4 * TC_WIDTH)));

@@ -15,6 +15,7 @@ typedef struct {
     int64_t groups, x_group, w_group; /* of lanes; floats in x and w from one to the next */
     int64_t taps, tap;      /* of a row; pixels from one to the next */
     int64_t step;           /* pixels from a column's tap to the next column's */
+    int past;               /* y, at whole cache lines, is written past the caches */
 } tc_depthwise_rows;
 
 /* A vector of channels put together from those of a pixel: lane l is x[from + lane[l]]. */
