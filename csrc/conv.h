@@ -50,6 +50,8 @@ void tc_box_get(const tc_igemm *g, const tc_boxes *b, const int64_t *count, int6
 /* Fills `row` with a pointer to the first tap's channels for every position of the box, and the band with its input. */
 void tc_box_rows(const tc_igemm *g, const tc_boxes *b, const tc_box *box, const float *x, float *band,
                  const float **row);
+/* The band alone, where the last box was as large: its rows' pointers are this one's, too. */
+void tc_box_band(const tc_igemm *g, const tc_boxes *b, const tc_box *box, const float *x, float *band);
 /* Floats from a position's first tap to tap (jd, jh, jw), in the band of the box or in `in`. */
 int64_t tc_tap_offset(const tc_igemm *g, const tc_boxes *b, const tc_box *box, int64_t jd, int64_t jh, int64_t jw);
 /* Taps [*first, *end) of axis a that output o reads inside `in`. */

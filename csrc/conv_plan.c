@@ -205,25 +205,36 @@ static void copy_row(const float *x, int64_t size, int64_t c, int64_t at, int64_
     memset(to + end * c, 0, (size_t)((count - end) * c) * sizeof(float));
 }
 
-void tc_box_rows(const tc_igemm *g, const tc_boxes *b, const tc_box *box, const float *x, float *band,
-                 const float **row) {
-    int64_t e[3], at[3]; /* the region of the input; without a band, all of it */
+/* The region of the input that the box reads; without a band, all of it. */
+static void region(const tc_igemm *g, const tc_boxes *b, const tc_box *box, int64_t *at, int64_t *size) {
     for (int a = 0; a < 3; a++) {
-        e[a] = b->banded ? extent(g, a, box->size[a + 1]) : g->in[a];
+        size[a] = b->banded ? extent(g, a, box->size[a + 1]) : g->in[a];
         at[a] = b->banded ? box->first[a + 1] * g->s[a] - g->p[a] : 0;
     }
-    const float *base = b->banded ? band : x;
+}
+
+void tc_box_band(const tc_igemm *g, const tc_boxes *b, const tc_box *box, const float *x, float *band) {
+    int64_t e[3], at[3];
+    region(g, b, box, at, e);
     const int64_t image = g->in[0] * g->in[1] * g->in[2] * g->c;
+    for (int64_t n = 0; n < box->size[0]; n++)
+        for (int64_t z = at[0]; z < at[0] + e[0]; z++)
+            for (int64_t y = at[1]; y < at[1] + e[1]; y++, band += e[2] * g->c) {
+                if (z < 0 || z >= g->in[0] || y < 0 || y >= g->in[1])
+                    memset(band, 0, (size_t)(e[2] * g->c) * sizeof(float));
+                else
+                    copy_row(x + (box->first[0] + n) * image + (z * g->in[1] + y) * g->in[2] * g->c, g->in[2], g->c,
+                             at[2], e[2], band);
+            }
+}
+
+void tc_box_rows(const tc_igemm *g, const tc_boxes *b, const tc_box *box, const float *x, float *band,
+                 const float **row) {
+    int64_t e[3], at[3];
+    region(g, b, box, at, e);
     if (b->banded)
-        for (int64_t n = 0; n < box->size[0]; n++)
-            for (int64_t z = at[0]; z < at[0] + e[0]; z++)
-                for (int64_t y = at[1]; y < at[1] + e[1]; y++, band += e[2] * g->c) {
-                    if (z < 0 || z >= g->in[0] || y < 0 || y >= g->in[1])
-                        memset(band, 0, (size_t)(e[2] * g->c) * sizeof(float));
-                    else
-                        copy_row(x + (box->first[0] + n) * image + (z * g->in[1] + y) * g->in[2] * g->c, g->in[2], g->c,
-                                 at[2], e[2], band);
-                }
+        tc_box_band(g, b, box, x, band);
+    const float *base = b->banded ? band : x;
     for (int64_t n = 0; n < box->size[0]; n++)
         for (int64_t z = 0; z < box->size[1]; z++)
             for (int64_t y = 0; y < box->size[2]; y++) {

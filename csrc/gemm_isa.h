@@ -34,10 +34,10 @@ typedef struct {
      * B(p) = b + p * panel, or, where brow is given, brow[p] + boff. A panel is read whole. */
     void (*cols_form)(int64_t m, int64_t n, int64_t count, const float *a, int64_t lda, const float *b,
                       const float *const *brow, int64_t boff, int add, float *c, int64_t ldc);
-    /* c[r * panel + j] = (add ? itself : 0) + sum over p < count of row[p][src[r]] * b[p * panel + j], r < m; of a
-     * panel, and of c's rows, the whole vectors that hold n columns */
+    /* c[r * panel + j] = (add ? itself : 0) + sum over p < count of row[p][src[r]] * b[p * ldb + j], r < m; of
+     * b's rows and c's, the whole vectors that hold n columns */
     void (*taps_form)(int64_t m, int64_t n, int64_t count, const float *const *row, const int64_t *src, const float *b,
-                      int add, float *c);
+                      int64_t ldb, int add, float *c);
     /* c[r][j] = sum over i < k of a[r * lda + i] * b[i * ldb + j], r < m, j < n: B's rows read once, as they stand */
     void (*wide)(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb, float *c,
                  int64_t ldc);

@@ -4,7 +4,9 @@
 #define TC_WIDTH 16
 #define TC_ROWS 12
 #define TC_FMA(acc, a, b) __asm__("vfmadd231ps %2, %1, %0" : "+v"(acc) : "v"(a), "v"(b)) /* as in isa_avx2.c */
-/* The same of the lower eight lanes and one value: for tiles of few columns. */
+/* The same of one value in memory. */
+#define TC_FMA_ONE(acc, value, b) __asm__("vfmadd231ps %2%{1to16%}, %1, %0" : "+v"(acc) : "v"(b), "m"(value))
+/* The same of the lower eight lanes: for tiles of few columns. */
 #define TC_FMA_HALF(acc, a, b) __asm__("vfmadd231ps %2%{1to8%}, %t1, %t0" : "+v"(acc) : "v"(b), "m"(a))
 #include "isa.h"
 #include "depthwise_body.h"
