@@ -7,7 +7,10 @@
 
 #include <string.h>
 
-enum { BOX_PIXELS = 512 }; /* a box's x and dy stay in L2, and little of x is read for two boxes */
+enum {
+    BOX_PIXELS = 512,  /* a box's x and dy stay in L2, and little of x is read for two boxes */
+    LEAST_PIXELS = 256 /* or sums would be stored too often */
+};
 
 typedef struct {
     tc_igemm g;
@@ -23,7 +26,7 @@ static void make_plan(const tc_conv_shape *s, plan *p) {
     p->isa = &tc_isa_now()->gemm; /* a panel's last columns cost no more than the vectors that they take */
     const int64_t nr = p->isa->panel, f = sizeof(float);
     const int64_t share = g->n * g->out[0] * g->out[1] * g->out[2] / TC_GRAD_PARTS;
-    tc_boxes_choose(g, tc_max(tc_min(share, BOX_PIXELS), 1), TC_BAND_FLOATS, 0, &p->boxes);
+    tc_boxes_choose(g, tc_max(tc_min(share, BOX_PIXELS), LEAST_PIXELS), TC_BAND_FLOATS, 0, &p->boxes);
     p->panels = g->groups * tc_ceil_div(g->kg, nr);
     p->parts = tc_max(tc_min(TC_GRAD_PARTS, p->boxes.boxes), 1);
     p->part = p->panels * g->reduction * nr;
