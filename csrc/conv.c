@@ -57,7 +57,7 @@ void tc_pack_tap(const tc_igemm *g, int back, int64_t nr, int64_t group, int64_t
 /* Tap (row, column) of the weights (k, taps, c), and those to the right of it, for the blocks' neighbours. */
 static void pack_block(const tc_conv_shape *s, const tc_igemm *g, int64_t row, int64_t column, const float *w,
                        float *to) {
-    const int64_t nr = tc_isa_now()->gemm.panel, all = s->kd * s->kh * s->kw;
+    const int64_t nr = g->isa->gemm.panel, all = s->kd * s->kh * s->kw;
     memset(to, 0, (size_t)(g->cg * nr) * sizeof(float));
     for (int64_t f = tc_max(0, -column); f < tc_min(g->block, s->kw - column); f++)
         for (int64_t ci = 0; ci < g->cg; ci++)
@@ -68,7 +68,7 @@ static void pack_block(const tc_conv_shape *s, const tc_igemm *g, int64_t row, i
 /* Tap j of panel q, from weights w as they stand. */
 static void pack_panel(const tc_conv_shape *s, const tc_igemm *g, int back, int64_t q, int64_t j, const float *w,
                        float *to) {
-    const int64_t nr = tc_isa_now()->gemm.panel, panels = tc_ceil_div(g->kg, nr), all = s->kd * s->kh * s->kw;
+    const int64_t nr = g->isa->gemm.panel, panels = tc_ceil_div(g->kg, nr), all = s->kd * s->kh * s->kw;
     const int64_t jd = g->tap_first[0] + j / (g->taps[1] * g->taps[2]) * g->tap_step[0];
     const int64_t jh = g->tap_first[1] + j / g->taps[2] % g->taps[1] * g->tap_step[1];
     const int64_t jw = g->tap_first[2] + j % g->taps[2] * g->tap_step[2];
@@ -79,10 +79,10 @@ static void pack_panel(const tc_conv_shape *s, const tc_igemm *g, int back, int6
         tc_pack_tap(g, back, nr, q / panels, q % panels * nr, tap, all, w, to + j * g->cg * nr);
 }
 
-int64_t tc_panel_floats(const tc_igemm *g) { return g->reduction * tc_isa_now()->gemm.panel; }
+int64_t tc_panel_floats(const tc_igemm *g) { return g->reduction * g->isa->gemm.panel; }
 
 static void pack_igemm(const tc_conv_shape *s, const tc_igemm *g, int back, const float *w, float *to, int threads) {
-    const int64_t panels = g->groups * tc_ceil_div(g->kg, tc_isa_now()->gemm.panel);
+    const int64_t panels = g->groups * tc_ceil_div(g->kg, g->isa->gemm.panel);
     const int64_t taps = g->taps[0] * g->taps[1] * g->taps[2];
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t i = 0; i < panels * taps; i++)
@@ -164,7 +164,7 @@ static void make_schedule(const tc_conv_shape *s, int pass, int64_t first, int64
     p->b = b;
     memcpy(p->count, b.count, sizeof p->count);
     p->boxes = b.boxes;
-    const int64_t panels = g.groups * tc_ceil_div(g.kg, tc_isa_now()->gemm.panel);
+    const int64_t panels = g.groups * tc_ceil_div(g.kg, g.isa->gemm.panel);
     p->splits = tc_min(panels, tc_ceil_div(threads > 1 ? 3 * threads : 1, tc_max(p->boxes, 1)));
     p->rows_at = 0;
     p->out_at = tc_round_up(b.pixels * (int64_t)sizeof(float *), TC_ALIGN);
@@ -206,7 +206,7 @@ static int64_t make_runs(const tc_igemm *g, const tc_boxes *b, const tc_box *box
 static void box_panels(const tc_igemm *g, const schedule *p, const tc_boxes *b, const tc_box *box, int64_t q0,
                        int64_t q1, const tc_panels *panels, const float *packed, const tc_finish *finish,
                        char *scratch) {
-    const tc_gemm_isa *isa = &tc_isa_now()->gemm;
+    const tc_gemm_isa *isa = &g->isa->gemm;
     const float **row = (const float **)(scratch + p->rows_at);
     float **out = (float **)(scratch + p->out_at);
     tc_run *run = (tc_run *)(scratch + p->runs_at);
@@ -246,7 +246,7 @@ static void run_box(const schedule *p, int64_t index, int64_t split, const tc_pa
         float **out = (float **)(own + p->out_at);
         box_out(&g, &box, y, out);
         if (g.reduction && box.pixels) {
-            const int64_t all = g.groups * tc_ceil_div(g.kg, tc_isa_now()->gemm.panel);
+            const int64_t all = g.groups * tc_ceil_div(g.kg, g.isa->gemm.panel);
             tc_box_rows(&g, &b, &box, x, (float *)(own + p->band_at), (const float **)(own + p->rows_at));
             box_panels(&g, p, &b, &box, all * split / p->splits, all * (split + 1) / p->splits, panels, packed, finish,
                        own);
@@ -339,8 +339,8 @@ static void run_pass(const tc_conv_shape *s, int pass, const float *x, const flo
         const int64_t positions = g.n * g.out[0] * g.out[1] * g.out[2];
         end = together(s, pass, i);
         if (depth)
-            tc_gemm_packed(positions, g.k, depth, x, depth, packed, depth * tc_isa_now()->gemm.panel, finish, 0, y,
-                           g.k, scratch, threads);
+            tc_gemm_packed(&g.isa->gemm, positions, g.k, depth, x, depth, packed, depth * g.isa->gemm.panel, finish, 0,
+                           y, g.k, scratch, threads);
         else if (tc_small_chosen(&g))
             tc_small_run(&g, &panels, x, packed, finish, y, scratch,
                          tc_threads_for(threads, 2.0 * (double)positions * (double)(g.reduction * g.k)));

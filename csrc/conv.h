@@ -3,7 +3,7 @@
 #define TINYCONV_CONV_H
 
 #include "gemm.h"
-#include "gemm_isa.h"
+#include "isa.h"
 #include "tinyconv.h"
 
 enum {
@@ -22,6 +22,7 @@ typedef struct {
                                           /* f's tap j along w is f behind that, if there is one */
     int64_t reduction;                    /* taps times cg */
     int padded;                           /* some position reads outside `in` */
+    const struct tc_isa *isa;             /* of its products */
 } tc_igemm;
 
 /* A block of output positions, contiguous in order, and the part of `in` it reads. */

@@ -40,10 +40,13 @@ static double weights_cost(double floats) {
     return COST.cache * 4 * floats + (4 * floats > COST.cached ? COST.memory * (4 * floats - COST.cached) : 0);
 }
 
+/* Costs are those of a panel of 16 columns. */
+static double unit(const tc_igemm *g) { return (double)g->isa->gemm.panel / 16; }
+
 static double larger(double a, double b) { return a > b ? a : b; }
 
 static void direct_terms(const tc_igemm *g, int pass, double *terms) {
-    const int64_t nr = tc_isa_now()->gemm.panel, positions = g->n * g->out[0] * g->out[1] * g->out[2];
+    const int64_t nr = g->isa->gemm.panel, positions = g->n * g->out[0] * g->out[1] * g->out[2];
     const double share = tc_valid_share(g);
     if (pass == TC_WEIGHT_GRAD) {
         const double left = share * COST.small < 1 ? share * COST.small : 1;
@@ -57,13 +60,13 @@ static double direct_cost(const tc_igemm *g, int pass) {
     double terms[TC_TERMS];
     direct_terms(g, pass, terms);
     if (pass == TC_WEIGHT_GRAD)
-        return COST.direct[1] * terms[TC_STEPS];
-    return larger(weights_cost((double)(g->reduction * g->k)), COST.direct[0] * terms[TC_STEPS]);
+        return unit(g) * COST.direct[1] * terms[TC_STEPS];
+    return larger(weights_cost((double)(g->reduction * g->k)), unit(g) * COST.direct[0] * terms[TC_STEPS]);
 }
 
 static void winograd_terms(const tc_igemm *g, int pass, int64_t m, double *terms) {
-    const tc_gemm_isa *isa = &tc_isa_now()->gemm;
-    const int64_t nr = isa->panel, half = nr / 2;
+    const tc_gemm_isa *isa = &g->isa->gemm;
+    const int64_t nr = isa->panel, half = nr / 2, height = tc_row_step(isa);
     tc_tiling t;
     tc_tiling_get(g, m, &t);
     const int64_t reduction = t.depths * g->cg;
@@ -72,9 +75,9 @@ static void winograd_terms(const tc_igemm *g, int pass, int64_t m, double *terms
     terms[TC_WEIGHTS] = (double)(reduction * g->k / half);
     if (pass == TC_WEIGHT_GRAD) {
         const int64_t panels = t.depths * tc_ceil_div(g->cg, nr);
-        terms[TC_STEPS] = (double)(t.points * g->groups * tc_round_up(g->kg, isa->rows) * panels * t.tiles);
+        terms[TC_STEPS] = (double)(t.points * g->groups * tc_round_up(g->kg, height) * panels * t.tiles);
     } else {
-        const int64_t rows = tc_round_up(t.tiles, isa->rows) * g->groups * tc_ceil_div(g->kg, nr);
+        const int64_t rows = tc_round_up(t.tiles, height) * g->groups * tc_ceil_div(g->kg, nr);
         terms[TC_STEPS] = (double)(t.points * rows * reduction);
     }
 }
@@ -85,6 +88,8 @@ static double winograd_cost(const tc_igemm *g, int pass, int64_t m) {
     const double square = g->taps[2] == 3 ? 1 : 1.0 / (double)(m + 2); /* of a square tile's columns, those there are */
     double terms[TC_TERMS];
     winograd_terms(g, pass, m, terms);
+    for (int i = 0; i < TC_TERMS; i++)
+        terms[i] *= unit(g);
     const double transforms = square * (terms[TC_INPUTS] * transform[0] + terms[TC_OUTPUTS] * transform[1]);
     const double products = COST.product * terms[TC_STEPS];
     const double transformed = square * terms[TC_WEIGHTS] * COST.weights[grad][m == 4];
@@ -107,7 +112,7 @@ double tc_conv_terms(const tc_conv_shape *s, int pass, double *terms) {
         tc_igemm_get(s, pass, 0, &g);
         direct_terms(&g, pass, terms);
     }
-    return 2.0 * tc_isa_now()->gemm.panel;
+    return 2.0 * g.isa->gemm.panel;
 }
 
 int64_t tc_winograd_chosen(const tc_conv_shape *s, int pass) {

@@ -15,8 +15,8 @@ static int64_t gcd(int64_t a, int64_t b) {
 
 /* ------------------------------------------------------------------ blocks of neighbours */
 /* Time of a step of a tile of n columns: vectors of fewer than eight lanes are no faster, and each step loads, too. */
-static double step_cost(int64_t n) {
-    return 3 + (double)(n <= 8 ? 8 : tc_round_up(n, tc_isa_now()->gemm.width));
+static double step_cost(const tc_conv_shape *s, int64_t n) {
+    return 3 + (double)(n <= 8 ? 8 : tc_round_up(n, tc_isa_for(TC_DATA_GRAD, n, s->k)->gemm.width));
 }
 
 /* Positions b*u + f, f < b, of dx along w take w[t] * dy[o], o = (b*u + f + p - t) / s. With b a multiple of s that is
@@ -33,10 +33,10 @@ static int64_t block_of(const tc_conv_shape *s, int pass) {
     int64_t best = 1;
     if (pass != TC_DATA_GRAD || s->groups > 1 || s->dw > 1)
         return best;
-    double least = 0.9 * (double)s->kw / (double)s->sw * step_cost(s->c); /* a position's */
-    for (int64_t b = s->sw; b * s->c <= tc_isa_now()->gemm.panel && b <= s->iw; b += s->sw) {
+    double least = 0.9 * (double)s->kw / (double)s->sw * step_cost(s, s->c); /* a position's */
+    for (int64_t b = s->sw; b * s->c <= tc_isa_for(TC_DATA_GRAD, 1, s->k)->gemm.panel && b <= s->iw; b += s->sw) {
         const int64_t taps = last_offset(s, b) - first_offset(s) + 1;
-        const double cost = (double)taps * step_cost(b * s->c) / (double)b;
+        const double cost = (double)taps * step_cost(s, b * s->c) / (double)b;
         if (s->iw % b == 0 && b > 1 && cost < least) {
             least = cost;
             best = b;
@@ -121,6 +121,10 @@ static void get(const tc_conv_shape *s, int pass, int64_t index, int64_t b, tc_i
     }
     if (!g->reduction)
         g->padded = 0;
+    if (pass == TC_WEIGHT_GRAD) /* its panels are best of one tap */
+        g->isa = tc_isa_for(pass, g->cg % 16 ? g->reduction : g->cg, g->n * g->out[0] * g->out[1] * g->out[2]);
+    else
+        g->isa = tc_isa_for(pass, g->kg, g->reduction);
 }
 
 void tc_igemm_get(const tc_conv_shape *s, int pass, int64_t index, tc_igemm *g) {
@@ -130,7 +134,7 @@ void tc_igemm_get(const tc_conv_shape *s, int pass, int64_t index, tc_igemm *g) 
 void tc_igemm_plain(const tc_conv_shape *s, int pass, int64_t index, tc_igemm *g) { get(s, pass, index, 1, g); }
 
 int64_t tc_igemm_packed(const tc_igemm *g) {
-    const int64_t nr = tc_isa_now()->gemm.panel;
+    const int64_t nr = g->isa->gemm.panel;
     return g->groups * tc_round_up(g->kg, nr) * g->reduction;
 }
 

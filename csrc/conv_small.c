@@ -18,7 +18,7 @@ static int64_t positions_of(const tc_igemm *g) { return g->out[0] * g->out[1] * 
 
 /* Images of a block: as many as fit, blocks of about one size, rows of full tiles. */
 static int64_t block_images(const tc_igemm *g) {
-    const int64_t rows = tc_isa_now()->gemm.rows, most = tc_max(ROWS / positions_of(g), 1);
+    const int64_t rows = g->isa->gemm.rows, most = tc_max(ROWS / positions_of(g), 1);
     const int64_t images = tc_round_up(tc_ceil_div(g->n, tc_ceil_div(g->n, most)), rows);
     return tc_min(g->n, images <= most ? images : most);
 }
@@ -73,7 +73,7 @@ int tc_small_chosen(const tc_igemm *g) {
         cost += (double)r.taps * row_cost(r.count * images);
     /* as a share of all products, and what a position takes besides, read where it stands and not from a band */
     const double share = cost / (double)(positions * images * g->taps[0] * g->taps[1] * g->taps[2]);
-    const double steps = (double)(g->groups * tc_ceil_div(g->kg, tc_isa_now()->gemm.panel) * g->reduction);
+    const double steps = (double)(g->groups * tc_ceil_div(g->kg, g->isa->gemm.panel) * g->reduction);
     return share + POSITION_STEPS / steps < 0.97;
 }
 
@@ -120,7 +120,7 @@ typedef struct {
 static void area_panel(const call *c, const area *r, int64_t m, int64_t q, const float *b, const float **row,
                        float **out, tc_run *run) {
     const tc_igemm *g = c->g;
-    const tc_gemm_isa *isa = &tc_isa_now()->gemm;
+    const tc_gemm_isa *isa = &g->isa->gemm;
     const int64_t per_group = tc_ceil_div(g->kg, isa->panel), group = q / per_group, j = q % per_group * isa->panel;
     int64_t count, add = 0;
     const int64_t part = tc_reduction_part(position_runs(g, group, r->first, run, &count));
@@ -169,7 +169,7 @@ static void area_rows(const tc_igemm *g, const area *r, int64_t m, const float *
 
 void tc_small_run(const tc_igemm *g, const tc_panels *from, const float *x, const float *packed,
                   const tc_finish *finish, float *y, char *scratch, int threads) {
-    const int64_t panels = g->groups * tc_ceil_div(g->kg, tc_isa_now()->gemm.panel), positions = positions_of(g);
+    const int64_t panels = g->groups * tc_ceil_div(g->kg, g->isa->gemm.panel), positions = positions_of(g);
     const int64_t size = block_images(g), blocks = tc_ceil_div(g->n, size), bytes = tc_small_scratch(g, !from->packed);
     const int64_t splits = tc_min(panels, tc_ceil_div(4 * threads, blocks));
     const int64_t image = g->in[0] * g->in[1] * g->in[2] * g->c;

@@ -24,9 +24,12 @@ int tc_conv_unpacked(const tc_conv_shape *s, int pass) {
     return pass == TC_DATA_GRAD ? rows_of(s) <= ROWS_MOST : SHARE * rows_of(s) * (s->c + s->k) <= s->c * s->k;
 }
 
+/* Of the forward pass, whose columns are x's rows. */
+static const tc_gemm_isa *panels_isa(const tc_conv_shape *s) { return &tc_isa_for(TC_FORWARD, rows_of(s), s->c)->gemm; }
+
 /* In the forward pass's scratch: x in panels, y lying down, what the product needs. */
 static int64_t panels_bytes(const tc_conv_shape *s) {
-    return tc_round_up(tc_round_up(rows_of(s), tc_isa_now()->gemm.panel) * s->c * (int64_t)sizeof(float), TC_ALIGN);
+    return tc_round_up(tc_round_up(rows_of(s), panels_isa(s)->panel) * s->c * (int64_t)sizeof(float), TC_ALIGN);
 }
 static int64_t lying_bytes(const tc_conv_shape *s) {
     return tc_round_up(rows_of(s) * s->k * (int64_t)sizeof(float), TC_ALIGN);
@@ -39,8 +42,7 @@ int64_t tc_unpacked_scratch(const tc_conv_shape *s, int pass, int threads) {
 }
 
 /* Columns [low, high) of x (m, c) into panels of nr of its rows, [row / nr][c][nr]. */
-static void stand_panels(int64_t m, int64_t c, int64_t low, int64_t high, const float *x, float *panels) {
-    const int64_t nr = tc_isa_now()->gemm.panel;
+static void stand_panels(int64_t nr, int64_t m, int64_t c, int64_t low, int64_t high, const float *x, float *panels) {
     for (int64_t first = 0; first < m; first += nr)
         for (int64_t j = low; j < high; j++) {
             float *to = panels + first * c + j * nr;
@@ -63,14 +65,16 @@ static void stand_upright(int64_t m, int64_t k, int64_t low, int64_t high, const
 
 void tc_unpacked_run(const tc_conv_shape *s, int pass, const float *x, const float *w, const tc_finish *finish,
                      float *y, char *scratch, int threads) {
-    const int64_t m = rows_of(s), c = s->c, k = s->k, nr = tc_isa_now()->gemm.panel;
+    const int64_t m = rows_of(s), c = s->c, k = s->k;
+    const tc_gemm_isa *isa = panels_isa(s);
     if (pass == TC_DATA_GRAD) {
         tc_gemm(m, c, k, x, k, w, c, y, c, scratch, threads);
         return;
     }
     float *panels = (float *)scratch, *lying = (float *)(scratch + panels_bytes(s));
     const int team = tc_threads_for(threads, 4.0 * (double)m * (double)(c + k));
-    TC_RANGES(team, c, TC_GRAIN, low, high, stand_panels(m, c, low, high, x, panels));
-    tc_gemm_packed(k, m, c, w, c, panels, c * nr, NULL, 0, lying, m, (char *)lying + lying_bytes(s), threads);
+    TC_RANGES(team, c, TC_GRAIN, low, high, stand_panels(isa->panel, m, c, low, high, x, panels));
+    tc_gemm_packed(isa, k, m, c, w, c, panels, c * isa->panel, NULL, 0, lying, m, (char *)lying + lying_bytes(s),
+                   threads);
     TC_RANGES(team, k, TC_GRAIN, low, high, stand_upright(m, k, low, high, lying, finish, y));
 }

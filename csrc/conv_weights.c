@@ -36,7 +36,7 @@ typedef struct {
  * if it ends within one), each part of the rows gathers x anew. */
 static void set_splits(plan *p, int threads) {
     const tc_igemm *g = &p->g;
-    const int64_t panels = p->panels * g->groups, tiles = tc_ceil_div(g->kg, tc_isa_now()->gemm.rows);
+    const int64_t panels = p->panels * g->groups, tiles = tc_ceil_div(g->kg, g->isa->gemm.rows);
     const int64_t rows_most = g->groups > 1 ? 1 : tiles, wanted = (p->by_tap ? 6 : 2) * threads;
     p->splits = p->row_splits = 1;
     if (p->parts > 1 || threads < 2)
@@ -45,14 +45,14 @@ static void set_splits(plan *p, int threads) {
         p->row_splits = tc_min(rows_most, wanted);
     p->splits = tc_min(panels, tc_ceil_div(wanted, p->row_splits));
     if (p->by_tap)
-        p->splits = tc_min(p->splits, g->groups * p->panels / (g->cg / tc_isa_now()->gemm.panel));
+        p->splits = tc_min(p->splits, g->groups * p->panels / (g->cg / g->isa->gemm.panel));
     p->row_splits = tc_max(p->row_splits, tc_min(rows_most, tc_ceil_div(wanted, p->splits)));
 }
 
 static void make_plan(const tc_conv_shape *s, int threads, plan *p) {
-    const tc_gemm_isa *isa = &tc_isa_now()->gemm;
     tc_igemm *g = &p->g;
-    tc_igemm_get(s, TC_FORWARD, 0, g);
+    tc_igemm_get(s, TC_WEIGHT_GRAD, 0, g);
+    const tc_gemm_isa *isa = &g->isa->gemm;
     const int64_t positions = g->n * g->out[0] * g->out[1] * g->out[2];
     const int64_t most = tc_ahead_pixels(g, BOX_PIXELS);
     const int64_t pixels = tc_ceil_div(positions, tc_max(tc_ceil_div(positions, most), 1));
@@ -123,8 +123,8 @@ static inline __attribute__((always_inline)) void pack_tiles(const int rows, int
     }
 }
 
-static void pack_dy(int64_t count, const float *const *dy, int64_t k0, int64_t k1, float *to) {
-    switch (tc_isa_now()->gemm.rows) {
+static void pack_dy(int64_t rows, int64_t count, const float *const *dy, int64_t k0, int64_t k1, float *to) {
+    switch (rows) {
     case 4: pack_tiles(4, count, dy, k0, k1, to); break;
     case 6: pack_tiles(6, count, dy, k0, k1, to); break;
     default: pack_tiles(12, count, dy, k0, k1, to);
@@ -177,7 +177,7 @@ static int64_t inside(const plan *p, const tc_box *box, int64_t tap, const float
 /* Panels [first, last); where one is read in place, its offset is told instead. */
 static void gather_panels(const plan *p, const tc_box *box, int64_t first, int64_t last, int64_t rows, int64_t count,
                           const float *const *x_rows, float *to, int64_t *offset) {
-    const tc_gemm_isa *isa = &tc_isa_now()->gemm;
+    const tc_gemm_isa *isa = &p->g.isa->gemm;
     tc_piece piece[64];
     for (int64_t i = first; i < last; i++, to += count * isa->panel) {
         const int64_t j = i % p->panels * isa->panel, width = tc_min(isa->panel, p->g.reduction - j);
@@ -209,7 +209,7 @@ static void or_zeros(const plan *p, const tc_box *box, int64_t tap, const float 
 /* Panels [first, last), each of one tap. */
 static void gather_or_zeros(const plan *p, const tc_box *box, int64_t first, int64_t last, char *scratch,
                             int64_t *offset) {
-    const tc_gemm_isa *isa = &tc_isa_now()->gemm;
+    const tc_gemm_isa *isa = &p->g.isa->gemm;
     const float *const *row = (const float **)(scratch + p->rows_at), *zeros = (const float *)(scratch + p->zeros_at);
     const float **x_rows = (const float **)(scratch + p->inside_at);
     float *to = (float *)(scratch + p->panel_at);
@@ -225,7 +225,7 @@ static void gather_or_zeros(const plan *p, const tc_box *box, int64_t first, int
 /* Adds one box to panels [q0, q1) and rows [k0, k1) of dw (or writes them, if it is the first). */
 static void add_box(const plan *p, const tc_box *box, const float *dy, int64_t q0, int64_t q1, int64_t k0, int64_t k1,
                     int add, float *dw, char *scratch, tc_ahead *ahead) {
-    const tc_gemm_isa *isa = &tc_isa_now()->gemm;
+    const tc_gemm_isa *isa = &p->g.isa->gemm;
     const tc_igemm *g = &p->g;
     const float **row = (const float **)(scratch + p->rows_at);
     const float **x_rows = (const float **)(scratch + p->inside_at);
@@ -245,7 +245,7 @@ static void add_box(const plan *p, const tc_box *box, const float *dy, int64_t q
             count = inside(p, box, q % p->panels / per_tap, row, dy, x_rows, dy_rows);
         const int in_place = !p->by_tap && next - q <= DIRECT_PANELS && g->k % DIRECT_PITCH;
         if (!in_place)
-            pack_dy(count, dy_rows, group * g->kg + k0, group * g->kg + kg, tiles);
+            pack_dy(isa->rows, count, dy_rows, group * g->kg + k0, group * g->kg + kg, tiles);
         for (int64_t first = q; first < next; first += p->together) {
             const int64_t last = tc_min(first + p->together, next);
             int64_t offset[TOGETHER];
@@ -262,7 +262,7 @@ static void add_box(const plan *p, const tc_box *box, const float *dy, int64_t q
                         isa->cols_form(rows, tc_min(isa->panel, g->reduction - j), count, a, in_place ? g->k : rows,
                                        gathered + (i - first) * count * isa->panel,
                                        offset[i - first] == GATHER ? NULL : x_rows, offset[i - first], add,
-                                       dw + (group * g->kg + k) * g->reduction + j, g->reduction);
+                                       dw + (group * g->kg + k) * g->reduction + j, g->reduction, NULL);
                     }
         }
     }
@@ -311,7 +311,7 @@ void tc_conv_weight_grad(const tc_conv_shape *s, const float *x, const float *dy
     TC_TASKS(team, tasks, t, {
         char *own = (char *)scratch + p.bytes * tc_thread_index();
         const int64_t part = t % p.parts, split = t / p.parts % p.splits, rows = t / p.parts / p.splits;
-        const int64_t mr = tc_isa_now()->gemm.rows, tiles = tc_ceil_div(g->kg, mr);
+        const int64_t mr = g->isa->gemm.rows, tiles = tc_ceil_div(g->kg, mr);
         const int64_t first = p.boxes.boxes * part / p.parts, last = p.boxes.boxes * (part + 1) / p.parts;
         if (p.zeros)
             memset(own + p.zeros_at, 0, (size_t)g->c * sizeof(float));

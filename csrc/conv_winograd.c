@@ -13,7 +13,7 @@ enum {
     TILES_NEAR = 15,         /* so many tiles of a block at least use each panel of U; else */
     TILES_FAR = 48,
     TILES_MOST = 96,
-    GROUP = 4                /* panels between two passes over V: so much of M stays in L2 too */
+    GROUP = 64               /* columns between two passes over V: so much of M stays in L2 too */
 };
 
 /* ------------------------------------------------------------------ tiles */
@@ -54,11 +54,13 @@ void tc_winograd_igemm(const tc_conv_shape *s, int pass, tc_igemm *g) {
     tc_conv_shape as;
     tc_winograd_fits(s, &as);
     tc_igemm_plain(&as, pass, 0, g);
+    if (pass == TC_WEIGHT_GRAD) /* a panel is of one depth's channels */
+        g->isa = tc_isa_for(pass, g->cg, g->n * g->out[0] * g->out[1] * g->out[2]);
 }
 
 void tc_tiling_get(const tc_igemm *g, int64_t m, tc_tiling *t) {
     const int square = g->taps[2] == 3;
-    t->isa = &tc_isa_now()->winograd[square][m == 4];
+    t->isa = &g->isa->winograd[square][m == 4];
     t->m = m;
     t->n = m + 2;
     t->across = square ? m : 1;
@@ -165,7 +167,7 @@ void tc_fetch_outputs(const tc_tiling *t, tc_fetch *f, int64_t slot, int64_t slo
 
 /* ------------------------------------------------------------------ weights: U[e][panel][depth][c][NR] */
 static int64_t weights_step(const tc_igemm *g) {
-    const int64_t nr = tc_isa_now()->gemm.panel;
+    const int64_t nr = g->isa->gemm.panel;
     return tc_winograd_step(g->groups * tc_ceil_div(g->kg, nr) * g->taps[0] * g->cg * nr);
 }
 
@@ -182,7 +184,7 @@ void tc_winograd_pack(const tc_conv_shape *s, int pass, int64_t m, const float *
     tc_tiling t;
     tc_winograd_igemm(s, pass, &g);
     tc_tiling_get(&g, m, &t);
-    const int64_t nr = tc_isa_now()->gemm.panel, panels = tc_ceil_div(g.kg, nr), step = weights_step(&g);
+    const int64_t nr = g.isa->gemm.panel, panels = tc_ceil_div(g.kg, nr), step = weights_step(&g);
     const int64_t size = g.taps[0] * g.cg * nr, taps = t.taps * t.depths; /* of a panel; all */
 #pragma omp parallel num_threads(threads)
     {
@@ -216,10 +218,10 @@ typedef struct {
 } plan;
 
 static void make_plan(const tc_conv_shape *s, int pass, int64_t m, int threads, plan *p) {
-    const tc_gemm_isa *isa = &tc_isa_now()->gemm;
     const int64_t f = sizeof(float);
     const tc_igemm *g = &p->g;
     tc_winograd_igemm(s, pass, &p->g);
+    const tc_gemm_isa *isa = &g->isa->gemm;
     tc_tiling_get(g, m, &p->t);
     p->panels = tc_ceil_div(g->kg, isa->panel);
     p->reduction = g->taps[0] * g->cg;
@@ -228,10 +230,10 @@ static void make_plan(const tc_conv_shape *s, int pass, int64_t m, int threads, 
     const int64_t least = p->t.points * p->reduction * g->kg > U_FLOATS ? TILES_FAR : TILES_NEAR;
     const int64_t tiles = tc_min(tc_max(fit, least), TILES_MOST);
     p->blocks = tc_max((p->t.tiles + tiles / 2) / tiles, 1);
-    p->block = tc_round_up(tc_ceil_div(p->t.tiles, p->blocks), isa->rows);
+    p->block = tc_round_up(tc_ceil_div(p->t.tiles, p->blocks), tc_row_step(isa));
     p->blocks = tc_ceil_div(p->t.tiles, tc_max(p->block, 1));
     const int64_t wanted = threads > 1 ? tc_ceil_div(3 * threads, tc_max(p->blocks * g->groups, 1)) : 1;
-    p->group = tc_min(tc_max(p->panels / wanted, 1), GROUP);
+    p->group = tc_min(tc_max(p->panels / wanted, 1), GROUP / isa->panel);
     p->splits = wanted > 1 ? tc_ceil_div(p->panels, p->group) : 1;
     p->m_pitch = p->group * isa->panel;
     p->v_step = tc_winograd_step(p->block * p->v_pitch);
@@ -270,14 +272,14 @@ static void transform_inputs(const work *w) {
             tc_patch patch;
             tc_tile_inputs(&p->t, at, depth, w->x, zeros, &patch);
             p->t.isa->input(&patch, w->group * p->g.cg, p->g.cg, (float *)w->own + i * p->v_pitch + depth * p->g.cg,
-                            tc_isa_now()->gemm.panel, p->v_step);
+                            p->g.isa->gemm.panel, p->v_step);
         }
 }
 
 /* M[e] = V[e] U[e], panels [q0, q1). Meanwhile the memory that the next transforms need comes into L2. */
 static void multiply(const work *w, int64_t q0, int64_t q1) {
-    const tc_gemm_isa *isa = &tc_isa_now()->gemm;
     const plan *p = w->p;
+    const tc_gemm_isa *isa = &p->g.isa->gemm;
     const int64_t c = p->reduction, part = tc_reduction_part(c), step = weights_step(&p->g);
     const int64_t slots = p->t.points * (q1 - q0), channels = tc_min(q1 * isa->panel, p->g.kg) - q0 * isa->panel;
     const int64_t column = w->group * p->g.kg + q0 * isa->panel;
@@ -305,7 +307,7 @@ static void multiply(const work *w, int64_t q0, int64_t q1) {
 
 static void transform_outputs(const work *w, int64_t q0, int64_t q1) {
     const plan *p = w->p;
-    const int64_t nr = tc_isa_now()->gemm.panel, channels = tc_min(q1 * nr, p->g.kg) - q0 * nr;
+    const int64_t nr = p->g.isa->gemm.panel, channels = tc_min(q1 * nr, p->g.kg) - q0 * nr;
     const int64_t column = w->group * p->g.kg + q0 * nr;
     const float *m = (const float *)(w->own + p->m_at);
     float *const dump = (float *)(w->own + p->dump_at);
@@ -325,7 +327,7 @@ static void transform_outputs(const work *w, int64_t q0, int64_t q1) {
             for (int64_t j = 0; j < p->t.m * p->t.across; j++)
                 if (pixel[j] != dump)
                     pixel[inside++] = pixel[j];
-            tc_isa_now()->gemm.finish(after, inside, channels, pixel, column);
+            p->g.isa->gemm.finish(after, inside, channels, pixel, column);
         }
     }
 }

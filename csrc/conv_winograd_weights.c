@@ -21,7 +21,7 @@ enum {
     TILES_LEAST = 96,             /* of a batch: steps between two looks at dU in any case */
     STEPS = 112,                  /* tiles between two looks at dU while it is in L2: rows of Z stay in L1 */
     ROWS = 48,                    /* outputs and */
-    PANELS = 4                    /* panels of inputs of a block of dU */
+    COLUMNS = 64                  /* inputs of a block of dU */
 };
 
 typedef struct {
@@ -42,10 +42,10 @@ typedef struct {
 
 /* V[e][panel][tile][NR], Z[e][tile][k], dU[block][e][k][c] */
 static void make_plan(const tc_conv_shape *s, int64_t m, int threads, plan *p) {
-    const tc_gemm_isa *isa = &tc_isa_now()->gemm;
     const tc_igemm *g = &p->g;
     const int64_t f = sizeof(float);
-    tc_winograd_igemm(s, TC_FORWARD, &p->g);
+    tc_winograd_igemm(s, TC_WEIGHT_GRAD, &p->g);
+    const tc_gemm_isa *isa = &g->isa->gemm;
     tc_tiling_get(g, m, &p->t);
     p->per_depth = tc_ceil_div(g->cg, isa->panel);
     p->panels = g->taps[0] * p->per_depth;
@@ -65,11 +65,11 @@ static void make_plan(const tc_conv_shape *s, int64_t m, int threads, plan *p) {
     p->row_blocks = tc_ceil_div(g->kg, ROWS);
     p->rows = tc_round_up(tc_ceil_div(g->kg, p->row_blocks), isa->rows);
     p->row_blocks = tc_ceil_div(g->kg, p->rows);
-    p->panel_blocks = tc_ceil_div(p->panels, PANELS);
+    p->panel_blocks = tc_ceil_div(p->panels * isa->panel, COLUMNS);
     p->blocks = g->groups * p->row_blocks * p->panel_blocks;
     p->cuts = threads > 1 && p->parts == 1 ? tc_min(tc_ceil_div(4 * threads, tc_max(p->blocks, 1)), p->t.points) : 1;
     p->own = p->parts > 1 || (p->batches == 1 && p->cuts == 1);
-    p->u_pitch = tc_min(p->panels, PANELS) * isa->panel;
+    p->u_pitch = tc_min(p->panels * isa->panel, COLUMNS);
     p->u_step = tc_winograd_step(p->rows * p->u_pitch);
     p->u_floats = p->t.points * p->u_step; /* whole cache lines */
     p->dw_floats = p->parts > 1 ? p->t.taps * p->t.depths * g->cg * g->k : 0;
@@ -101,7 +101,7 @@ typedef struct {
 static void transform(const work *w, tc_tile at, int64_t i, char *batch) {
     const plan *p = w->p;
     const tc_igemm *g = &p->g;
-    const int64_t nr = tc_isa_now()->gemm.panel, panel = p->batch * nr;
+    const int64_t nr = g->isa->gemm.panel, panel = p->batch * nr;
     const float *zeros = (const float *)(w->scratch + p->zeros_at);
     float *v = (float *)batch + i * nr, *z = (float *)(batch + p->z_at) + i * p->z_pitch;
     tc_patch patch;
@@ -140,19 +140,20 @@ static inline void fetch(const float *row, int64_t pitch, int64_t floats, int64_
  * in L2; a batch's are fetched, a share with each product. */
 static void multiply_part(const plan *p, const block *b, int64_t count, const float *z, const float *z_then,
                           const float *v, const float *v_then, int add, float *du) {
-    const tc_gemm_isa *isa = &tc_isa_now()->gemm;
+    const tc_gemm_isa *isa = &p->g.isa->gemm;
     const int64_t rows = b->k1 - b->k0, tiles = tc_ceil_div(rows, isa->rows), all = b->q1 - b->q0;
     const int64_t panel_step = p->batch * isa->panel, far = p->parts > 1 ? 0 : count;
-    const int64_t z_share = far / (all * tiles) + 1, v_share = far / tiles + 1;
+    const int64_t z_share = far / (all * tiles) + 1;
     int64_t z_row = 0;
     for (int64_t q = 0; q < all; q++, v += panel_step, du += isa->panel) {
         const int64_t columns = tc_min(isa->panel, p->g.cg - (b->q0 + q) % p->per_depth * isa->panel);
         const float *next = q + 1 < all ? v + panel_step : v_then;
-        for (int64_t k = 0, v_row = 0; k < rows; k += isa->rows, z_row += z_share, v_row += v_share) {
+        for (int64_t k = 0; k < rows; k += isa->rows, z_row += z_share) {
             fetch(z_then, p->z_pitch, rows, z_row, tc_min(z_row + z_share, far));
-            fetch(next, isa->panel, isa->panel, v_row, tc_min(v_row + v_share, far));
+            const int64_t quarter = k / isa->rows;
             isa->cols_form(tc_min(isa->rows, rows - k), columns, count, z + k, p->z_pitch, v, NULL, 0, add,
-                           du + k * p->u_pitch, p->u_pitch);
+                           du + k * p->u_pitch, p->u_pitch,
+                           far && quarter < 4 ? next + quarter * (count / 4) * isa->panel : NULL);
         }
     }
 }
@@ -160,7 +161,7 @@ static void multiply_part(const plan *p, const block *b, int64_t count, const fl
 /* dU[e] (+)= Z[e]t V[e] over the `count` tiles of a batch, points [first, last). */
 static void multiply(const plan *p, const block *b, int64_t first, int64_t last, int64_t count, int add,
                      const char *batch, float *du) {
-    const int64_t nr = tc_isa_now()->gemm.panel;
+    const int64_t nr = p->g.isa->gemm.panel;
     for (int64_t e = first; e < last; e++) {
         const float *v = (const float *)batch + e * p->v_step + (b->group * p->panels + b->q0) * p->batch * nr;
         const float *z = (const float *)(batch + p->z_at) + e * p->z_step + b->group * p->k_pitch + b->k0;
@@ -176,7 +177,7 @@ static void multiply(const plan *p, const block *b, int64_t first, int64_t last,
 /* Output k of a block of dU to dG, the panels of one depth at a time. */
 static void transform_back(const plan *p, const block *b, int64_t k, const float *du, float *dw) {
     const tc_igemm *g = &p->g;
-    const int64_t nr = tc_isa_now()->gemm.panel;
+    const int64_t nr = g->isa->gemm.panel;
     du += (k - b->k0) * p->u_pitch;
     for (int64_t q = b->q0, next; q < b->q1; q = next) {
         const int64_t depth = q / p->per_depth, first = q - depth * p->per_depth;

@@ -37,11 +37,12 @@ static int omp_threads;  /* of a team by OpenMP's own choice, when the library s
 static void after_fork(void) { forked_child = 1; }
 
 #if defined(__x86_64__)
-/* AMD's family 19h (of it Zen 4 has AVX-512) does 512-bit operations in two halves: measured there, AVX2 wins or is
- * level, but for depthwise convolutions, whose tiles keep twice as many sums under way in wider registers: 3x3 reaches
- * 55 to 70 % of the peak instead of 42 to 52 (32 to 256 channels, one thread), 7x7 82 to 91 instead of 55 to 63.
- * Intel's servers and AMD's family 1Ah do them all whole, at twice AVX2's peak; neither was measured. */
-static struct tc_isa zen4; /* AVX2's kernels, AVX-512's for depthwise convolutions and groups of few channels */
+/* AMD's family 19h (of it Zen 4 has AVX-512) does 512-bit operations in two halves. Measured there, AVX2 wins or is
+ * level, but for weight gradients, most of which AVX-512 does 1.02 to 1.15 times as fast, and depthwise convolutions,
+ * whose tiles keep twice as many sums under way in wider registers: 3x3 reaches 55 to 70 % of the peak instead of 42 to
+ * 52 (32 to 256 channels, one thread), 7x7 82 to 91 instead of 55 to 63. Intel's servers and AMD's family 1Ah do them
+ * all whole, at twice AVX2's peak; neither was measured. */
+static struct tc_isa zen4;
 
 static int halves_avx512(void) {
     unsigned most, model, ebx, ecx, edx;
@@ -59,18 +60,17 @@ __attribute__((constructor)) static void start(void) {
     const int avx2 = &tc_isa_avx2 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     const int avx512 = &tc_isa_avx512 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
                        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
-    if (avx512 && !halves_avx512())
-        isas[isa_count++] = &tc_isa_avx512;
-    else if (avx512 && avx2) {
-        zen4 = tc_isa_avx2;
+    if (avx512 && avx2 && halves_avx512()) {
+        zen4 = tc_isa_avx512;
         zen4.name = "zen4";
-        zen4.depthwise = tc_isa_avx512.depthwise;
+        zen4.sums_only = 1;
+        zen4.map = tc_isa_avx2.map;
         isas[isa_count++] = &zen4;
     }
+    if (avx512)
+        isas[isa_count++] = &tc_isa_avx512;
     if (avx2)
         isas[isa_count++] = &tc_isa_avx2;
-    if (avx512 && halves_avx512())
-        isas[isa_count++] = &tc_isa_avx512;
 #elif defined(__aarch64__)
     if (&tc_isa_neon)
         isas[isa_count++] = &tc_isa_neon;
@@ -91,6 +91,19 @@ __attribute__((constructor)) static void start(void) {
 }
 
 const struct tc_isa *tc_isa_now(void) { return isa_chosen; }
+
+/* A last panel that stays half empty matters where there are few; with few steps a product is as fast as its results
+ * are written, and memory takes them worse from many rows at once. */
+const struct tc_isa *tc_isa_for(int pass, int64_t columns, int64_t steps) {
+    enum { FEW_STEPS = 64 };
+    const struct tc_isa *narrow = isa_chosen->narrow;
+    if (!narrow)
+        return isa_chosen;
+    const int64_t panel = isa_chosen->gemm.panel, rest = (columns - 1) % panel + 1;
+    const int few = steps <= FEW_STEPS || (columns < 2 * panel && rest <= narrow->gemm.panel);
+    return few || (isa_chosen->sums_only && pass != TC_WEIGHT_GRAD) ? narrow : isa_chosen;
+}
+
 const char *tc_isa_name(void) { return isa_chosen->name; }
 int tc_isa_count(void) { return isa_count; }
 const char *tc_isa_list(int i) { return i >= 0 && i < isa_count ? isas[i]->name : NULL; }

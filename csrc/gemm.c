@@ -8,7 +8,7 @@
 
 enum {
     CHUNK = 264,             /* rows of A a task takes, whole tiles: CHUNK x TC_REDUCTION floats stay in L2 */
-    FEW_PANELS = 8,          /* of B, up to which much of the time may go by waiting for A */
+    FEW_COLUMNS = 128,       /* of B, up to which much of the time may go by waiting for A */
     TURN = 24,               /* rows, whole tiles, between two looks ahead, of so many floats */
     LONG = 128,              /* at least: shorter ones take less than the turns */
     SHARED = 4 * 1024 * 1024, /* floats of B packed at once for all threads: within L3 */
@@ -19,7 +19,7 @@ enum {
     FEW = 600,               /* up to so many rows of C, B is packed, used and forgotten by one thread, within L2 */
     FETCHED = 80 * 1024,     /* floats of A, of the next part of a reduction, that may come into L2 beside this one's */
     AHEAD = 8,               /* rows of B fetched before they are packed: too far apart for the hardware to foresee */
-    FEW_REDUCTION = 640,     /* steps of a part of it: panels beyond L1 cost less than looking at C once more */
+    FEW_REDUCTION = 10240,   /* floats of a panel's part of it: beyond L1 they cost less than another look at C */
     STRIP_PANELS = 8         /* of such a piece of B, as high as a part of the reduction */
 };
 
@@ -27,7 +27,9 @@ enum {
 /* Rows a multiple of 4 KB apart fall on the same cache sets: copied together, where they are used often enough. */
 static int copies(int64_t m, int64_t n, int64_t lda) { return m > COPIED && n > COPIED && lda % 1024 == 0; }
 
-static int64_t few_part(int64_t k) { return tc_ceil_div(k, tc_max(1, tc_ceil_div(k, FEW_REDUCTION))); }
+static int64_t few_part(int64_t k, int64_t nr) {
+    return tc_ceil_div(k, tc_max(1, tc_ceil_div(k, FEW_REDUCTION / nr)));
+}
 
 static int64_t pitch_for(int64_t k) { return tc_round_up(tc_min(k, TC_REDUCTION), 16) + 16; }
 
@@ -42,6 +44,7 @@ int64_t tc_gemm_packed_scratch(int64_t m, int64_t k, int threads) {
 }
 
 typedef struct {
+    const tc_gemm_isa *isa;
     int64_t m, n, k, lda, panel_step, ldc;
     const float *a, *panels;
     const tc_finish *finish;
@@ -51,7 +54,7 @@ typedef struct {
 
 /* C's only row, panels [q0, q1). */
 static void one_row(const product *g, int64_t q0, int64_t q1) {
-    const tc_gemm_isa *isa = &tc_isa_now()->gemm;
+    const tc_gemm_isa *isa = g->isa;
     const int64_t j = q0 * isa->panel, n = tc_min(q1 * isa->panel, g->n) - j;
     const float *bias = g->finish && g->finish->bias ? g->finish->bias + j : NULL;
     const tc_finish *after = g->finish ? tc_finish_after(g->finish, 1) : NULL;
@@ -70,10 +73,10 @@ static void fetch_strip(const float *b, int64_t ldb, int64_t from, int64_t to, i
 /* Rows [m0, m1) of C, at most CHUNK, panels [q0, q1). What is read of A next, the rows' next part or those behind them,
  * comes meanwhile, a share with every few tiles: the hardware does not foresee it. */
 static void chunk(const product *g, int64_t m0, int64_t m1, int64_t q0, int64_t q1, void *scratch) {
-    const tc_gemm_isa *isa = &tc_isa_now()->gemm;
+    const tc_gemm_isa *isa = g->isa;
     const int64_t m = m1 - m0, pitch = pitch_for(g->k);
     const int64_t part = g->m <= WIDE     ? g->k /* few rows read panels from end to end */
-                         : g->m <= COPIED ? few_part(g->k)
+                         : g->m <= COPIED ? few_part(g->k, isa->panel)
                                           : tc_reduction_part(g->k);
     const int copy = copies(g->m, g->n, g->lda);
     const float **row = scratch, *bias = g->finish ? g->finish->bias : NULL;
@@ -94,7 +97,7 @@ static void chunk(const product *g, int64_t m0, int64_t m1, int64_t q0, int64_t 
         }
         const int last = i + part >= g->k;
         const float *coming = last ? g->a + m1 * g->lda : g->a + m0 * g->lda + i + part;
-        const int fetch = !copy && q1 - q0 <= FEW_PANELS && part >= LONG;
+        const int fetch = !copy && (q1 - q0) * isa->panel <= FEW_COLUMNS && part >= LONG;
         const int64_t rows = !fetch ? 0 : last ? tc_min(m, g->m - m1) : m;
         const int64_t step = fetch ? TURN : m, turns = (q1 - q0) * tc_ceil_div(m, step);
         const int64_t lines = tc_ceil_div(last ? tc_min(part, g->k) : tc_min(part, g->k - i - part), 16);
@@ -113,11 +116,10 @@ static void chunk(const product *g, int64_t m0, int64_t m1, int64_t q0, int64_t 
     }
 }
 
-void tc_gemm_packed(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *panels,
-                    int64_t panel_step, const tc_finish *finish, int add, float *c, int64_t ldc, void *scratch,
-                    int threads) {
-    const tc_gemm_isa *isa = &tc_isa_now()->gemm;
-    const product g = {m, n, k, lda, panel_step, ldc, a, panels, finish, c, add};
+void tc_gemm_packed(const tc_gemm_isa *isa, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda,
+                    const float *panels, int64_t panel_step, const tc_finish *finish, int add, float *c, int64_t ldc,
+                    void *scratch, int threads) {
+    const product g = {isa, m, n, k, lda, panel_step, ldc, a, panels, finish, c, add};
     const int64_t panels_all = tc_ceil_div(n, isa->panel), bytes = tc_round_up(task_bytes(m, k), TC_ALIGN);
     threads = tc_threads_for(threads, 2.0 * (double)m * (double)n * (double)k);
     /* Tasks of one size, as many for each thread: of rows, or where B is the larger side, so that each thread reads
@@ -176,11 +178,11 @@ static void shared_block(int64_t n, int64_t k, int64_t nr, int64_t *rows, int64_
 
 static int64_t few_bytes(int64_t m, int64_t k, int64_t nr) {
     return tc_round_up(m * 2 * (int64_t)sizeof(float *), TC_ALIGN) +
-           tc_round_up(few_part(k) * STRIP_PANELS * nr * (int64_t)sizeof(float), TC_ALIGN);
+           tc_round_up(few_part(k, nr) * STRIP_PANELS * nr * (int64_t)sizeof(float), TC_ALIGN);
 }
 
 int64_t tc_gemm_scratch(int64_t m, int64_t n, int64_t k, int threads) {
-    const int64_t nr = tc_isa_now()->gemm.panel;
+    const int64_t nr = tc_isa_for(TC_FORWARD, n, k)->gemm.panel;
     if (m <= WIDE || n <= 0 || k <= 0)
         return 0;
     int64_t rows, columns;
@@ -193,8 +195,9 @@ int64_t tc_gemm_scratch(int64_t m, int64_t n, int64_t k, int threads) {
 /* Panels [first, last) of B, in strips, for rows [m0, m1). */
 static void few_strips(const product *g, const float *b, int64_t ldb, int64_t first, int64_t last, int64_t m0,
                        int64_t m1, char *scratch) {
-    const tc_gemm_isa *isa = &tc_isa_now()->gemm;
-    const int64_t nr = isa->panel, m = m1 - m0, part = few_part(g->k), strips = tc_ceil_div(last - first, STRIP_PANELS);
+    const tc_gemm_isa *isa = g->isa;
+    const int64_t nr = isa->panel, m = m1 - m0, part = few_part(g->k, nr);
+    const int64_t strips = tc_ceil_div(last - first, STRIP_PANELS);
     const float **row = (const float **)scratch, *a = g->a + m0 * g->lda;
     float **out = (float **)(row + g->m);
     float *own = (float *)(scratch + tc_round_up(g->m * 2 * (int64_t)sizeof(float *), TC_ALIGN));
@@ -223,7 +226,7 @@ static void few_strips(const product *g, const float *b, int64_t ldb, int64_t fi
 }
 
 static void few_rows(const product *g, const float *b, int64_t ldb, char *scratch, int threads) {
-    const int64_t nr = tc_isa_now()->gemm.panel, all = tc_ceil_div(g->n, nr), bytes = few_bytes(g->m, g->k, nr);
+    const int64_t nr = g->isa->panel, all = tc_ceil_div(g->n, nr), bytes = few_bytes(g->m, g->k, nr);
     const int64_t even = all - all % threads; /* the other panels are shared by rows: each thread packs them */
     TC_RANGES(threads, threads, 1, low, high, {
         char *own = scratch + bytes * low;
@@ -236,13 +239,14 @@ static void wide_rows(const product *g, const float *b, int64_t ldb, int threads
     const int64_t columns = tc_round_up(tc_min(WIDE_FLOATS / g->m, tc_ceil_div(g->n, threads)), 64);
     TC_TASKS(threads, tc_ceil_div(g->n, columns), t, {
         const int64_t j = t * columns;
-        tc_isa_now()->gemm.wide(g->m, tc_min(columns, g->n - j), g->k, g->a, g->lda, b + j, ldb, g->c + j, g->ldc);
+        g->isa->wide(g->m, tc_min(columns, g->n - j), g->k, g->a, g->lda, b + j, ldb, g->c + j, g->ldc);
     });
 }
 
 void tc_gemm(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb, float *c,
              int64_t ldc, void *scratch, int threads) {
-    const int64_t nr = tc_isa_now()->gemm.panel;
+    const tc_gemm_isa *isa = &tc_isa_for(TC_FORWARD, n, k)->gemm;
+    const int64_t nr = isa->panel;
     if (m <= 0 || n <= 0)
         return;
     if (k <= 0) {
@@ -253,7 +257,7 @@ void tc_gemm(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const
     /* of several rows half of the work: B is packed besides, by each for itself or before they meet */
     threads = tc_threads_for(threads, (m <= WIDE ? 2.0 : 1.0) * (double)m * (double)n * (double)k);
     if (m <= WIDE || (m <= FEW && !copies(m, n, lda))) {
-        const product g = {m, n, k, lda, 0, ldc, a, NULL, NULL, c, 0};
+        const product g = {isa, m, n, k, lda, 0, ldc, a, NULL, NULL, c, 0};
         if (m <= WIDE)
             wide_rows(&g, b, ldb, threads);
         else
@@ -272,6 +276,6 @@ void tc_gemm(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const
                       for (int64_t q = low; q < high; q += STRIP_PANELS)
                           tc_pack_strip(len, tc_min(tc_min(STRIP_PANELS, high - q) * nr, width - q * nr), nr,
                                      from + q * nr, ldb, packed + q * len * nr, len * nr));
-            tc_gemm_packed(m, width, len, a + i, lda, packed, len * nr, NULL, i > 0, c + j, ldc, rest, threads);
+            tc_gemm_packed(isa, m, width, len, a + i, lda, packed, len * nr, NULL, i > 0, c + j, ldc, rest, threads);
         }
 }

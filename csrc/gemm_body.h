@@ -35,11 +35,12 @@ _Static_assert(TC_PANEL <= 32, "tc_copy_part and TC_SLACK know no wider panel");
      {TC_HEIGHTS(TC_ROWS)(MACRO, 3)}, {TC_HEIGHTS(TC_ROWS)(MACRO, 4)}}
 #endif
 
-/* Rows of the first tile of m: what whole tiles leave over comes first, with one of them, in tiles of about the same
- * height, for a low one has too few sums under way. */
+/* Rows of the first tile of m: what whole tiles leave over comes first, in tiles of about the same height; with one of
+ * them where it is so little that too few sums would be under way. */
 static inline int64_t tc_tile_rows(int64_t m) {
-    const int64_t rest = m % TC_ROWS, rows = m < TC_ROWS ? m : rest ? (TC_ROWS + rest + 1) / 2 : TC_ROWS;
-    return rows > 6 && rows != TC_ROWS ? (rows + 1) / 2 : rows;
+    const int64_t low = TC_ROWS < 6 ? TC_ROWS : 6, rest = m % TC_ROWS;
+    const int64_t rows = rest < low && m > TC_ROWS ? TC_ROWS + rest : rest, tiles = (rows + low - 1) / low;
+    return rest ? (rows + tiles - 1) / tiles : TC_ROWS;
 }
 
 typedef float tc_vec __attribute__((vector_size(4 * TC_WIDTH)));
@@ -145,8 +146,11 @@ TC_INLINE void rows_step(const int R, const int V, const int from, const float *
     TC_STEP_END();
 }
 
-/* Steps of B fetched ahead by tiles of fewer rows: they use it up faster than the hardware foresees. */
-enum { TC_AHEAD = 64 };
+enum {
+    TC_AHEAD = 64,                /* steps of B fetched ahead by tiles of fewer rows: they use it up faster than the
+                                     hardware foresees */
+    TC_TURNS = TC_ROWS > 6 ? 2 : 4 /* tiles that fetch the next panel together: of some 24 rows */
+};
 
 /* V vectors of a panel, as many as hold n columns (0: half of one), R rows. Of one vector every other step has sums of
  * its own, for R alone are too few under way; whatever R is, so that how rows are shared out changes no bit. */
@@ -160,9 +164,12 @@ TC_INLINE void rows_tile(const int R, const int V, int64_t n, const float *const
 #pragma GCC unroll 4
         for (int v = 0; v < vectors + other; v++)
             acc[r][v] = init && v < vectors ? tc_load(init + v * TC_WIDTH) : (tc_vec){0};
-    if (add)
+    if (add || (runs && run->len > 64)) /* of shorter sums it would be much of the work */
+#pragma GCC unroll 16
         for (int r = 0; r < R; r++)
-            __builtin_prefetch(out[r] + column, 1);
+#pragma GCC unroll 2
+            for (int line = 0; line < vectors * TC_WIDTH; line += 16)
+                __builtin_prefetch(out[r] + column + line, 1);
     for (int64_t t = 0; t < runs; t++) {
         const float *a[TC_ROWS];
 #pragma GCC unroll 16
@@ -171,9 +178,9 @@ TC_INLINE void rows_tile(const int R, const int V, int64_t n, const float *const
         const float *p = b + run[t].b * TC_PANEL;
         const int64_t len = run[t].len;
         int64_t i = 0;
-        for (; i + 4 <= len; i += 4, p += 4 * TC_PANEL, next += TC_PANEL) {
-#pragma GCC unroll 2
-            for (int line = 0; line < TC_PANEL; line += 16)
+        for (; i + 4 <= len; i += 4, p += 4 * TC_PANEL, next += 4 * TC_PANEL / TC_TURNS) {
+#pragma GCC unroll 4
+            for (int line = 0; line < 4 * TC_PANEL / TC_TURNS; line += 16)
                 __builtin_prefetch(next + line, 0, 2);
             if (R < TC_ROWS && V > 1)
 #pragma GCC unroll 8
@@ -226,7 +233,7 @@ static void gemm_rows(int64_t m, int64_t n, const float *const *row, int64_t run
 #endif
     const tc_finish *clip = n % TC_WIDTH ? NULL : tc_finish_clip(finish);
     const int64_t all = m;
-    /* As long a part of a panel as this one, from afar: a quarter of it with every tile, line by line. In one go
+    /* As long a part of a panel as this one, from afar: a share of it with every tile, line by line. In one go
      * before a tile it kept that one's own loads waiting: 24 rows by 1024x1024 ran at 75 % of the peak, now at 95. */
     const int64_t steps = runs ? run[runs - 1].b + run[runs - 1].len - run[0].b : 0;
     const float *end = next ? next + steps * TC_PANEL : NULL;
@@ -234,7 +241,7 @@ static void gemm_rows(int64_t m, int64_t n, const float *const *row, int64_t run
         rows = tc_tile_rows(m);
         const float *fetch = end && next < end ? next : b; /* what is there already costs nothing */
         table[rows - 1](n, row, runs, run, b, init, add, out, column, fetch, clip);
-        next = end ? next + steps / 4 * TC_PANEL : NULL;
+        next = end ? next + steps / TC_TURNS * TC_PANEL : NULL;
     }
     if (finish && !clip)
         tc_finish_rows(finish, all, n, out - all, column);
@@ -258,7 +265,7 @@ TC_INLINE void cols_step(const int R, const int V, const float *a, const float *
 
 TC_INLINE void cols_tile(const int R, const int V, const int pointers, int64_t n, int64_t count, const float *a,
                          int64_t lda, const float *b, const float *const *brow, int64_t boff, int add, float *c,
-                         int64_t ldc) {
+                         int64_t ldc, const float *next) {
     tc_vec acc[TC_ROWS][TC_VECTORS];
 #pragma GCC unroll 16
     for (int r = 0; r < R; r++)
@@ -270,6 +277,9 @@ TC_INLINE void cols_tile(const int R, const int V, const int pointers, int64_t n
             __builtin_prefetch(c + r * ldc, 1);
     int64_t p = 0;
     for (; p + 4 <= count; p += 4, a += 4 * lda, b += 4 * TC_PANEL) {
+#pragma GCC unroll 2
+        for (int line = 0; line < TC_PANEL && next; line += 16)
+            __builtin_prefetch(next + p / 4 * TC_PANEL + line, 0, 2);
         cols_step(R, V, a, pointers ? brow[p] + boff : b, acc);
         cols_step(R, V, a + lda, pointers ? brow[p + 1] + boff : b + TC_PANEL, acc);
         cols_step(R, V, a + 2 * lda, pointers ? brow[p + 2] + boff : b + 2 * TC_PANEL, acc);
@@ -287,26 +297,26 @@ TC_INLINE void cols_tile(const int R, const int V, const int pointers, int64_t n
 #define COLS_TILE(R, V)                                                                                               \
     static __attribute__((noinline)) void cols_##R##_##V(int64_t n, int64_t count, const float *a, int64_t lda,       \
                                                          const float *b, const float *const *brow, int64_t boff,      \
-                                                         int add, float *c, int64_t ldc) {                            \
+                                                         int add, float *c, int64_t ldc, const float *next) {         \
         if (brow)                                                                                                     \
-            cols_tile(R, V, 1, n, count, a, lda, b, brow, boff, add, c, ldc);                                         \
+            cols_tile(R, V, 1, n, count, a, lda, b, brow, boff, add, c, ldc, next);                                   \
         else if (lda == R) /* a packed tile: known distances */                                                       \
-            cols_tile(R, V, 0, n, count, a, R, b, brow, boff, add, c, ldc);                                           \
+            cols_tile(R, V, 0, n, count, a, R, b, brow, boff, add, c, ldc, next);                                     \
         else                                                                                                          \
-            cols_tile(R, V, 0, n, count, a, lda, b, brow, boff, add, c, ldc);                                         \
+            cols_tile(R, V, 0, n, count, a, lda, b, brow, boff, add, c, ldc, next);                                   \
     }
 TC_TILES(COLS_TILE)
 
 typedef void cols_function(int64_t, int64_t, const float *, int64_t, const float *, const float *const *, int64_t, int,
-                           float *, int64_t);
+                           float *, int64_t, const float *);
 #define COLS_NAME(R, V) [R - 1] = cols_##R##_##V,
 static cols_function *const cols_table[TC_VECTORS][TC_ROWS] = TC_TILE_TABLE(COLS_NAME);
 
 static void gemm_cols(int64_t m, int64_t n, int64_t count, const float *a, int64_t lda, const float *b,
-                      const float *const *brow, int64_t boff, int add, float *c, int64_t ldc) {
+                      const float *const *brow, int64_t boff, int add, float *c, int64_t ldc, const float *next) {
     for (int64_t rows; m; m -= rows, a += rows, c += rows * ldc) {
         rows = tc_tile_rows(m);
-        cols_table[(n - 1) / TC_WIDTH][rows - 1](n, count, a, lda, b, brow, boff, add, c, ldc);
+        cols_table[(n - 1) / TC_WIDTH][rows - 1](n, count, a, lda, b, brow, boff, add, c, ldc, next);
     }
 }
 

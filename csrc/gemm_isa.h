@@ -31,9 +31,10 @@ typedef struct {
     void (*one_row)(int64_t n, int64_t len, const float *a, const float *b, int64_t step, const float *first,
                     float *out);
     /* c[r * ldc + j] = (add ? c : 0) + sum over p < count of a[p * lda + r] * B(p)[j], r < m <= rows, j < n <= panel;
-     * B(p) = b + p * panel, or, where brow is given, brow[p] + boff. A panel is read whole. */
+     * B(p) = b + p * panel, or, where brow is given, brow[p] + boff. A panel is read whole. `next`, or NULL: what is
+     * fetched meanwhile, a quarter as many floats as of b. */
     void (*cols_form)(int64_t m, int64_t n, int64_t count, const float *a, int64_t lda, const float *b,
-                      const float *const *brow, int64_t boff, int add, float *c, int64_t ldc);
+                      const float *const *brow, int64_t boff, int add, float *c, int64_t ldc, const float *next);
     /* c[r * panel + j] = (add ? itself : 0) + sum over p < count of row[p][src[r]] * b[p * ldb + j], r < m; of
      * b's rows and c's, the whole vectors that hold n columns */
     void (*taps_form)(int64_t m, int64_t n, int64_t count, const float *const *row, const int64_t *src, const float *b,

@@ -14,6 +14,8 @@
 
 struct tc_isa {
     const char *name;
+    const struct tc_isa *narrow; /* of narrower panels, for products that suit these ill; or NULL */
+    int sums_only;               /* of products only weight gradients, long sums, suit these */
     tc_gemm_isa gemm;
     tc_winograd_isa winograd[2][2]; /* along one axis, two; F(2, 3), F(4, 3) */
     tc_depthwise_isa depthwise;
@@ -21,6 +23,8 @@ struct tc_isa {
 };
 
 const struct tc_isa *tc_isa_now(void);
+/* The kernels for a pass's products of so many columns, those of the packed side, each a sum of so many steps. */
+const struct tc_isa *tc_isa_for(int pass, int64_t columns, int64_t steps);
 
 /* Sets flush-to-zero and denormals-are-zero; returns the state before, for tc_ftz_restore. */
 unsigned tc_ftz_set(void);

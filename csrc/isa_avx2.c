@@ -10,5 +10,6 @@
 #include "gemm_body.h"
 #include "map_body.h"
 #include "winograd_body.h"
-const struct tc_isa tc_isa_avx2 = {"avx2", TC_GEMM_TABLE, TC_WINOGRAD_TABLE, TC_DEPTHWISE_TABLE, TC_MAP_TABLE};
+const struct tc_isa tc_isa_avx2 = {"avx2", NULL, 0, TC_GEMM_TABLE, TC_WINOGRAD_TABLE, TC_DEPTHWISE_TABLE,
+                                   TC_MAP_TABLE};
 #endif

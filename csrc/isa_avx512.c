@@ -13,5 +13,7 @@
 #include "gemm_body.h"
 #include "map_body.h"
 #include "winograd_body.h"
-const struct tc_isa tc_isa_avx512 = {"avx512", TC_GEMM_TABLE, TC_WINOGRAD_TABLE, TC_DEPTHWISE_TABLE, TC_MAP_TABLE};
+extern const struct tc_isa tc_isa_avx2 __attribute__((weak));
+const struct tc_isa tc_isa_avx512 = {"avx512", &tc_isa_avx2, 0, TC_GEMM_TABLE, TC_WINOGRAD_TABLE, TC_DEPTHWISE_TABLE,
+                                     TC_MAP_TABLE};
 #endif

@@ -48,7 +48,7 @@ def _isas():
     return _cpu.isas()
 
 
-def test_the_widest_vectors_come_first_but_on_zen_4_for_depthwise_alone():
+def test_the_widest_vectors_come_first_but_on_zen_4_for_some_alone():
     path = "/proc/cpuinfo"
     facts = dict(re.findall(r"(\S[^\t:]*)\t*: (.*)", open(path).read())) if os.path.exists(path) else {}
     if "avx512" not in _isas() or "vendor_id" not in facts:

@@ -7,4 +7,5 @@
 #include "../gemm_body.h"
 #include "../map_body.h"
 #include "../winograd_body.h"
-const struct tc_isa tc_isa_wide = {"wide", TC_GEMM_TABLE, TC_WINOGRAD_TABLE, TC_DEPTHWISE_TABLE, TC_MAP_TABLE};
+const struct tc_isa tc_isa_wide = {"wide", NULL, 0, TC_GEMM_TABLE, TC_WINOGRAD_TABLE, TC_DEPTHWISE_TABLE,
+                                   TC_MAP_TABLE};
