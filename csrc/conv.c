@@ -13,6 +13,8 @@ enum {
     IN_L2 = 96 * 1024,          /* floats: up to here a block's rows stay in L2 for all of the reduction */
     AHEAD = 8,                  /* rows of weights fetched before they are packed */
     UPRIGHT = 64,               /* floats of a row stood upright before the next one: 4 KB of a panel stay in L1 */
+    AT_ONCE = 4,                /* panels made at once from weights as they stand, of at most so many floats: */
+    MADE = 96 * 1024,
     GROUP = 16                  /* panels between two passes over rows that do not */
 };
 
@@ -65,36 +67,57 @@ static void pack_block(const tc_conv_shape *s, const tc_igemm *g, int64_t row, i
                    (size_t)s->c * sizeof(float));
 }
 
+/* Of the weights, tap j of a phase. */
+static int64_t tap_of(const tc_conv_shape *s, const tc_igemm *g, int64_t j) {
+    const int64_t jd = g->tap_first[0] + j / (g->taps[1] * g->taps[2]) * g->tap_step[0];
+    const int64_t jh = g->tap_first[1] + j / g->taps[2] % g->taps[1] * g->tap_step[1];
+    return (jd * s->kh + jh) * s->kw + g->tap_first[2] + j % g->taps[2] * g->tap_step[2];
+}
+
 /* Tap j of panel q, from weights w as they stand. */
 static void pack_panel(const tc_conv_shape *s, const tc_igemm *g, int back, int64_t q, int64_t j, const float *w,
                        float *to) {
     const int64_t nr = g->isa->gemm.panel, panels = tc_ceil_div(g->kg, nr), all = s->kd * s->kh * s->kw;
-    const int64_t jd = g->tap_first[0] + j / (g->taps[1] * g->taps[2]) * g->tap_step[0];
-    const int64_t jh = g->tap_first[1] + j / g->taps[2] % g->taps[1] * g->tap_step[1];
-    const int64_t jw = g->tap_first[2] + j % g->taps[2] * g->tap_step[2];
-    const int64_t tap = (jd * s->kh + jh) * s->kw + jw;
-    if (g->block > 1)
-        pack_block(s, g, jd * s->kh + jh, jw, w, to + j * g->cg * nr);
-    else
-        tc_pack_tap(g, back, nr, q / panels, q % panels * nr, tap, all, w, to + j * g->cg * nr);
+    if (g->block > 1) { /* column tap_first[2], from which on those of the block begin, may be outside */
+        const int64_t column = g->tap_first[2] + j % g->taps[2] * g->tap_step[2];
+        pack_block(s, g, (tap_of(s, g, j) - column) / s->kw, column, w, to + j * g->cg * nr);
+    } else
+        tc_pack_tap(g, back, nr, q / panels, q % panels * nr, tap_of(s, g, j), all, w, to + j * g->cg * nr);
 }
 
-int64_t tc_panel_floats(const tc_igemm *g) { return g->reduction * g->isa->gemm.panel; }
+static int64_t panel_floats(const tc_igemm *g) { return g->reduction * g->isa->gemm.panel; }
 
 static void pack_igemm(const tc_conv_shape *s, const tc_igemm *g, int back, const float *w, float *to, int threads) {
     const int64_t panels = g->groups * tc_ceil_div(g->kg, g->isa->gemm.panel);
     const int64_t taps = g->taps[0] * g->taps[1] * g->taps[2];
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t i = 0; i < panels * taps; i++)
-        pack_panel(s, g, back, i / taps, i % taps, w, to + i / taps * tc_panel_floats(g));
+        pack_panel(s, g, back, i / taps, i % taps, w, to + i / taps * panel_floats(g));
 }
 
-const float *tc_panel(const tc_panels *p, const tc_igemm *g, const float *packed, int64_t q, float *own) {
+static int64_t at_once(const tc_igemm *g) { return tc_max(tc_min(AT_ONCE, MADE / tc_max(panel_floats(g), 1)), 1); }
+
+int64_t tc_panels_floats(const tc_igemm *g) { return at_once(g) * panel_floats(g); }
+
+/* Of a data gradient a panel's columns are few floats of rows far apart: several are read together. */
+const float *tc_panel(const tc_panels *p, const tc_igemm *g, const float *packed, int64_t q, int64_t end,
+                      tc_made *made) {
+    const int64_t nr = g->isa->gemm.panel, per_group = tc_ceil_div(g->kg, nr), group = q / per_group;
+    const int64_t all = p->s->kd * p->s->kh * p->s->kw, size = panel_floats(g), column = q % per_group * nr;
     if (p->packed)
-        return packed + q * tc_panel_floats(g);
-    for (int64_t j = 0; j < g->taps[0] * g->taps[1] * g->taps[2]; j++)
-        pack_panel(p->s, g, p->pass == TC_DATA_GRAD, q, j, p->w, own);
-    return own;
+        return packed + q * size;
+    if (q < made->first || q >= made->end) {
+        made->first = q;
+        made->end = tc_min(tc_min(end, q + at_once(g)), (group + 1) * per_group);
+        for (int64_t j = 0; j < g->taps[0] * g->taps[1] * g->taps[2]; j++)
+            if (g->block > 1)
+                pack_panel(p->s, g, 1, q, j, p->w, made->room);
+            else
+                tc_pack_strip(g->cg, tc_min((made->end - q) * nr, g->kg - column), nr,
+                              p->w + (group * g->cg * all + tap_of(p->s, g, j)) * g->kg + column, all * g->kg,
+                              made->room + j * g->cg * nr, size);
+    }
+    return made->room + (q - made->first) * size;
 }
 
 void tc_conv_pack(const tc_conv_shape *s, int pass, const float *w, float *packed, int threads) {
@@ -156,7 +179,7 @@ static void make_schedule(const tc_conv_shape *s, int pass, int64_t first, int64
     for (int64_t i = end - 1; i >= first; i--) {
         phase_get(p, i, &g, &b);
         band = tc_max(band, b.band);
-        panel = tc_max(panel, p->packed ? 0 : tc_panel_floats(&g));
+        panel = tc_max(panel, p->packed ? 0 : tc_panels_floats(&g));
         /* a run for each stretch of the input and for each cut through one */
         runs = tc_max(runs, g.taps[0] * g.taps[1] * g.taps[2] + tc_ceil_div(g.reduction, TC_REDUCTION) + 1);
     }
@@ -214,6 +237,7 @@ static void box_panels(const tc_igemm *g, const schedule *p, const tc_boxes *b, 
     const int64_t unique = b->banded ? b->band : b->pixels * g->c * g->taps[0] * g->taps[1] * g->taps[2];
     const int64_t together = unique <= IN_L2 || !p->packed ? 1 : GROUP; /* panels between two passes over the rows */
     const float *panel = NULL;
+    tc_made made = {(float *)(scratch + p->panel_at), 0, 0};
     for (int64_t first = q0; first < q1; first += together)
         for (int64_t i = 0; i < g->reduction; i += part) {
             int64_t group = -1, runs = 0;
@@ -225,7 +249,7 @@ static void box_panels(const tc_igemm *g, const schedule *p, const tc_boxes *b, 
                 const int64_t j = q % per_group * isa->panel, column = group * g->kg + j;
                 const int64_t then = together > 1 ? g->reduction + i : i + part;
                 if (!i || together > 1)
-                    panel = tc_panel(panels, g, packed, q, (float *)(scratch + p->panel_at));
+                    panel = tc_panel(panels, g, packed, q, q1, &made);
                 isa->rows_form(box->pixels, tc_min(isa->panel, g->kg - j), row, runs, run, panel,
                                finish->bias && !i ? finish->bias + column : NULL, i > 0, out, column,
                                panel + then * isa->panel, tc_finish_after(finish, i + part >= g->reduction));

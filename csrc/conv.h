@@ -84,9 +84,16 @@ typedef struct {
     int packed;        /* w holds them, phase by phase; else the weights as they stand: packed when they are used */
 } tc_panels;
 
-/* conv.c: panel q of the phase whose panels begin at `packed`; from weights as they stand it is made in `own`. */
-const float *tc_panel(const tc_panels *p, const tc_igemm *g, const float *packed, int64_t q, float *own);
-int64_t tc_panel_floats(const tc_igemm *g);
+/* A thread's panels [first, end), made from weights as they stand. */
+typedef struct {
+    float *room; /* of tc_panels_floats */
+    int64_t first, end;
+} tc_made;
+
+/* conv.c: panel q, the next of those before `end`, of the phase whose panels begin at `packed`. */
+const float *tc_panel(const tc_panels *p, const tc_igemm *g, const float *packed, int64_t q, int64_t end,
+                      tc_made *made);
+int64_t tc_panels_floats(const tc_igemm *g); /* of those made at once */
 
 /* conv.c: one tap's weights for a panel, to[ci][column] from w (k, taps, c/groups), zeros in columns without one.
  * `back`: for the data gradient; `j`: the panel's first column. */

@@ -87,7 +87,7 @@ static int64_t panel_at(const tc_igemm *g) {
 }
 
 int64_t tc_small_scratch(const tc_igemm *g, int unpacked) {
-    return panel_at(g) + (unpacked ? tc_round_up(tc_panel_floats(g) * (int64_t)sizeof(float), TC_ALIGN) : 0);
+    return panel_at(g) + (unpacked ? tc_round_up(tc_panels_floats(g) * (int64_t)sizeof(float), TC_ALIGN) : 0);
 }
 
 /* All runs of the position `o`, from its image's start; returns the sum of their lengths. */
@@ -179,13 +179,13 @@ void tc_small_run(const tc_igemm *g, const tc_panels *from, const float *x, cons
         const float **row = (const float **)(scratch + bytes * tc_thread_index());
         float **out = (float **)(row + size * positions);
         tc_run *run = (tc_run *)(out + size * positions);
-        float *own = (float *)((char *)row + panel_at(g));
+        tc_made made = {(float *)((char *)row + panel_at(g)), 0, 0};
         const int64_t n0 = t / splits * size, m = tc_min(size, g->n - n0), s = t % splits;
         int64_t at = 0;
         for (area r = {.count = 0}; next_area(g, &r); at += r.count * m)
             area_rows(g, &r, m, x + n0 * image, y + n0 * image_out, row + at, out + at);
         for (int64_t q = panels * s / splits; q < panels * (s + 1) / splits; q++) {
-            const float *panel = tc_panel(from, g, packed, q, own);
+            const float *panel = tc_panel(from, g, packed, q, panels * (s + 1) / splits, &made);
             at = 0;
             for (area r = {.count = 0}; next_area(g, &r); at += r.count * m)
                 area_panel(&c, &r, r.count * m, q, panel, row + at, out + at, run);
