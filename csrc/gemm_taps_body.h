@@ -87,7 +87,7 @@ TC_TAPS_HEIGHTS(TAPS_TILE, 1)
 TC_TAPS_HEIGHTS(TAPS_TILE, 2)
 #if TC_VECTORS == 2
 static taps_function *const taps_table[TC_VECTORS][TC_TAPS_ROWS] = {{TC_TAPS_HEIGHTS(TAPS_NAME, 1)},
-                                                               {TC_TAPS_HEIGHTS(TAPS_NAME, 2)}};
+                                                                    {TC_TAPS_HEIGHTS(TAPS_NAME, 2)}};
 #else
 TC_TAPS_HEIGHTS(TAPS_TILE, 3)
 TC_TAPS_HEIGHTS(TAPS_TILE, 4)
