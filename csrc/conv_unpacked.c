@@ -1,5 +1,5 @@
 /* Weights as they stand: where so few rows meet them that packing would be most of the work. Here are the products,
- * of weights (k, c); other data gradients go as in conv.c, each panel packed where it is used. The forward pass takes
+ * of weights (k, c); other data gradients go as in conv.c, panels packed where they are used. The forward pass takes
  * the weights for the left side of y^T = w x^T, whose rows are read through pointers; then x is what is packed, and y
  * stood upright. For the data gradient, dy w, they are the right side already. */
 #include "conv.h"
