@@ -36,9 +36,10 @@ int64_t tc_conv_packed(const tc_conv_shape *s, int pass) {
     return floats;
 }
 
-void tc_pack_tap(const tc_igemm *g, int back, int64_t nr, int64_t group, int64_t j, int64_t tap, int64_t taps,
-                 const float *w, float *to) {
-    const int64_t n = tc_min(nr, g->kg - j), wc = back ? g->kg : g->cg; /* wc: c/groups of the weights */
+void tc_pack_tap(const tc_igemm *g, int back, int64_t group, int64_t j, int64_t tap, int64_t taps, const float *w,
+                 float *to) {
+    const int64_t nr = g->isa->gemm.panel, n = tc_min(nr, g->kg - j);
+    const int64_t wc = back ? g->kg : g->cg; /* c/groups of the weights */
     if (n < nr)
         memset(to, 0, (size_t)(g->cg * nr) * sizeof(float));
     if (back)
@@ -67,22 +68,22 @@ static void pack_block(const tc_conv_shape *s, const tc_igemm *g, int64_t row, i
                    (size_t)s->c * sizeof(float));
 }
 
-/* Of the weights, tap j of a phase. */
-static int64_t tap_of(const tc_conv_shape *s, const tc_igemm *g, int64_t j) {
+/* Where tap j of a phase stands in the kernel: its row, of all planes, and column; of a block, where that begins. */
+static int64_t row_of(const tc_conv_shape *s, const tc_igemm *g, int64_t j) {
     const int64_t jd = g->tap_first[0] + j / (g->taps[1] * g->taps[2]) * g->tap_step[0];
-    const int64_t jh = g->tap_first[1] + j / g->taps[2] % g->taps[1] * g->tap_step[1];
-    return (jd * s->kh + jh) * s->kw + g->tap_first[2] + j % g->taps[2] * g->tap_step[2];
+    return jd * s->kh + g->tap_first[1] + j / g->taps[2] % g->taps[1] * g->tap_step[1];
 }
+static int64_t column_of(const tc_igemm *g, int64_t j) { return g->tap_first[2] + j % g->taps[2] * g->tap_step[2]; }
 
 /* Tap j of panel q, from weights w as they stand. */
 static void pack_panel(const tc_conv_shape *s, const tc_igemm *g, int back, int64_t q, int64_t j, const float *w,
                        float *to) {
     const int64_t nr = g->isa->gemm.panel, panels = tc_ceil_div(g->kg, nr), all = s->kd * s->kh * s->kw;
-    if (g->block > 1) { /* column tap_first[2], from which on those of the block begin, may be outside */
-        const int64_t column = g->tap_first[2] + j % g->taps[2] * g->tap_step[2];
-        pack_block(s, g, (tap_of(s, g, j) - column) / s->kw, column, w, to + j * g->cg * nr);
-    } else
-        tc_pack_tap(g, back, nr, q / panels, q % panels * nr, tap_of(s, g, j), all, w, to + j * g->cg * nr);
+    const int64_t row = row_of(s, g, j), column = column_of(g, j);
+    if (g->block > 1)
+        pack_block(s, g, row, column, w, to + j * g->cg * nr);
+    else
+        tc_pack_tap(g, back, q / panels, q % panels * nr, row * s->kw + column, all, w, to + j * g->cg * nr);
 }
 
 static int64_t panel_floats(const tc_igemm *g) { return g->reduction * g->isa->gemm.panel; }
@@ -112,10 +113,12 @@ const float *tc_panel(const tc_panels *p, const tc_igemm *g, const float *packed
         for (int64_t j = 0; j < g->taps[0] * g->taps[1] * g->taps[2]; j++)
             if (g->block > 1)
                 pack_panel(p->s, g, 1, q, j, p->w, made->room);
-            else
+            else {
+                const int64_t tap = row_of(p->s, g, j) * p->s->kw + column_of(g, j);
                 tc_pack_strip(g->cg, tc_min((made->end - q) * nr, g->kg - column), nr,
-                              p->w + (group * g->cg * all + tap_of(p->s, g, j)) * g->kg + column, all * g->kg,
+                              p->w + (group * g->cg * all + tap) * g->kg + column, all * g->kg,
                               made->room + j * g->cg * nr, size);
+            }
     }
     return made->room + (q - made->first) * size;
 }

@@ -8,6 +8,7 @@
 
 enum {
     TC_BAND_FLOATS = 64 * 1024, /* of padded input a block may hold: 256 KB of L2 */
+    TC_CACHED = 4 << 20,        /* floats that a layer reads and writes, up to which they may be in L3 */
     TC_GRAD_PARTS = 8           /* a small dw is summed in so many parts, in order: threads then share the positions */
 };
 
@@ -97,7 +98,7 @@ int64_t tc_panels_floats(const tc_igemm *g); /* of those made at once */
 
 /* conv.c: one tap's weights for a panel, to[ci][column] from w (k, taps, c/groups), zeros in columns without one.
  * `back`: for the data gradient; `j`: the panel's first column. */
-void tc_pack_tap(const tc_igemm *g, int back, int64_t nr, int64_t group, int64_t j, int64_t tap, int64_t taps,
+void tc_pack_tap(const tc_igemm *g, int back, int64_t group, int64_t j, int64_t tap, int64_t taps,
                  const float *w, float *to);
 
 /* conv_choice.c */

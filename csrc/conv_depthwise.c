@@ -19,7 +19,6 @@ enum {
     COLUMNS = 256,          /* of a box */
     L1_FLOATS = 6 * 1024,   /* of copied rows: most of L1 */
     L2_FLOATS = 48 * 1024,  /* and part of L2, where x and y come from memory: pixels are then passed over whole */
-    CACHED = 4 << 20,       /* floats of x and y that may be in L3 */
     GROUPS = 16,            /* of 16 channels of a task */
     APART = 4096,           /* bytes between threads' scratch, for fetching past an end: 92 us to 71 at 256ch 28x28 */
     VECTORS = 8192,         /* positions times groups of a task, about */
@@ -107,7 +106,7 @@ static void choose_boxes(plan *p, int threads) {
     }
     const int64_t reads = p->n * p->in[0] * p->in[1] * p->in[2] * p->c;
     const int64_t writes = p->n * p->size[0] * p->size[1] * p->size[2] * p->k;
-    p->large = reads + writes > CACHED;
+    p->large = reads + writes > TC_CACHED;
     const int64_t copies = (p->large ? L2_FLOATS : L1_FLOATS) / tc_max(p->group, 1);
     p->blocks = tc_ceil_div(p->groups, tc_max(tc_min(copies, GROUPS), 1));
     const int64_t others = p->n * p->count[0] * p->count[2], multiple = others % threads ? threads : 1;

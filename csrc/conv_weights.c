@@ -8,7 +8,6 @@
 enum {
     BOX_PIXELS = 384,        /* a gathered panel of so many, 24 KB, stays in L1 under all rows of dw */
     PARTS_MOST = 64 * 1024,  /* floats of a dw that is small */
-    CACHED = 4 << 20,        /* floats of x and dy that stay in the caches from pass to pass */
     DIRECT_ROWS = 32,        /* up to so many rows of dw a panel is read in place: gathering would cost as much */
     STRIP = 48,              /* columns of dy packed at once: whole cache lines, whole tiles of 4, 6 or 12 rows */
     POSITIONS = 16,          /* packed together: their rows of dy stay in L1 */
@@ -71,7 +70,7 @@ static void make_plan(const tc_conv_shape *s, int threads, plan *p) {
     p->panels = tc_ceil_div(g->reduction, isa->panel);
     p->weights = g->k * g->reduction;
     const int one_tap = g->reduction == g->cg; /* gathering reads each value of x once, and what comes is fetched */
-    const int far = one_tap && positions * (g->c + g->k) > CACHED;
+    const int far = one_tap && positions * (g->c + g->k) > TC_CACHED;
     p->few = p->weights <= PARTS_MOST && !p->by_tap &&
              (tc_run_length(g) % isa->panel || (!far && g->reduction >= (one_tap ? 1 : 2) * g->kg));
     p->parts = p->weights <= PARTS_MOST ? tc_max(tc_min(TC_GRAD_PARTS, p->boxes.boxes), 1) : 1;

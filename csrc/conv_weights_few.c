@@ -14,7 +14,6 @@ enum {
 
 typedef struct {
     tc_igemm g;
-    const tc_gemm_isa *isa;
     tc_boxes boxes;
     int64_t panels, parts, part;                    /* panels of all groups; floats of a part's sums */
     int64_t rows_at, src_at, dy_at, band_at, bytes; /* in a thread's scratch */
@@ -23,8 +22,8 @@ typedef struct {
 static void make_plan(const tc_conv_shape *s, plan *p) {
     tc_igemm *g = &p->g;
     tc_igemm_get(s, TC_FORWARD, 0, g);
-    p->isa = &tc_isa_now()->gemm; /* a panel's last columns cost no more than the vectors that they take */
-    const int64_t nr = p->isa->panel, f = sizeof(float);
+    g->isa = tc_isa_now(); /* a panel's last columns cost no more than the vectors that they take */
+    const int64_t nr = g->isa->gemm.panel, f = sizeof(float);
     const int64_t share = g->n * g->out[0] * g->out[1] * g->out[2] / TC_GRAD_PARTS;
     tc_boxes_choose(g, tc_max(tc_min(share, BOX_PIXELS), LEAST_PIXELS), TC_BAND_FLOATS, 0, &p->boxes);
     p->panels = g->groups * tc_ceil_div(g->kg, nr);
@@ -60,7 +59,7 @@ static void make_sources(const plan *p, const tc_box *box, int64_t group, int64_
 static void add_box(const plan *p, const tc_box *box, const float *x, const float *dy, int64_t left, int add, int same,
                     float *to, char *own) {
     const tc_igemm *g = &p->g;
-    const tc_gemm_isa *isa = p->isa;
+    const tc_gemm_isa *isa = &g->isa->gemm;
     const float **row = (const float **)(own + p->rows_at);
     int64_t *src = (int64_t *)(own + p->src_at);
     float *copy = (float *)(own + p->dy_at), *band = (float *)(own + p->band_at);
@@ -83,7 +82,7 @@ static void add_box(const plan *p, const tc_box *box, const float *x, const floa
 
 /* Panels [low, high) of dw = the parts in order, transposed. */
 static void sum_parts(const plan *p, int64_t low, int64_t high, float *parts, float *dw) {
-    const int64_t nr = p->isa->panel, steps = p->g.reduction, per_group = p->panels / p->g.groups;
+    const int64_t nr = p->g.isa->gemm.panel, steps = p->g.reduction, per_group = p->panels / p->g.groups;
     for (int64_t q = low; q < high; q++) {
         const int64_t j = q % per_group * nr, n = tc_min(nr, p->g.kg - j);
         float *sum = parts + q * steps * nr, *to = dw + (q / per_group * p->g.kg + j) * steps;

@@ -196,7 +196,7 @@ void tc_winograd_pack(const tc_conv_shape *s, int pass, int64_t m, const float *
                 const int64_t depth = j / t.taps, row = g.tap_first[1] + j % t.taps / g.taps[2] * g.tap_step[1];
                 const int64_t column = g.tap_first[2] + j % g.taps[2] * g.tap_step[2];
                 const int64_t tap = (g.tap_first[0] + depth * g.tap_step[0]) * t.taps + row * g.taps[2] + column;
-                tc_pack_tap(&g, pass == TC_DATA_GRAD, nr, q / panels, q % panels * nr, tap, taps, w,
+                tc_pack_tap(&g, pass == TC_DATA_GRAD, q / panels, q % panels * nr, tap, taps, w,
                             to + depth * g.cg * nr + j % t.taps * step);
             }
             t.isa->weights(to, step, size);

@@ -39,8 +39,8 @@ static void after_fork(void) { forked_child = 1; }
 #if defined(__x86_64__)
 /* AMD's family 19h (of it Zen 4 has AVX-512) does 512-bit operations in two halves. Measured there, AVX2 wins or is
  * level, but for weight gradients, most of which AVX-512 does 1.02 to 1.15 times as fast, and depthwise convolutions,
- * whose tiles keep twice as many sums under way in wider registers: 3x3 reaches 55 to 70 % of the peak instead of 42 to
- * 52 (32 to 256 channels, one thread), 7x7 82 to 91 instead of 55 to 63. Intel's servers and AMD's family 1Ah do them
+ * whose tiles keep twice as many sums under way in wider registers: 3x3 reaches 55 to 60 % of the peak instead of 42 to
+ * 52 (32 to 256 channels, one thread), 7x7 74 to 92 instead of 55 to 63. Intel's servers and AMD's family 1Ah do them
  * all whole, at twice AVX2's peak; neither was measured. */
 static struct tc_isa zen4;
 
