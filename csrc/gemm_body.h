@@ -146,11 +146,8 @@ TC_INLINE void rows_step(const int R, const int V, const int from, const float *
     TC_STEP_END();
 }
 
-enum {
-    TC_AHEAD = 64,                /* steps of B fetched ahead by tiles of fewer rows: they use it up faster than the
-                                     hardware foresees */
-    TC_TURNS = TC_ROWS > 6 ? 2 : 4 /* tiles that fetch the next panel together: of some 24 rows */
-};
+/* Steps of B fetched ahead by tiles of fewer rows: they use it up faster than the hardware foresees. */
+enum { TC_AHEAD = 64 };
 
 /* V vectors of a panel, as many as hold n columns (0: half of one), R rows. Of one vector every other step has sums of
  * its own, for R alone are too few under way; whatever R is, so that how rows are shared out changes no bit. */
@@ -178,9 +175,9 @@ TC_INLINE void rows_tile(const int R, const int V, int64_t n, const float *const
         const float *p = b + run[t].b * TC_PANEL;
         const int64_t len = run[t].len;
         int64_t i = 0;
-        for (; i + 4 <= len; i += 4, p += 4 * TC_PANEL, next += 4 * TC_PANEL / TC_TURNS) {
-#pragma GCC unroll 4
-            for (int line = 0; line < 4 * TC_PANEL / TC_TURNS; line += 16)
+        for (; i + 4 <= len; i += 4, p += 4 * TC_PANEL, next += TC_PANEL) {
+#pragma GCC unroll 2
+            for (int line = 0; line < TC_PANEL; line += 16)
                 __builtin_prefetch(next + line, 0, 2);
             if (R < TC_ROWS && V > 1)
 #pragma GCC unroll 8
@@ -233,7 +230,7 @@ static void gemm_rows(int64_t m, int64_t n, const float *const *row, int64_t run
 #endif
     const tc_finish *clip = n % TC_WIDTH ? NULL : tc_finish_clip(finish);
     const int64_t all = m;
-    /* As long a part of a panel as this one, from afar: a share of it with every tile, line by line. In one go
+    /* As long a part of a panel as this one, from afar: a quarter of it with every tile, line by line. In one go
      * before a tile it kept that one's own loads waiting: 24 rows by 1024x1024 ran at 75 % of the peak, now at 95. */
     const int64_t steps = runs ? run[runs - 1].b + run[runs - 1].len - run[0].b : 0;
     const float *end = next ? next + steps * TC_PANEL : NULL;
@@ -241,7 +238,7 @@ static void gemm_rows(int64_t m, int64_t n, const float *const *row, int64_t run
         rows = tc_tile_rows(m);
         const float *fetch = end && next < end ? next : b; /* what is there already costs nothing */
         table[rows - 1](n, row, runs, run, b, init, add, out, column, fetch, clip);
-        next = end ? next + steps / TC_TURNS * TC_PANEL : NULL;
+        next = end ? next + steps / 4 * TC_PANEL : NULL;
     }
     if (finish && !clip)
         tc_finish_rows(finish, all, n, out - all, column);
